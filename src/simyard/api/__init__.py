@@ -1,0 +1,1 @@
+"""HTTP: parse, call one function of `service`, answer. No rules and no SQL."""

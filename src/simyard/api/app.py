@@ -1,0 +1,106 @@
+"""The application: routes, what wraps them, and the few pages beside the API."""
+
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from simyard import __version__
+from simyard.api import errors
+from simyard.api.metrics import Metrics
+from simyard.api.middleware import Authentication, Paths, Timing
+from simyard.api.replies import reply
+from simyard.api.v2 import catalogue, files, jobs, runs, users
+from simyard.domain.errors import SimyardError
+from simyard.service.series import SeriesBook
+from simyard.service.site import Site
+from simyard.service.users import nobody_yet
+
+_STATIC = Path(__file__).parent / "static"
+_POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
+
+
+def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[], None]) -> ASGIApp:
+    """The server's whole HTTP side. `on_start` and `on_stop` frame the time in which it serves."""
+    pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="bytes")
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        on_start()
+        try:
+            yield
+        finally:
+            on_stop()
+            pool.shutdown()
+
+    app = FastAPI(
+        title="Simyard",
+        version=__version__,
+        summary="Self-hosted simulation jobs, compatible with the Rescale REST API v2",
+        openapi_url="/api/openapi.json/",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        routes=[
+            Route("/health", _health),
+            Route("/metrics", _metrics),
+            Route("/", _index),
+        ],
+        exception_handlers={
+            SimyardError: errors.handle_domain,
+            HTTPException: errors.handle_http,
+            ClientDisconnect: errors.handle_gone,
+            Exception: errors.handle_other,
+        },
+    )
+    app.mount("/static", StaticFiles(directory=_STATIC))
+    for module in (files, catalogue, jobs, runs, users):
+        app.include_router(module.router, prefix="/api/v2")
+    app.state.site = site
+    app.state.pool = pool
+    app.state.series = SeriesBook(site)
+    app.state.metrics = Metrics(site)
+    return Timing(Paths(Authentication(app, site)), app.state.metrics)
+
+
+async def _health(request: Request) -> Response:
+    """Whether the server works, and what protects its runs."""
+    site: Site = request.app.state.site
+    engine = site.engine.capabilities()
+    database, status = "ok", "ok"
+    try:
+        site.db.read(nobody_yet)
+    except SimyardError as error:
+        database, status = str(error), "degraded"
+    return reply(
+        {
+            "status": status,
+            "version": __version__,
+            "engine": engine.name,
+            "isolation": engine.isolation,
+            "isolationDetail": engine.isolation_detail,
+            "network": engine.network,
+            "database": database,
+            "cores": site.machine.cores,
+        },
+        200 if status == "ok" else 503,
+    )
+
+
+async def _metrics(request: Request) -> Response:
+    return Response(
+        request.app.state.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+async def _index(_request: Request) -> Response:
+    return FileResponse(_STATIC / "index.html")

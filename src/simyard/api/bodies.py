@@ -1,0 +1,172 @@
+"""Reading JSON bodies the way clients write them.
+
+Field names come in camelCase or snake_case, numbers and booleans as text, objects as "". Unknown
+keys are passed over. Everything that is wrong is reported at once, so a model is read leniently:
+every field has a default, and fields that must be there are marked with `needed`.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from starlette.requests import Request
+
+from simyard.api.errors import UnsupportedMediaType
+from simyard.domain.errors import Invalid, Path, Problem, TooLarge
+
+_LARGEST_BYTES = 16 << 20
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(
+        extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+    )
+
+
+B = TypeVar("B", bound=Body)
+
+
+def needed(default: Any) -> Any:
+    """A field that must be sent."""
+    return Field(default, json_schema_extra={"needed": True})
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _null(value: object) -> object:
+    return None if value == "" else value
+
+
+def _code(value: object) -> object:
+    return value.get("code", "") if isinstance(value, dict) else value
+
+
+LooseText = Annotated[str, BeforeValidator(_text)]
+CodeText = Annotated[str, BeforeValidator(_code)]  # "emerald" or {"code": "emerald"}
+EmptyIsNull = BeforeValidator(_null)
+
+
+async def json_of(request: Request) -> Any:
+    """The JSON of a request; {} where it has no body. Raises Invalid, TooLarge or
+    UnsupportedMediaType.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    parts, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > _LARGEST_BYTES:
+            raise TooLarge(f"The body is larger than {_LARGEST_BYTES} bytes.")
+        parts.append(chunk)
+    body = b"".join(parts)
+    if not body.strip():
+        return {}
+    if kind in _FORMS:
+        raise Invalid.at(
+            (),
+            "Send JSON with Content-Type: application/json. A form cannot hold nested values"
+            " (with Python's requests: json=..., not data=...).",
+        )
+    if kind and kind != "application/json" and not kind.endswith("+json"):
+        raise UnsupportedMediaType(f'Unsupported media type "{kind}" in request.')
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Invalid.at((), f"JSON parse error - {error}") from None
+
+
+def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
+    """What was sent as a model, and everything wrong with its shape. Wrong values are left out of
+    the model, so that the rest can be checked too.
+    """
+    if not isinstance(sent, dict):
+        kind = type(sent).__name__
+        raise Invalid.at((), f"Invalid data. Expected a dictionary, but got {kind}.")
+    problems: list[Problem] = []
+    for _ in range(100):
+        try:
+            body = model.model_validate(sent)
+        except ValidationError as error:
+            for found in error.errors(include_url=False):
+                path = tuple(p for p in found["loc"] if not _is_tag(p))
+                problems.append(Problem(path, _message(found)))
+                sent = _without(sent, path)
+        else:
+            problems += _missing(body, (), {p.path for p in problems})
+            return body, problems
+    raise Invalid(problems)
+
+
+def _is_tag(part: int | str) -> bool:
+    """Pydantic names the branch of a union in a path; the client did not send that."""
+    return isinstance(part, str) and ("[" in part or part.startswith("function-"))
+
+
+def _message(found: Any) -> str:
+    """In the words of Django REST Framework."""
+    kind, value = found["type"], found["input"]
+    if value is None:
+        return "This field may not be null."
+    match kind:
+        case "string_type":
+            return "Not a valid string."
+        case "int_parsing" | "int_type" | "int_from_float" | "int_parsing_size":
+            return "A valid integer is required."
+        case "bool_parsing" | "bool_type":
+            return "Must be a valid boolean."
+        case "greater_than_equal":
+            return f"Ensure this value is greater than or equal to {found['ctx']['ge']}."
+        case "list_type" | "tuple_type":
+            return f'Expected a list of items but got type "{type(value).__name__}".'
+        case "dict_type":
+            return f'Expected a dictionary of items but got type "{type(value).__name__}".'
+        case "model_type" | "model_attributes_type":
+            return f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
+        case _:
+            return str(found["msg"])
+
+
+def _without(sent: Any, path: Path) -> Any:
+    """A copy without the value at this path; an entry of a list becomes {} to keep its place."""
+    head, rest = path[0], path[1:]
+    if isinstance(sent, list):
+        inner = _without(sent[int(head)], rest) if rest else {}
+        return [inner if i == head else entry for i, entry in enumerate(sent)]
+    key = next((k for k in (head, _snake(str(head))) if k in sent), head)
+    if rest and key in sent and isinstance(sent[key], dict | list):
+        return {**sent, key: _without(sent[key], rest)}
+    return {k: v for k, v in sent.items() if k != key}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
+
+
+def _missing(body: Body, path: Path, reported: set[Path]) -> Iterator[Problem]:
+    """Needed fields that were not sent."""
+    for name, field in type(body).model_fields.items():
+        place = (*path, field.alias or name)
+        value = getattr(body, name)
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("needed") and name not in body.model_fields_set:
+            if place not in reported:
+                yield Problem(place, "This field is required.")
+        elif isinstance(value, Body):
+            yield from _missing(value, place, reported)
+        elif isinstance(value, list):
+            for i, entry in enumerate(value):
+                if isinstance(entry, Body) and (*place, i) not in reported:
+                    yield from _missing(entry, (*place, i), reported)
+
+
+def covered(problem: Problem, reported: list[Problem]) -> bool:
+    """Whether something at, above or below this place was reported already."""
+    return any(
+        problem.path[: len(other.path)] == other.path
+        or other.path[: len(problem.path)] == problem.path
+        for other in reported
+    )

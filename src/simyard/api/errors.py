@@ -1,0 +1,117 @@
+"""The one table from what went wrong to what the client reads.
+
+Shapes are those of Django REST Framework, which clients' error handling is written for (api-v2
+reference, section 1.5): `{"detail": ...}`, or the tree of the wrong fields.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from simyard.api.replies import reply
+from simyard.domain import errors
+from simyard.domain.errors import Invalid, Path, SimyardError
+
+log = logging.getLogger(__name__)
+
+
+class UnsupportedMediaType(SimyardError):
+    """A body of a kind that the route does not take."""
+
+
+STATUS: dict[type[SimyardError], int] = {
+    UnsupportedMediaType: 415,
+    errors.NotFound: 404,
+    errors.Invalid: 400,
+    errors.Refused: 400,
+    errors.IllegalTransition: 400,
+    errors.Unauthenticated: 401,
+    errors.KeyExpired: 401,
+    errors.Forbidden: 403,
+    errors.KeyReused: 422,
+    errors.TooLarge: 413,
+    errors.StorageFull: 507,
+    errors.Unavailable: 503,
+    errors.Damaged: 500,
+}
+
+
+def status_of(error: SimyardError) -> int:
+    """The status of an error's class or of the nearest class above it."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def from_domain(error: SimyardError) -> Response:
+    if isinstance(error, Invalid):
+        return reply(tree(error), 400)
+    status = status_of(error)
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Token"
+    if status in (503, 507):
+        headers["Retry-After"] = "10"
+    return reply({"detail": str(error)}, status, headers)
+
+
+def from_http(error: HTTPException, method: str) -> Response:
+    """Errors of the routing itself: unknown paths, wrong methods."""
+    detail = error.detail
+    if error.status_code == 404:
+        detail = "Not found."
+    elif error.status_code == 405:
+        detail = f'Method "{method}" not allowed.'
+    return reply({"detail": detail}, error.status_code, dict(error.headers or {}))
+
+
+async def handle_domain(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, SimyardError)
+    if status_of(error) >= 500:
+        log.error("%s", error)
+    return from_domain(error)
+
+
+async def handle_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return from_http(error, request.method)
+
+
+async def handle_gone(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClientDisconnect)
+    return reply({"detail": "The client went away."}, 400)  # nobody reads it
+
+
+async def handle_other(request: Request, error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return reply({"detail": "The server made a mistake. It is in its log."}, 500)
+
+
+def tree(error: Invalid) -> Any:
+    """Problems as the tree of the fields. A list of objects becomes an array that is aligned with
+    what was sent, `{}` for its good entries.
+    """
+    if any(not problem.path for problem in error.problems):
+        return {"detail": next(p.message for p in error.problems if not p.path)}
+    root: dict[Any, Any] = {}
+    for problem in error.problems:
+        node = root
+        for step in problem.path[:-1]:
+            node = node.setdefault(step, {})
+            if not isinstance(node, dict):
+                break  # the whole of it is wrong already
+        else:
+            node.setdefault(problem.path[-1], []).append(problem.message)
+    return _aligned(root, (), error.list_lengths)
+
+
+def _aligned(node: Any, path: Path, lengths: Mapping[Path, int]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    done = {key: _aligned(value, (*path, key), lengths) for key, value in node.items()}
+    if done and all(isinstance(key, int) for key in done):
+        size = max(lengths.get(path, 0), max(done) + 1)
+        return [done.get(i, {}) for i in range(size)]
+    return done

@@ -1,0 +1,34 @@
+"""Replies, times and absolute addresses as the API has them."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+_encode = msgspec.json.Encoder().encode
+
+
+def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON reply."""
+    return Response(_encode(content), status, headers, "application/json")
+
+
+def empty(status: int) -> Response:
+    return Response(b"", status)
+
+
+def instant(at: datetime | None) -> str | None:
+    """ISO 8601 in UTC with microseconds and Z (api-v2 reference, section 1.6)."""
+    return None if at is None else f"{at.isoformat(timespec='microseconds')[:26]}Z"
+
+
+def base_url(request: Request) -> str:
+    """Scheme and host that the client used, without a slash at the end."""
+    scope = request.scope
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return f"{scope['scheme']}://{value.decode('latin-1')}"
+    host, port = scope["server"]
+    return f"{scope['scheme']}://{host}:{port}"

@@ -1,0 +1,31 @@
+"""The caller himself (api-v2 reference, section 3)."""
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simyard.api.replies import empty, reply
+from simyard.api.routes import PlainRoute, caller, site_of
+
+router = APIRouter(route_class=PlainRoute, tags=["users"])
+
+
+@router.get("/users/me/", summary="Who the key belongs to")
+async def me(request: Request) -> Response:
+    site, user = site_of(request), caller(request)
+    name = "".join(c for c in site.name.lower() if c.isalnum()) or "simyard"
+    return reply(
+        {
+            "email": user.email,
+            "fullName": user.full_name,
+            "company": {"code": name},
+            "workspace": {"id": "01-0001", "name": site.name},
+            "maxJobHours": max(1, site.limits.max_walltime_seconds // 3600),
+            "defaultStorage": None,  # files go through the API, not to a store directly
+        }
+    )
+
+
+@router.get("/", summary="The root: answers 200 to a good key", status_code=200)
+async def root(_request: Request) -> Response:
+    return empty(200)

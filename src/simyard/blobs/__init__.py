@@ -1,0 +1,1 @@
+"""Where bytes lie: written once, never changed, encrypted. `protocol` is what a store must do."""

@@ -1,0 +1,83 @@
+"""The installation's master key and what is derived from it.
+
+Every file has a key of its own; the database keeps it wrapped (AES-256-GCM) under a key derived
+from the master key, bound to the name of the blob it belongs to. API keys are kept as HMACs under
+another derived key, so that a copy of the database alone opens nothing.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from simyard.domain.errors import Damaged
+
+MASTER_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class Keyring:
+    def __init__(self, master_key: bytes) -> None:
+        if len(master_key) != MASTER_KEY_BYTES:
+            raise ValueError(f"the master key must be {MASTER_KEY_BYTES} bytes, as 64 hex digits")
+        self._wrapping = AESGCM(_derive(master_key, b"simyard file keys"))
+        self._api_keys = _derive(master_key, b"simyard api keys")
+
+    def wrap(self, file_key: bytes, blob_key: str) -> bytes:
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._wrapping.encrypt(nonce, file_key, blob_key.encode())
+
+    def unwrap(self, wrapped: bytes, blob_key: str) -> bytes:
+        """Raises Damaged where it was wrapped under another master key, or for another blob."""
+        nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
+        try:
+            return self._wrapping.decrypt(nonce, sealed, blob_key.encode())
+        except InvalidTag:
+            raise Damaged("The file's key does not open with this master key.") from None
+
+    def api_key_digest(self, api_key: str) -> bytes:
+        """What is stored of an API key. The same key gives the same digest."""
+        return hmac.digest(self._api_keys, api_key.encode(), hashlib.sha256)
+
+
+def _derive(master_key: bytes, purpose: bytes) -> bytes:
+    return HKDF(hashes.SHA256(), 32, None, purpose).derive(master_key)
+
+
+def read_or_create(path: Path) -> bytes:
+    """The master key in a file of 64 hex digits; a new one, readable by its owner only, if absent.
+
+    Two processes may call this at once: both get the same key. The key is durable on return.
+    """
+    if not path.exists():
+        aside = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(descriptor, secrets.token_hex(MASTER_KEY_BYTES).encode() + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        try:
+            os.link(aside, path)  # fails, rather than replaces, where another was faster
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(aside)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    return parse(path.read_text())
+
+
+def parse(text: str) -> bytes:
+    """64 hex digits. Raises ValueError otherwise, without repeating what it was given."""
+    try:
+        return bytes.fromhex(text.strip())
+    except ValueError:
+        raise ValueError("the master key must be 64 hex digits") from None

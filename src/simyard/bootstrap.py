@@ -1,0 +1,175 @@
+"""Puts an installation together: the one place that names concrete stores, blobs and engines."""
+
+import fcntl
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from simyard.blobs import keyring as keys
+from simyard.blobs.disk import DiskBlobs
+from simyard.blobs.keyring import Keyring
+from simyard.blobs.sealed import SealedBlobs
+from simyard.domain import faults
+from simyard.domain.jobs import Limits
+from simyard.domain.users import Role
+from simyard.engines import sandbox
+from simyard.engines.local import LocalEngine
+from simyard.service import catalogue as catalogue_service
+from simyard.service import users
+from simyard.service.catalogue import CatalogueBook
+from simyard.service.site import Site
+from simyard.settings import Settings, SettingsError
+from simyard.store import upgrade
+from simyard.store.database import Database
+from simyard.worker.loop import News, Worker
+
+log = logging.getLogger(__name__)
+
+ADMIN_EMAIL = "admin@localhost"
+ADMIN_KEY_NAME = "admin.key"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass
+class Server:
+    """An installation that is ready to serve."""
+
+    app: ASGIApp
+    site: Site
+
+
+def prepare_data(settings: Settings) -> None:
+    """The data folder, for its owner only."""
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def lock_data(data: Path) -> int:
+    """Claim the data folder for this process. Raises SettingsError where another has it.
+
+    The claim ends with the process, however it ends.
+    """
+    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.read(lock, 100).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        raise SettingsError(
+            f"another server (process {holder}) is using the data folder {data}"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
+
+
+def open_database(settings: Settings) -> Database:
+    """The database, brought to the present shape. Writes are accepted after `start`."""
+    if not settings.database_url.startswith("sqlite:///"):
+        raise SettingsError(f"database: {settings.database_url}: only SQLite is supported so far")
+    database = Database(settings.database_url, clock=now)
+    upgrade.upgrade(database.engine)
+    return database
+
+
+def open_keyring(settings: Settings) -> Keyring:
+    try:
+        if settings.master_key:
+            return Keyring(keys.parse(settings.master_key))
+        path = settings.master_key_file or settings.data / "master.key"
+        if settings.master_key_file:
+            return Keyring(keys.parse(path.read_text()))
+        return Keyring(keys.read_or_create(path))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"master key: {error}") from None
+
+
+def build_server(settings: Settings) -> Server:
+    """Everything that `simyard serve` needs. Nothing listens and nothing is started yet, but for
+    the look at what is installed.
+    """
+    if "SIMYARD_CRASH_AT" in os.environ:  # tests only: see domain/faults.py
+        faults.arm(os.environ["SIMYARD_CRASH_AT"], os.environ["SIMYARD_CRASH_ONCE"])
+    from simyard.api.app import create_app
+
+    data = settings.data
+    if settings.blobs:
+        raise SettingsError(f"blobs: {settings.blobs}: only the data folder is supported so far")
+    database = open_database(settings)
+    keyring = open_keyring(settings)
+    machine = catalogue_service.machine(data, settings.cores)
+    folders = [catalogue_service.own_folder(), data / "catalogue"]
+    book = CatalogueBook(catalogue_service.load(folders, machine), data / "helpers")
+    try:
+        box = sandbox.probe(settings.sandbox, settings.job_uid, data / "sandbox-probe")
+    except RuntimeError as error:
+        raise SettingsError(str(error)) from None
+    if box.uid is not None and not box.bwrap:
+        data.chmod(0o711)  # runs walk to their folders by themselves, as another user
+    news = News()
+    store = DiskBlobs(data / "blobs", reserve_bytes=settings.disk_reserve_bytes)
+    engine = LocalEngine(data / "runs", box, news.token, network=settings.sandbox_network)
+    site = Site(
+        name=settings.site_name,
+        data=data,
+        db=database,
+        blobs=SealedBlobs(store, keyring),
+        keyring=keyring,
+        engine=engine,
+        book=book,
+        machine=machine,
+        limits=Limits(
+            max_walltime_seconds=settings.max_walltime_seconds,
+            oversubscribe_max=settings.oversubscribe_max,
+            refused_tiers=frozenset(settings.refuse_versions),
+            ignore_missing_gpus=settings.gpu_missing == "ignore",
+        ),
+        clock=now,
+        wake=news.wake,
+        run_uninstalled=settings.run_uninstalled == "shell",
+        stop_grace_seconds=settings.stop_grace_seconds,
+        max_upload_bytes=settings.max_upload_bytes,
+        unpack_max_bytes=settings.unpack_max_bytes,
+        unpack_max_entries=settings.unpack_max_entries,
+    )
+    worker = Worker(site, news)
+
+    def on_start() -> None:
+        database.start()
+        _first_administrator(site)
+        worker.start()
+
+    def on_stop() -> None:
+        worker.stop()
+        engine.close()
+        database.close()
+
+    _in_background(book.look)
+    return Server(create_app(site, on_start=on_start, on_stop=on_stop), site)
+
+
+def _in_background(call: Callable[[], None]) -> None:
+    import threading
+
+    threading.Thread(target=call, name="catalogue", daemon=True).start()
+
+
+def _first_administrator(site: Site) -> None:
+    """A new installation gets an administrator; where his key lies is told on stderr."""
+    path = site.data / ADMIN_KEY_NAME
+    if not site.db.read(users.nobody_yet):
+        return
+    key = site.db.write(users.create_key, site.keyring, ADMIN_EMAIL, role=Role.ADMIN, label="first")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.write(descriptor, f"{key}\n".encode())
+    os.fsync(descriptor)
+    os.close(descriptor)
+    print(f"Made the administrator {ADMIN_EMAIL}; the API key is in {path}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""What jobs, runs, files and solvers *are*. Standard library only: no I/O, no HTTP, no SQL."""

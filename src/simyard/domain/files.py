@@ -1,0 +1,111 @@
+"""Files: what users upload and what runs leave behind."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from pathlib import PurePosixPath
+
+# Text up to this size is offered for viewing in a browser.
+VIEWABLE_BYTES = 10_000_000
+
+_TEXT_SUFFIXES = frozenset(
+    [
+        ".txt",
+        ".log",
+        ".out",
+        ".err",
+        ".csv",
+        ".tsv",
+        ".dat",
+        ".json",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".ini",
+        ".cfg",
+        ".md",
+        ".sh",
+        ".py",
+        ".m",
+        ".c",
+        ".h",
+        ".cpp",
+        ".f",
+        ".f90",
+        ".inp",
+        ".geo",
+        ".edp",
+        ".cir",
+        ".tex",
+        ".html",
+        ".sta",
+        ".cvg",
+        ".msg",
+        ".in",
+    ]
+)
+
+
+class FileType(IntEnum):
+    """`typeId` on the wire (api-v2 reference, section 9.1)."""
+
+    INPUT = 1
+    TEMPLATE = 2
+    PARAMETER = 3
+    SCRIPT = 4
+    OUTPUT = 5
+    DESIGN_VARIABLE = 7
+    CASE = 8
+    OPTIMIZER = 9
+    TEMPORARY = 10
+    CHECKPOINT_ARCHIVE = 11
+    SNAPSHOT = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blob:
+    """Bytes that were stored once and never change. Several files may show the same blob."""
+
+    id: int | None  # None before it is recorded
+    key: str  # name in the blob store
+    wrapped_key: bytes  # the blob's own key, wrapped by the installation's master key
+    size_bytes: int  # of the plain content
+    md5: str  # hex
+    sha512: str  # hex
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    id: int  # internal
+    code: str  # six letters; what the API calls `id`
+    owner_id: int
+    owner_email: str
+    name: str  # base name
+    relative_path: str  # inputs: the name; outputs: the path below the run's work folder
+    storage_path: str  # `path` on the wire: informative, never opened
+    type: FileType
+    blob: Blob
+    uploaded_at: datetime
+    job_code: str | None = None  # of outputs
+    run_number: int | None = None  # of outputs
+
+    @property
+    def view_in_browser(self) -> bool:
+        return viewable(self.name, self.blob.size_bytes)
+
+
+def viewable(name: str, size_bytes: int) -> bool:
+    """Whether the name and size suggest text that a browser can show."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return size_bytes <= VIEWABLE_BYTES and (suffix in _TEXT_SUFFIXES or name.startswith("log."))
+
+
+def base_name(sent: str) -> str:
+    """The file name in what a client sent as one: some send a whole path, Windows paths too.
+
+    Returns "" where nothing usable is left. Control characters are dropped.
+    """
+    name = sent.replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(c for c in name if c.isprintable()).strip()
+    return "" if name in (".", "..") else name

@@ -1,0 +1,265 @@
+"""Jobs: what a user asks to have run, and whether it can be.
+
+`check` finds everything wrong with a definition at once. It needs the catalogue and what is known
+of the files, and does no I/O.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from simyard.domain.catalogue import Catalogue, Machine, Notice, Placement, place
+from simyard.domain.errors import Path, Problem
+from simyard.domain.lifecycle import State
+
+NAME_LENGTH = 255
+
+# Commands of analyses that run nothing by themselves (api-v2 reference, section 4.3).
+IDLE_COMMANDS = frozenset({"#", ":"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    core_type: str  # as it was sent: a code or a name
+    cores_per_slot: int  # cores of one run
+    slots: int = 1  # runs at the same time
+    walltime_hours: int | None = None  # None: the site's default
+    type: str = "compute"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputFile:
+    code: str  # the file's id
+    decompress: bool = True  # archives are unpacked into the work folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobAnalysis:
+    code: str
+    version: str | None  # as it was sent; None: the newest
+    command: str
+    hardware: Hardware
+    input_files: tuple[InputFile, ...] = ()
+    env_vars: Mapping[str, str] | None = None
+    use_mpi: bool = False
+    use_rescale_license: bool = False
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    pre_script: str | None = None  # file id
+    pre_command: str = ""
+    post_script: str | None = None  # file id
+    post_command: str = ""
+
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """Every file it names, with the place where it does."""
+        for i, sent in enumerate(self.input_files):
+            yield ("inputFiles", i, "id"), sent.code
+        if self.pre_script:
+            yield ("preProcessScript", "id"), self.pre_script
+        if self.post_script:
+            yield ("postProcessScript", "id"), self.post_script
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceFilter:
+    """Which files of the work folder are kept as outputs."""
+
+    filter_type: str
+    selector: str
+    include: bool = True
+    case_sensitive: bool = False
+
+
+GENERATED_FILES = "Analysis generated files"
+COMPLETED_TEMPLATES = "Completed templates"
+INPUT_FILES = "Input files"
+
+# What a job has that sends none: the three rules of the tutorial's reply.
+DEFAULT_FILTERS = tuple(
+    ResourceFilter(filter_type=kind, selector=kind)
+    for kind in (GENERATED_FILES, COMPLETED_TEMPLATES, INPUT_FILES)
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobDefinition:
+    name: str
+    analyses: tuple[JobAnalysis, ...]
+    low_priority: bool = False
+    resource_filters: tuple[ResourceFilter, ...] = DEFAULT_FILTERS
+    project_id: str | None = None
+
+    def files(self) -> Iterator[tuple[Path, str]]:
+        for i, analysis in enumerate(self.analyses):
+            for path, code in analysis.files():
+                yield ("jobanalyses", i, *path), code
+
+    def keeps(self, filter_type: str) -> bool:
+        """Whether files of this kind are kept. No rules at all keep everything."""
+        rules = [r for r in self.resource_filters if r.filter_type == filter_type]
+        return not self.resource_filters or any(r.include for r in rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    id: int  # internal
+    code: str  # five letters; what the API calls `id`
+    owner_id: int
+    owner_email: str
+    definition: JobDefinition
+    state: State
+    created_at: datetime
+    submitted_at: datetime | None
+    storage_bytes: int  # inputs and outputs
+    notices: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSummary:
+    """What a list shows of a job."""
+
+    code: str
+    name: str
+    owner_email: str
+    analysis_names: tuple[str, ...]
+    created_at: datetime
+    status: str  # the newest word; "" for a draft
+    cluster_status: str
+    storage_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the site allows."""
+
+    max_walltime_seconds: int
+    oversubscribe_max: int = 4
+    refused_tiers: frozenset[str] = frozenset()
+    ignore_missing_gpus: bool = False
+
+
+def check(
+    definition: JobDefinition,
+    catalogue: Catalogue,
+    machine: Machine,
+    limits: Limits,
+    known_files: frozenset[str],
+) -> list[Problem]:
+    """Everything wrong with a definition; empty where it can be saved.
+
+    known_files: ids, among those it names, of files that exist and that the caller may use.
+    """
+    problems: list[Problem] = []
+    if not definition.name.strip():
+        problems.append(Problem(("name",), "This field may not be blank."))
+    elif len(definition.name) > NAME_LENGTH:
+        problems.append(
+            Problem(("name",), f"Ensure this field has no more than {NAME_LENGTH} characters.")
+        )
+    if not definition.analyses:
+        problems.append(Problem(("jobanalyses", "non_field_errors"), "This list may not be empty."))
+    for i, analysis in enumerate(definition.analyses):
+        problems += (
+            Problem(("jobanalyses", i, *problem.path), problem.message)
+            for problem in _check_analysis(analysis, catalogue, machine, limits)
+        )
+    for path, code in definition.files():
+        if code not in known_files:
+            problems.append(Problem(path, f'Invalid pk "{code}" - object does not exist.'))
+    return problems
+
+
+def _check_analysis(
+    sent: JobAnalysis, catalogue: Catalogue, machine: Machine, limits: Limits
+) -> Iterator[Problem]:
+    if not sent.command.strip() and not sent.flags.get("igCv"):
+        yield Problem(("command",), "This field may not be blank.")
+    analysis = catalogue.analysis(sent.code)
+    if analysis is None:
+        yield Problem(("analysis", "code"), f'"{sent.code}" is not an analysis of this site.')
+    else:
+        resolution = catalogue.resolve(analysis, sent.version)
+        if resolution is None:
+            yield Problem(("analysis", "version"), "The specified version is not available.")
+        elif resolution.tier in limits.refused_tiers:
+            yield Problem(
+                ("analysis", "version"),
+                "The specified version is not available. This site does not run"
+                f" {resolution.runs.name} in its place.",
+            )
+    for name in sent.env_vars or {}:
+        if not name or not name.replace("_", "a").isalnum() or name[0].isdigit():
+            yield Problem(("envVars", name), "Not a name that an environment variable can have.")
+    hardware = sent.hardware
+    core_type = catalogue.core_type(hardware.core_type)
+    if core_type is None:
+        yield Problem(
+            ("hardware", "coreType"), f'"{hardware.core_type}" is not a core type of this site.'
+        )
+    elif not core_type.offers(hardware.cores_per_slot):
+        yield Problem(
+            ("hardware", "coresPerSlot"),
+            f"{core_type.code} does not offer {hardware.cores_per_slot} cores."
+            f" It offers {core_type.offer}.",
+        )
+    elif core_type.gpus and not machine.gpus and not limits.ignore_missing_gpus:
+        yield Problem(
+            ("hardware", "coreType"),
+            f"{core_type.code} has GPUs and this machine has none.",
+        )
+    hours = hardware.walltime_hours
+    if hours is not None and hours * 3600 > limits.max_walltime_seconds and hours > 1:
+        yield Problem(
+            ("hardware", "walltime"),
+            f"Ensure this value is less than or equal to {limits.max_walltime_seconds // 3600}.",
+        )
+
+
+def walltime_seconds(hardware: Hardware, limits: Limits) -> int:
+    """How long a run may take: what was asked for within what the site allows."""
+    asked = hardware.walltime_hours
+    if asked is None:
+        return limits.max_walltime_seconds
+    return min(asked * 3600, limits.max_walltime_seconds)
+
+
+def placement(
+    definition: JobDefinition, catalogue: Catalogue, machine: Machine, limits: Limits
+) -> Placement:
+    """Where a checked job goes: the analysis that asks for most cores decides."""
+    placements = []
+    for analysis in definition.analyses:
+        core_type = catalogue.core_type(analysis.hardware.core_type)
+        assert core_type is not None, "placement() is for definitions that check() found good"
+        placements.append(
+            place(
+                core_type,
+                analysis.hardware.cores_per_slot,
+                machine,
+                oversubscribe_max=limits.oversubscribe_max,
+            )
+        )
+    return max(placements, key=lambda p: p.charge)
+
+
+def notices(
+    definition: JobDefinition, catalogue: Catalogue, machine: Machine, limits: Limits
+) -> tuple[Notice, ...]:
+    """What the user should know about a checked job before it runs."""
+    found: dict[str, Notice] = {}
+    for sent in definition.analyses:
+        analysis = catalogue.analysis(sent.code)
+        resolution = catalogue.resolve(analysis, sent.version) if analysis else None
+        if resolution and resolution.notice:
+            found[resolution.notice.message] = resolution.notice
+    for notice in placement(definition, catalogue, machine, limits).notices:
+        found[notice.message] = notice
+    known = {GENERATED_FILES, COMPLETED_TEMPLATES, INPUT_FILES}
+    for rule in definition.resource_filters:
+        if rule.filter_type not in known:
+            notice = Notice(
+                code="filter-unknown",
+                message=f'The resource filter "{rule.filter_type}" is not known here and has no'
+                " effect.",
+            )
+            found[notice.message] = notice
+    return tuple(found.values())

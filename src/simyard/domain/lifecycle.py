@@ -1,0 +1,149 @@
+"""The life of a run, and of the job around it: the one place where it is written down.
+
+A run moves through `State` by `Event`s; `MOVES` is the whole table and `after` its only reader.
+Commands (submit, stop) may be refused. Observations never are: late and repeated news is normal,
+and news that changes nothing leaves the state as it is.
+
+The state is also the to-do list: `OWED` names the effect that a state is waiting for. Effects are
+safe to repeat, so a restart needs no special case: whoever comes back does what is owed.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from simyard.domain.errors import IllegalTransition
+
+
+class State(StrEnum):
+    DRAFT = "draft"  # saved, never submitted; a draft has no runs yet
+    PENDING = "pending"  # the submit is committed, nobody has looked at it
+    QUEUED = "queued"  # it waits for cores
+    STAGING = "staging"  # its cores are granted and its inputs are being laid out
+    SUBMITTING = "submitting"  # inputs lie ready and the program was found
+    RUNNING = "running"  # the solver's process was seen
+    STOPPING = "stopping"  # a stop was asked for
+    COLLECTING = "collecting"  # nothing of it runs any more; its outputs are being stored
+    COMPLETED = "completed"  # its outputs are stored
+    CLOSED = "closed"  # nothing of it is left on the machine: its folder is gone
+
+
+class Event(StrEnum):
+    # Commands: somebody wants something.
+    SUBMIT = "submit"
+    STOP = "stop"
+    # Observations: something was seen.
+    ADMITTED = "admitted"  # the worker has seen the submit
+    GRANTED = "granted"  # cores are set aside for it
+    STAGED = "staged"  # inputs are in the run's folder, the program is there
+    STARTED = "started"  # the engine saw the solver's process
+    VANISHED = "vanished"  # the attempt is gone and its payload never started
+    ENDED = "ended"  # nothing of it runs any more, or it could never start
+    STORED = "stored"  # its outputs are stored and verified
+    CLEARED = "cleared"  # its folder is removed
+
+
+COMMANDS = frozenset({Event.SUBMIT, Event.STOP})
+
+MOVES: dict[tuple[State, Event], State] = {
+    (State.DRAFT, Event.SUBMIT): State.PENDING,
+    (State.PENDING, Event.ADMITTED): State.QUEUED,
+    (State.QUEUED, Event.GRANTED): State.STAGING,
+    (State.STAGING, Event.STAGED): State.SUBMITTING,
+    (State.STAGING, Event.ENDED): State.COLLECTING,
+    (State.SUBMITTING, Event.STARTED): State.RUNNING,
+    (State.SUBMITTING, Event.VANISHED): State.STAGING,
+    (State.SUBMITTING, Event.ENDED): State.COLLECTING,
+    (State.RUNNING, Event.ENDED): State.COLLECTING,
+    (State.STOPPING, Event.VANISHED): State.COLLECTING,
+    (State.STOPPING, Event.ENDED): State.COLLECTING,
+    (State.COLLECTING, Event.STORED): State.COMPLETED,
+    (State.COMPLETED, Event.CLEARED): State.CLOSED,
+    # A stop is heard in every state from which something could still run.
+    (State.PENDING, Event.STOP): State.STOPPING,
+    (State.QUEUED, Event.STOP): State.STOPPING,
+    (State.STAGING, Event.STOP): State.STOPPING,
+    (State.SUBMITTING, Event.STOP): State.STOPPING,
+    (State.RUNNING, Event.STOP): State.STOPPING,
+}
+
+# Commands that are accepted and change nothing: there is nothing left to stop.
+MOOT = frozenset(
+    (state, Event.STOP)
+    for state in (State.STOPPING, State.COLLECTING, State.COMPLETED, State.CLOSED)
+)
+
+# What a state waits for somebody to do. States that are not here wait for news or for a command.
+OWED: dict[State, str] = {
+    State.PENDING: "admit it to the queue",
+    State.QUEUED: "grant cores when there are enough",
+    State.STAGING: "lay out its inputs",
+    State.SUBMITTING: "hand it to the engine",
+    State.STOPPING: "make the engine end it",
+    State.COLLECTING: "store its outputs",
+    State.COMPLETED: "remove its folder",
+}
+
+# States in which cores are set aside for the run.
+HOLDS_CORES = frozenset({State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING})
+
+# States from which the job never changes its outcome again.
+FINAL = frozenset({State.COMPLETED, State.CLOSED})
+
+
+def after(state: State, event: Event) -> State:
+    """The state that follows; the same state where the event changes nothing.
+
+    Raises IllegalTransition for a command that the state has no move for.
+    """
+    try:
+        return MOVES[state, event]
+    except KeyError:
+        if event in COMMANDS and (state, event) not in MOOT:
+            raise IllegalTransition(_REFUSALS[event].format(state=state)) from None
+        return state
+
+
+_REFUSALS = {
+    Event.SUBMIT: "This job was submitted before (it is {state}); only a draft can be submitted.",
+    Event.STOP: "This job was never submitted: there is nothing to stop.",
+}
+
+_ORDER = list(State)
+
+
+def of_job(states: Iterable[State]) -> State:
+    """The state of a job whose runs are in these states; DRAFT where there are no runs.
+
+    A job is as far as its furthest run while any run is unfinished (but not COLLECTING before
+    the last one is), and as far as its last run once all have come to that.
+    """
+    ranks = [_ORDER.index(state) for state in states]
+    if not ranks:
+        return State.DRAFT
+    last = min(ranks)
+    if last >= _ORDER.index(State.COLLECTING):
+        return _ORDER[last]
+    return _ORDER[min(max(ranks), max(last, _ORDER.index(State.RUNNING)))]
+
+
+# The words of the API (api-v2 reference, sections 4.4 and 9). A state without a word adds none to
+# the history: the word before it still holds.
+JOB_WORDS: dict[State, str] = {
+    State.PENDING: "Pending",
+    State.QUEUED: "Queued",
+    State.STAGING: "Started",
+    State.SUBMITTING: "Validated",
+    State.RUNNING: "Executing",
+    State.STOPPING: "Stopping",
+    State.COMPLETED: "Completed",
+}
+
+CLUSTER_WORDS: dict[State, tuple[str, ...]] = {
+    State.PENDING: ("Not Started",),
+    State.STAGING: ("Starting",),
+    State.RUNNING: ("Started",),
+    State.COMPLETED: ("Stop Requested", "Stopping"),
+    State.CLOSED: ("Stopped",),
+}
+
+STOPPING_WORD = JOB_WORDS[State.STOPPING]

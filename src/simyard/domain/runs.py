@@ -1,0 +1,89 @@
+"""Runs, their attempts, and how they ended."""
+
+import signal
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from simyard.domain.lifecycle import State
+
+
+class Cause(StrEnum):
+    """Why nothing of a run is alive any more."""
+
+    EXITED = "exited"  # it came to its own end; the exit code says how
+    STOPPED = "stopped"  # a user asked for it
+    WALLTIME = "walltime"  # it ran into its time limit
+    REFUSED = "refused"  # it could not be laid out or started
+    INTERRUPTED = "interrupted"  # its supervisor or the machine went away under it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """The facts about an end, as they were observed."""
+
+    cause: Cause
+    exit_code: int | None = None  # of the step that decided; 128 + n where a signal n ended it
+    step: str = ""  # which step that was: "the command of analysis 1"
+    message: str = ""  # what the user should know, a sentence without its full stop
+
+    @property
+    def successful(self) -> bool:
+        return self.cause is Cause.EXITED and self.exit_code == 0
+
+    @property
+    def reason(self) -> str:
+        """StatusReason on the wire. `Completed successfully` is what CI scripts look for
+        (api-v2 reference, section 4.4).
+        """
+        if self.successful:
+            return "Completed successfully"
+        match self.cause:
+            case Cause.STOPPED:
+                return "Stopped by the user"
+            case Cause.EXITED:
+                text = f"{self.step or 'the command'} ended with exit code {self.exit_code}"
+                name = _signal_name(self.exit_code)
+                if name:
+                    text += f" ({name})"
+            case Cause.WALLTIME:
+                text = self.message or "the walltime was exceeded"
+            case Cause.REFUSED | Cause.INTERRUPTED:
+                text = self.message
+        return f"A run failed: {text}"
+
+
+def _signal_name(exit_code: int | None) -> str:
+    """Shells give 128 + n for a child that signal n ended."""
+    if exit_code is None or exit_code <= 128:
+        return ""
+    try:
+        return signal.Signals(exit_code - 128).name
+    except ValueError:
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of a job's workflow."""
+
+    id: int  # internal
+    job_id: int
+    number: int  # from 1; the API's run id, there as text
+    state: State
+    cores: int  # set aside for it while it holds any
+    started_at: datetime | None  # the solver's process was seen
+    completed_at: datetime | None  # its outputs are stored
+    output_count: int
+    output_bytes: int
+    ending: Ending | None
+    token: str | None  # of the present attempt; names its folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusEntry:
+    """One line of a job's or a cluster's history."""
+
+    word: str
+    reason: str | None
+    at: datetime

@@ -1,0 +1,380 @@
+"""Attempts as processes of this machine, each under a supervisor of its own.
+
+Supervisors are forked by a small process that has everything loaded; where it is gone it is
+started again. Server and fork server may die at any moment: supervisors do not notice.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from simyard.domain.errors import NotFound
+from simyard.domain.runs import Cause, Ending
+from simyard.engines import payload, supervisor
+from simyard.engines.protocol import (
+    AttemptSpec,
+    Capabilities,
+    Engine,
+    Folder,
+    Observation,
+    Phase,
+)
+from simyard.engines.sandbox import Sandbox
+
+log = logging.getLogger(__name__)
+
+_NEWS = ".news"  # datagram socket, beside the attempts' folders
+_MARK = "SIMYARD_ATTEMPT"  # in the environment of everything that belongs to an attempt
+LOG_NAME = "process_output.log"
+# What supervisors may know of the server's environment: no secrets.
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SIMYARD_CRASH_AT", "SIMYARD_CRASH_ONCE")
+
+
+class LocalEngine:
+    """`on_news` is called from a thread of the engine with the token that something happened to;
+    it is a hint, and may come late, twice or never.
+    """
+
+    def __init__(
+        self, root: Path, sandbox: Sandbox, on_news: Callable[[str], None], *, network: bool
+    ) -> None:
+        self._root = root
+        self._sandbox = sandbox
+        self._network = network
+        self._on_news = on_news
+        self._forks = _ForkServer()
+        # Without a sandbox the payload walks to its home by itself, as another user.
+        mode = 0o711 if sandbox.uid is not None and not sandbox.bwrap else 0o700
+        root.mkdir(mode=mode, parents=True, exist_ok=True)
+        root.chmod(mode)
+        self._attempt_mode = mode
+        self._news: socket.socket | None = _bind(root, _NEWS)
+        self._listener = threading.Thread(target=self._listen, name="engine-news", daemon=True)
+        self._listener.start()
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="local",
+            isolation=self._sandbox.isolation,
+            isolation_detail=self._sandbox.detail,
+            network=self._network,
+        )
+
+    # --- folders ----------------------------------------------------------------------------------
+
+    def folder(self, token: str) -> Folder:
+        root = self._root / token
+        uid = self._sandbox.uid
+        return Folder(
+            root=root,
+            home=root / "home",
+            work=root / "home" / "work",
+            inside_home=self._sandbox.home_inside(root / "home"),
+            owner=None if uid is None else (uid, uid),
+        )
+
+    def prepare(self, token: str) -> Folder:
+        folder = self.folder(token)
+        _remove_tree(folder.root)
+        folder.root.mkdir(mode=self._attempt_mode)
+        for path in (folder.home, folder.work, folder.root / "tmp"):
+            path.mkdir(mode=0o700)
+        if folder.owner:
+            for path in (folder.home, folder.work, folder.root / "tmp"):
+                os.chown(path, *folder.owner)
+        return folder
+
+    def shown_at(self, source: Path, name: str) -> str:
+        return self._sandbox.shown_at(source, name)
+
+    def tokens(self) -> list[str]:
+        return [entry.name for entry in os.scandir(self._root) if entry.is_dir()]
+
+    def remove(self, token: str) -> None:
+        root = self._root / token
+        if not root.is_dir():
+            return
+        if not supervisor.bury(str(root), "lost"):
+            self.cancel(token)  # somebody still holds it: this is for the next call
+            raise NotFound(f"attempt {token} is still alive")
+        _sweep(token)
+        _remove_tree(root)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def submit(self, attempt: AttemptSpec) -> None:
+        folder = self.folder(attempt.token)
+        if not folder.root.is_dir():
+            return  # `observe` says that it vanished
+        if not (folder.root / "spec.json").exists():
+            self._write_spec(folder, attempt)
+        self._forks.start(str(folder.root))
+
+    def _write_spec(self, folder: Folder, attempt: AttemptSpec) -> None:
+        payload.write_scripts(folder.root / "scripts", attempt.steps)
+        self._sandbox.write_identity(folder.root)
+        argv = self._sandbox.argv(
+            folder.root, binds=attempt.binds, network=self._network and attempt.network
+        )
+        env = {
+            "PATH": ":".join(attempt.path),
+            "HOME": folder.inside_home,
+            "USER": "job",
+            "LOGNAME": "job",
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            "TMPDIR": "/tmp" if self._sandbox.bwrap else str(folder.root / "tmp"),
+            **attempt.env,
+            _MARK: attempt.token,
+        }
+        uid = self._sandbox.uid if not self._sandbox.bwrap else None
+        spec = {
+            "token": attempt.token,
+            "argv": argv,
+            "env": env,
+            "cwd": str(folder.root if self._sandbox.bwrap else folder.work),
+            "log": str(folder.work / LOG_NAME),
+            "labels": [step.label for step in attempt.steps],
+            "walltime": attempt.walltime_seconds,
+            "grace": attempt.grace_seconds,
+            "uid": uid,
+            "gid": uid,
+            "spare": ["bwrap"],
+            "notify": f"../{_NEWS}",
+        }
+        aside = folder.root / "spec.json.new"
+        aside.write_text(json.dumps(spec))
+        aside.rename(folder.root / "spec.json")
+
+    def observe(self, tokens: Sequence[str]) -> dict[str, Observation]:
+        return {token: self._observe(token) for token in tokens}
+
+    def _observe(self, token: str) -> Observation:
+        root = str(self._root / token)
+        end = supervisor.read_json(f"{root}/exit.json")
+        if end is not None:
+            return self._ended(root, end)
+        pids = supervisor.read_json(f"{root}/pid.json")
+        if pids is None:
+            return Observation(phase=Phase.UNKNOWN if os.path.isdir(root) else Phase.VANISHED)
+        alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
+        if not (alive and pids["boot_id"] == supervisor.boot_id()):
+            # Nobody watches it any more. Say so for good, unless it ended just now.
+            _sweep(token)
+            if supervisor.bury(root, "lost"):
+                return self._ended(root, supervisor.read_json(f"{root}/exit.json"))
+        return Observation(phase=Phase.RUNNING, started_at=_instant(pids["started_at"]))
+
+    def _ended(self, root: str, end: dict[str, Any]) -> Observation:
+        spec = supervisor.read_json(f"{root}/spec.json") or {}
+        return Observation(
+            phase=Phase.ENDED,
+            started_at=_instant(end["started_at"]),
+            ended_at=_instant(end["ended_at"]),
+            ending=_ending(Path(root), end, spec),
+        )
+
+    def cancel(self, token: str) -> None:
+        root = self._root / token
+        if not root.is_dir():
+            return
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(root / "cancel", os.O_CREAT | os.O_EXCL, 0o600))
+        pids = supervisor.read_json(str(root / "pid.json"))
+        if pids is None:
+            if supervisor.bury(str(root), "stopped"):
+                self._on_news(token)
+        elif supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids["supervisor"], signal.SIGTERM)
+
+    def close(self) -> None:
+        self._forks.close()
+        news, self._news = self._news, None
+        if news is not None:
+            with contextlib.suppress(OSError):
+                news.shutdown(socket.SHUT_RDWR)
+            news.close()
+        self._listener.join(timeout=5)
+
+    def _listen(self) -> None:
+        while (news := self._news) is not None:
+            try:
+                token = news.recv(200)
+            except OSError:
+                return
+            if token:
+                self._on_news(token.decode(errors="replace"))
+
+
+class _ForkServer:
+    """The process that forks supervisors, started again whenever it is found gone."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        with self._lock:
+            self._spawn()
+
+    def start(self, folder: str) -> None:
+        with self._lock:
+            if self._socket is None:
+                return
+            try:
+                self._socket.send(folder.encode())
+            except OSError:
+                log.warning("the fork server was gone; starting another")
+                self._stop()
+                self._spawn()
+                self._socket.send(folder.encode())
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-I", "-S", supervisor.__file__, "--fork-server"]
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+                start_new_session=True,  # a Ctrl-C for the server is none for it
+            )
+        self._socket = ours
+
+    def _stop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def close(self) -> None:
+        with self._lock:
+            self._stop()
+
+
+def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
+    """The files of an ended attempt in the domain's words."""
+    record = payload.read_record(root / "steps")
+    code, cause = end["code"], end["cause"]
+    labels = spec.get("labels", [])
+    failed = record.failed_step
+    step = labels[failed] if failed is not None and failed < len(labels) else ""
+    if cause == "lost" and record.exit_code is not None:
+        cause, code = "exited", record.exit_code  # it had come to its end by itself
+    match cause:
+        case "exited" if code and not record.began:
+            return Ending(cause=Cause.REFUSED, message=_sandbox_failure(root))
+        case "exited":
+            return Ending(cause=Cause.EXITED, exit_code=code, step=step)
+        case "stopped":
+            return Ending(cause=Cause.STOPPED, exit_code=code, step=step)
+        case "walltime":
+            message = f"the walltime of {_duration(spec['walltime'])} was exceeded"
+            return Ending(cause=Cause.WALLTIME, exit_code=code, step=step, message=message)
+        case "refused":
+            message = f"it could not be started: {end['message']}"
+            return Ending(cause=Cause.REFUSED, message=message)
+        case "interrupted":
+            message = "it was told to end from outside the platform"
+            return Ending(cause=Cause.INTERRUPTED, exit_code=code, step=step, message=message)
+        case _:
+            pids = supervisor.read_json(str(root / "pid.json")) or {}
+            if pids.get("boot_id") != supervisor.boot_id():
+                message = "the machine was restarted while it ran"
+            else:
+                message = "its supervisor process was killed while it ran"
+            return Ending(cause=Cause.INTERRUPTED, message=message)
+
+
+def _sandbox_failure(root: Path) -> str:
+    """The sandbox ended before the first step: what it said is in the log."""
+    try:
+        lines = (root / "home" / "work" / LOG_NAME).read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    said = [line for line in lines[-5:] if line.startswith(("bwrap:", "setpriv:"))]
+    return "its sandbox could not be set up" + (f": {said[-1]}" if said else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds % 3600 == 0:
+        return f"{seconds // 3600:.0f} h"
+    return f"{seconds:.0f} s"
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _bind(folder: Path, name: str) -> socket.socket:
+    """A datagram socket in a folder. Its address is taken through a descriptor of the folder:
+    the whole path may be longer than such addresses can be.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(folder / name)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        news = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        news.bind(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
+    return news
+
+
+def _sweep(token: str) -> None:
+    """Kill whatever carries the attempt's mark. For attempts whose supervisor is gone: what was
+    in a sandbox died with it, what was not may still be there.
+    """
+    mark = f"{_MARK}={token}".encode()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry.name}/environ", "rb") as file:
+                marked = mark in file.read().split(b"\0")
+        except OSError:
+            continue
+        if marked:
+            with contextlib.suppress(OSError):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _remove_tree(root: Path) -> None:
+    """Remove a folder whatever modes its content has. Links are not followed."""
+
+    def open_up(_call: object, path: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            parent = os.path.dirname(path)
+            os.chmod(parent, stat.S_IRWXU)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, stat.S_IRWXU)
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+
+    if root.exists():
+        shutil.rmtree(root, onerror=open_up)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _conforms(engine: LocalEngine) -> Engine:
+    """Only for the type checker: a drift from the protocol shows here."""
+    return engine

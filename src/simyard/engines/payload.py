@@ -1,0 +1,77 @@
+"""What the supervisor starts: a small shell driver that runs the steps of an attempt in order.
+
+The driver says what it does on file descriptor 9 (`begin N`, `end N CODE`, `exit CODE`), so that
+the step that failed is known, and the end too where the supervisor died right after it.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simyard.engines.protocol import Step
+
+DRIVER = r"""#!/bin/bash
+# driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
+# /proc shows the processes of this run only.
+scripts=$1 own_pids=$2 stopping=
+trap 'stopping=1' TERM  # a step may end in its own way; we wait for it
+n=0 code=0
+while [ -e "$scripts/$n.cmd" ]; do
+    printf 'begin %d\n' "$n" >&9
+    (
+        exec 9>&-
+        . "$scripts/$n.env"
+        cd "$HOME/work" || exit 1
+        exec bash "$scripts/$n.cmd"
+    )
+    code=$?
+    printf 'end %d %d\n' "$n" "$code" >&9
+    if [ "$code" -ne 0 ] || [ -n "$stopping" ]; then break; fi
+    n=$((n + 1))
+done
+if [ -n "$stopping" ] && [ "$own_pids" = 1 ]; then
+    # Our end is the end of the sandbox: leave the others their grace time.
+    while set -- /proc/[0-9]*; [ $# -gt 2 ]; do sleep 0.05; done
+fi
+printf 'exit %d\n' "$code" >&9
+exit "$code"
+"""
+
+
+def write_scripts(folder: Path, steps: Sequence[Step]) -> None:
+    """The driver and, for each step, its variables and its command."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    (folder / "driver").write_text(DRIVER)
+    for n, step in enumerate(steps):
+        exports = [f"export {name}={shlex.quote(value)}\n" for name, value in step.env.items()]
+        (folder / f"{n}.env").write_text("".join(exports))
+        # A command that came from Windows must not carry carriage returns into the shell.
+        (folder / f"{n}.cmd").write_text(step.command.replace("\r\n", "\n") + "\n")
+    for path in folder.iterdir():
+        path.chmod(0o644)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a driver said."""
+
+    began: bool  # whether any step was begun
+    failed_step: int | None
+    exit_code: int | None  # None: it did not come to its end
+
+
+def read_record(path: Path) -> Record:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = [line.split() for line in file.read(1 << 20).splitlines()]
+    except FileNotFoundError:
+        lines = []
+    failed = [int(w[1]) for w in lines if len(w) == 3 and w[0] == "end" and w[2] != "0"]
+    ended = [int(w[1]) for w in lines if len(w) == 2 and w[0] == "exit"]
+    return Record(
+        began=any(w[:1] == ["begin"] for w in lines),
+        failed_step=failed[-1] if failed else None,
+        exit_code=ended[-1] if ended else None,
+    )

@@ -1,0 +1,152 @@
+"""What a payload may see and do: bubblewrap where it works, an honest less where it does not.
+
+In the sandbox a run has its own process, mount and ipc namespaces, a read-only system, a private
+/tmp, and writes to its own home only. A server that is root gives its runs an ordinary user id.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from simyard.engines.protocol import Bind
+
+HOME_INSIDE = "/home/job"
+_OURS_INSIDE = "/simyard"  # what the platform shows to a payload lies here
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt")
+_SHELL = "/bin/bash"
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """How payloads are started on this machine. Made by `probe`."""
+
+    isolation: str  # "bubblewrap" or "none"
+    detail: str  # a sentence for people
+    uid: int | None  # user and group of payloads where the server is root; None: the server's own
+    bwrap: str = ""
+    setpriv: str = ""
+
+    def home_inside(self, home: Path) -> str:
+        return HOME_INSIDE if self.bwrap else str(home)
+
+    def shown_at(self, source: Path, name: str) -> str:
+        """Where a payload sees a folder of the platform's that is bound under this name."""
+        return f"{_OURS_INSIDE}/{name}" if self.bwrap else str(source)
+
+    def argv(self, folder: Path, *, binds: Sequence[Bind], network: bool) -> list[str]:
+        """The command that runs the driver over the scripts of the attempt in this folder."""
+        scripts = self.shown_at(folder / "scripts", "scripts")
+        inner = [_SHELL, f"{scripts}/driver", scripts, "1" if self.bwrap else "0"]
+        if not self.bwrap:
+            return inner
+        command = [
+            self.bwrap,
+            "--die-with-parent",  # the parent is the attempt's supervisor
+            "--new-session",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-cgroup-try",
+        ]
+        if self.uid is None:
+            command += ["--unshare-user"]
+        if not network:
+            command += ["--unshare-net"]
+        for path in _SYSTEM:
+            if os.path.islink(path):
+                command += ["--symlink", os.readlink(path), path]
+            elif os.path.isdir(path):
+                command += ["--ro-bind", path, path]
+        command += ["--ro-bind", "/etc", "/etc"]
+        command += ["--ro-bind", str(folder / "passwd"), "/etc/passwd"]
+        command += ["--ro-bind", str(folder / "group"), "/etc/group"]
+        resolver = os.path.realpath("/etc/resolv.conf")
+        if not resolver.startswith("/etc/") and os.path.isfile(resolver):
+            command += ["--ro-bind", resolver, resolver]
+        command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"]
+        command += ["--bind", str(folder / "tmp"), "/tmp"]
+        shown = [Bind(str(folder / "scripts"), scripts), *binds]
+        for parent in _parents([HOME_INSIDE, "/var/tmp/x", "/run/x"], shown):
+            command += ["--perms", "0755", "--dir", parent]  # 0700 if bubblewrap made them itself
+        for bind in shown:
+            command += ["--ro-bind", bind.source, bind.target]
+        command += ["--bind", str(folder / "home"), HOME_INSIDE, "--chdir", HOME_INSIDE]
+        if self.uid is not None:
+            # bubblewrap lays out the mounts as root; setpriv then gives everything away.
+            command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+            command += ["--", self.setpriv, f"--reuid={self.uid}", f"--regid={self.uid}"]
+            command += ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            command += ["--no-new-privs"]
+        return [*command, "--", *inner]
+
+    def write_identity(self, folder: Path) -> None:
+        """Passwd and group as the payload sees them: itself, root, and nobody else."""
+        uid = os.getuid() if self.uid is None else self.uid
+        gid = os.getgid() if self.uid is None else self.uid
+        me = f"job:x:{uid}:{gid}:simulation job:{HOME_INSIDE}:{_SHELL}\n" if uid else ""
+        (folder / "passwd").write_text(f"root:x:0:0:root:/root:/usr/sbin/nologin\n{me}")
+        (folder / "group").write_text("root:x:0:\n" + (f"job:x:{gid}:\n" if gid else ""))
+        for name in ("passwd", "group"):
+            (folder / name).chmod(0o644)
+
+
+def _parents(paths: Sequence[str], binds: Sequence[Bind]) -> list[str]:
+    """Folders that must be made for these places, outermost first; the system's are there."""
+    found: dict[str, None] = {}
+    for path in (*paths, *(bind.target for bind in binds)):
+        for parent in reversed(PurePosixPath(path).parents):
+            text = str(parent)
+            if text != "/" and not text.startswith((*_SYSTEM, "/etc", "/tmp")):
+                found[text] = None
+    return list(found)
+
+
+def probe(mode: str, job_uid: int, scratch: Path) -> Sandbox:
+    """See what works on this machine, by doing it.
+
+    mode: "auto", "required" (RuntimeError where bubblewrap does not work) or "off".
+    """
+    uid = job_uid if os.getuid() == 0 else None
+    if mode == "off":
+        return Sandbox("none", "Runs are not isolated: the site has switched it off.", uid)
+    found = Sandbox(
+        isolation="bubblewrap",
+        detail="Runs see a read-only system and write to their own folder only.",
+        uid=uid,
+        bwrap=shutil.which("bwrap") or "",
+        setpriv=shutil.which("setpriv") or "",
+    )
+    problem = _try(found, scratch)
+    if not problem:
+        return found
+    if mode == "required":
+        raise RuntimeError(f"the sandbox is required and does not work here: {problem}")
+    return Sandbox("none", f"Runs are not isolated: {problem}.", uid)
+
+
+def _try(sandbox: Sandbox, scratch: Path) -> str:
+    """Why the sandbox does not work; "" where it does."""
+    if not sandbox.bwrap:
+        return "bubblewrap is not installed (apt install bubblewrap)"
+    if sandbox.uid is not None and not sandbox.setpriv:
+        return "setpriv is not installed (apt install util-linux)"
+    for name in ("home", "tmp", "scripts"):
+        (scratch / name).mkdir(parents=True, exist_ok=True)
+        (scratch / name).chmod(0o755)
+    sandbox.write_identity(scratch)
+    (scratch / "scripts" / "driver").write_text("id -u\n")
+    (scratch / "scripts" / "driver").chmod(0o644)
+    command = sandbox.argv(scratch, binds=(), network=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap does not start ({error})"
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    expected = os.getuid() if sandbox.uid is None else sandbox.uid
+    if done.returncode != 0 or done.stdout.strip() != str(expected):
+        said = (done.stderr or done.stdout).strip().splitlines()
+        return f"bubblewrap does not work here ({said[-1] if said else 'no message'})"
+    return ""

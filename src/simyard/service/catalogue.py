@@ -1,0 +1,286 @@
+"""Reading the catalogue's files, and seeing what of it is really installed."""
+
+import dataclasses
+import logging
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, fold
+
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+# Where programs of jobs are looked for, and what a job's PATH is made of.
+SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/games", "/usr/games")
+_PROBE_SECONDS = 20
+_LOOK_AGAIN_SECONDS = 5
+_NOT_ANALYSES = {"common.toml", "coretypes.toml"}
+
+
+class CatalogueError(Exception):
+    """A catalogue file that cannot be used; the text names the file and the place."""
+
+
+def own_folder() -> Path:
+    """The catalogue that comes with the product."""
+    return Path(__file__).parent.parent / "catalogue"
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Common:
+    strip_suffix: str = ""
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
+    """The catalogue of these folders, later ones stronger: a file replaces the entry of its code.
+
+    Nothing is probed yet: everything counts as not installed. Raises CatalogueError.
+    """
+    common = _Common()
+    analyses: dict[str, Analysis] = {}
+    core_types: dict[str, CoreType] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            content = _read(path)
+            if path.name == "common.toml":
+                common = _convert(path, content, _Common)
+            elif path.name == "coretypes.toml":
+                for entry in content.get("core_type", []):
+                    core_type = _convert(path, _fit(entry, machine), CoreType)
+                    core_types[core_type.code] = core_type
+            else:
+                analysis = _convert(path, content, Analysis)
+                _check_patterns(path, analysis)
+                analyses[analysis.code] = analysis
+    ordered = [
+        dataclasses.replace(core_type, display_order=order)
+        for order, core_type in enumerate(core_types.values(), start=1)
+    ]
+    return Catalogue(
+        analyses=tuple(sorted(analyses.values(), key=lambda a: a.name.lower())),
+        core_types=tuple(ordered),
+        presence={code: Presence(installed=False, detail="not probed") for code in analyses},
+        strip_suffix=common.strip_suffix,
+        env=common.env,
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise CatalogueError(f"{path}: {error}") from None
+
+
+def _convert(path: Path, content: Mapping[str, Any], into: type[_T]) -> _T:
+    unknown = list(_unknown_keys(content, into, ""))
+    if unknown:
+        raise CatalogueError(f"{path}: there is no {', '.join(unknown)}")
+    try:
+        return msgspec.convert(content, into, strict=True)
+    except msgspec.ValidationError as error:
+        raise CatalogueError(f"{path}: {error}") from None
+
+
+def _unknown_keys(content: Any, into: Any, place: str) -> Iterable[str]:
+    """Keys that no field takes: a misspelt key must not be passed over."""
+    origin = typing.get_origin(into)
+    if origin in (types.UnionType, typing.Union):
+        into = next(arg for arg in typing.get_args(into) if arg is not type(None))
+        origin = typing.get_origin(into)
+    if origin is tuple and isinstance(content, list):
+        for i, item in enumerate(content):
+            yield from _unknown_keys(item, typing.get_args(into)[0], f"{place}[{i}]")
+    elif dataclasses.is_dataclass(into) and isinstance(content, dict):
+        hints = typing.get_type_hints(into)
+        for key, value in content.items():
+            name = f"{place}.{key}" if place else key
+            if key in hints:
+                yield from _unknown_keys(value, hints[key], name)
+            else:
+                yield name
+
+
+def _check_patterns(path: Path, analysis: Analysis) -> None:
+    patterns = [alias.pattern for alias in analysis.aliases]
+    if analysis.probe:
+        patterns.append(analysis.probe.pattern)
+    if analysis.grammar:
+        patterns += [analysis.grammar.x_pattern, *(s.pattern for s in analysis.grammar.series)]
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise CatalogueError(f"{path}: the pattern {pattern!r}: {error}") from None
+
+
+def _fit(entry: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Put the machine's own figures where an entry says "auto"."""
+    counts = [2**n for n in range(32) if 2**n < machine.cores] + [machine.cores]
+    auto = {
+        "cores": counts,
+        "memory_mb": machine.memory_mb // machine.cores,
+        "storage_gb": machine.storage_gb // machine.cores,
+    }
+    return {key: auto[key] if value == "auto" else value for key, value in entry.items()}
+
+
+def machine(data: Path, cores: int = 0) -> Machine:
+    """What this computer has. `cores` overrides the count that is seen."""
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    return Machine(
+        cores=cores or len(os.sched_getaffinity(0)),
+        memory_mb=pages * size // 10**6,
+        storage_gb=shutil.disk_usage(data).total // 10**9,
+        gpus=sum(1 for n in range(64) if os.path.exists(f"/dev/nvidia{n}")),
+    )
+
+
+# --- helper programs ------------------------------------------------------------------------------
+
+
+def lay_out_helpers(catalogue: Catalogue, into: Path) -> None:
+    """Put the helper programs of every analysis where jobs can be shown them. Idempotent."""
+    for analysis in catalogue.analyses:
+        if analysis.helpers is None:
+            continue
+        source = own_folder() / "helpers" / analysis.helpers.folder
+        target = helper_folder(analysis, into)
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                copy = target / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                content = path.read_bytes()
+                if not copy.exists() or copy.read_bytes() != content:
+                    copy.write_bytes(content)
+                copy.chmod(0o755)
+        for name, destination in analysis.helpers.links.items():
+            link = target / name
+            if not (link.is_symlink() and os.readlink(link) == destination):
+                link.unlink(missing_ok=True)
+                link.symlink_to(destination)
+        for folder in (into, target, *(p for p in target.rglob("*") if p.is_dir())):
+            if not folder.is_symlink():
+                folder.chmod(0o755)
+
+
+def helper_folder(analysis: Analysis, root: Path) -> Path:
+    assert analysis.helpers is not None
+    return root / analysis.helpers.folder
+
+
+def fill(text: str, places: Mapping[str, str]) -> str:
+    """Put places such as {helpers}, {home} and {version} into a value of the catalogue."""
+    for name, value in places.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+# --- probing --------------------------------------------------------------------------------------
+
+
+def probe(analysis: Analysis, helpers: Path) -> Presence:
+    """Whether the program is there: it is found, and what it prints is what it should print."""
+    if analysis.probe is None:
+        return Presence(installed=True)
+    where = str(helper_folder(analysis, helpers)) if analysis.helpers else ""
+    places = {"helpers": where, "version": analysis.default_version, "home": "/nonexistent"}
+    path = ":".join(
+        [
+            *(fill(folder, places) for folder in analysis.path),
+            *SYSTEM_PATH,
+            *(fill(folder, places) for folder in analysis.path_after),
+        ]
+    )
+    env = {name: fill(value, places) for name, value in analysis.env.items()}
+    name, *arguments = analysis.probe.command
+    program = shutil.which(name, path=path)
+    if program is None:
+        return Presence(installed=False, detail=f"{name} was not found")
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            env={**env, "PATH": path, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_PROBE_SECONDS,
+            cwd="/",
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Presence(installed=False, detail=f"{name} does not answer: {error}")
+    found = re.search(analysis.probe.pattern, done.stdout.decode(errors="replace"))
+    if found is None:
+        return Presence(installed=False, detail=f"{name} does not print what it should")
+    return Presence(installed=True, version=found.groupdict().get("version") or "")
+
+
+class CatalogueBook:
+    """The catalogue with what was seen of it. Thread-safe; `current` waits for the first look."""
+
+    def __init__(self, catalogue: Catalogue, helpers: Path) -> None:
+        self.helpers = helpers
+        self._catalogue = catalogue
+        self._ready = threading.Event()
+        self._lock = threading.Lock()
+        self._looked_at: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Lay out the helper programs and probe everything once."""
+        try:
+            lay_out_helpers(self._catalogue, self.helpers)
+            with ThreadPoolExecutor(max_workers=4) as pool:
+                seen = list(
+                    pool.map(lambda a: (a.code, probe(a, self.helpers)), self._catalogue.analyses)
+                )
+            self._note(dict(seen))
+        finally:
+            self._ready.set()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready.is_set()
+
+    def current(self) -> Catalogue:
+        self._ready.wait()
+        return self._catalogue
+
+    def look_again(self, code: str) -> Catalogue:
+        """Probe one analysis again if it is not installed: it may have been, meanwhile."""
+        catalogue = self.current()
+        analysis = catalogue.analysis(code)
+        if analysis is None or catalogue.present(analysis).installed:
+            return catalogue
+        now = time.monotonic()
+        with self._lock:
+            if now - self._looked_at.get(fold(code), -1e9) < _LOOK_AGAIN_SECONDS:
+                return catalogue
+            self._looked_at[fold(code)] = now
+        self._note({analysis.code: probe(analysis, self.helpers)})
+        return self._catalogue
+
+    def _note(self, seen: Mapping[str, Presence]) -> None:
+        with self._lock:
+            presence = {**self._catalogue.presence, **seen}
+            self._catalogue = dataclasses.replace(self._catalogue, presence=presence)
+        for code, found in seen.items():
+            log.info("%s: %s", code, found.version or found.detail or "installed")

@@ -1,0 +1,178 @@
+"""Storing what a run left behind.
+
+Every plain file of the work folder is an output, subject to the job's resource filters. Content
+that the job has stored before (an input that was not touched, a file that is there twice) is shown
+from the blob that holds it. Blobs are made durable in batches; the files appear in the lists
+together with the end of the run, all or none.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from simyard.blobs.sealed import SealedWriter
+from simyard.domain.errors import NotFound
+from simyard.domain.faults import crash_point
+from simyard.domain.files import Blob
+from simyard.domain.jobs import GENERATED_FILES, INPUT_FILES, Job
+from simyard.domain.runs import Run
+from simyard.engines.protocol import Folder
+from simyard.service import staging, workfolder
+from simyard.service.site import Site
+from simyard.service.workfolder import Found
+from simyard.store import files as store
+from simyard.store.database import Transaction
+
+_BATCH_FILES = 500
+_BATCH_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Output:
+    path: str  # relative to the work folder
+    size_bytes: int
+    blob: Blob | int  # stored just now, or the id of a recorded blob
+
+
+def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
+    """Store the outputs of a run of which nothing is alive, in the order in which lists show them.
+
+    ran: whether its payload ever started; if not, the log is all there is to keep. Safe to repeat:
+    what an interrupted call stored and nobody recorded is swept up later.
+    """
+    assert run.token is not None
+    folder = site.engine.folder(run.token)
+    if not folder.root.is_dir():
+        return []
+    _restore_log(folder)
+    if ran:
+        wanted = _wanted(job, folder)
+    else:
+        wanted = [(f, None) for f in workfolder.walk(folder.work) if f.path == staging.LOG_NAME]
+    outputs = list(_store(site, job, folder.work, wanted))
+    crash_point("collect.stored")
+    return sorted(outputs, key=lambda o: (o.path.casefold(), o.path))
+
+
+def _restore_log(folder: Folder) -> None:
+    """Bring back the log where the run removed it from its work folder."""
+    kept, shown = folder.root / staging.LOG_NAME, folder.work / staging.LOG_NAME
+    if kept.exists() and not os.path.lexists(shown) and folder.work.is_dir():
+        os.link(kept, shown)
+
+
+def _wanted(job: Job, folder: Folder) -> list[tuple[Found, int | None]]:
+    """The files to keep, each with the id of the blob that is known to hold the same content."""
+    manifest = staging.read_manifest(folder)
+    keep_inputs = job.definition.keeps(INPUT_FILES)
+    keep_results = job.definition.keeps(GENERATED_FILES)
+    wanted: list[tuple[Found, int | None]] = []
+    for found in _files(folder.work):
+        entry = manifest.get(found.path)
+        untouched = entry is not None and entry[:3] == [found.size, found.ctime_ns, found.inode]
+        keep = keep_inputs if untouched else keep_results
+        if keep or found.path == staging.LOG_NAME:
+            wanted.append((found, entry[3] if untouched and entry else None))
+    return wanted
+
+
+def _files(work: Path) -> Iterator[Found]:
+    """Plain files, and links to plain files of the same folder under the name of the link."""
+    yield from workfolder.walk(work)
+    for path in workfolder.links(work):
+        if workfolder.leads_inside(work, path):
+            target = Path(os.path.realpath(work / path))
+            if target.is_file():
+                seen = target.stat()
+                yield Found(path, seen.st_size, 0, 0)
+
+
+def _store(
+    site: Site, job: Job, work: Path, wanted: Iterable[tuple[Found, int | None]]
+) -> Iterator[Output]:
+    stored: dict[tuple[int, str], Blob | int] = {}
+    batch: dict[tuple[int, str], SealedWriter] = {}
+    waiting: list[tuple[Found, tuple[int, str]]] = []  # files whose content is in the batch
+    size = 0
+
+    def flush() -> Iterator[Output]:
+        nonlocal size
+        stored.update(site.db.read(store.blob_of_content, job.id, list(batch)))
+        for content in stored.keys() & batch.keys():
+            batch.pop(content).abort()
+        for blob in site.blobs.commit(list(batch.values())):
+            stored[blob.size_bytes, blob.sha512] = blob
+        for found, content in waiting:
+            yield Output(found.path, content[0], stored[content])
+        batch.clear()
+        waiting.clear()
+        size = 0
+
+    try:
+        for found, blob_id in wanted:
+            if blob_id is not None:
+                yield Output(found.path, found.size, blob_id)
+                continue
+            writer = _seal(site, work, found)
+            if writer is None:
+                continue
+            content = (writer.size_bytes, writer.sha512)
+            waiting.append((found, content))
+            if content in stored or content in batch:
+                writer.abort()
+            else:
+                batch[content] = writer
+                size += writer.size_bytes
+            if len(waiting) >= _BATCH_FILES or size >= _BATCH_BYTES:
+                yield from flush()
+        yield from flush()
+    except BaseException:
+        for writer in batch.values():
+            writer.abort()
+        raise
+
+
+def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
+    """Encrypt a file into the store, not yet durable. None where it is gone meanwhile."""
+    try:
+        if found.inode:
+            descriptor = workfolder.open_file(work, found.path)
+        else:  # a link that was seen to lead inside
+            descriptor = os.open(os.path.realpath(work / found.path), os.O_RDONLY | os.O_NOFOLLOW)
+    except (NotFound, OSError):
+        return None
+    with open(descriptor, "rb", buffering=0) as source:
+        writer = site.blobs.create(now=site.clock(), expected_bytes=found.size)
+        try:
+            writer.write_all(source.read)
+        except BaseException:
+            writer.abort()
+            raise
+    return writer
+
+
+def record(tx: Transaction, job: Job, run: Run, outputs: list[Output]) -> None:
+    """Show the outputs in the lists. Part of the transaction that completes the run."""
+    now = tx.now()
+    recorded: dict[str, int] = {}
+    rows: list[tuple[str, str, int]] = []
+    owner = store.owner_code(tx.conn, job.owner_id)
+    for output in outputs:
+        if isinstance(output.blob, int):
+            blob_id = output.blob
+        elif output.blob.key in recorded:
+            blob_id = recorded[output.blob.key]
+        else:
+            blob_id = recorded[output.blob.key] = store.insert_blob(tx.conn, output.blob, now=now)
+        path = workfolder.shown(output.path)
+        where = f"user/user_{owner}/output/job_{job.code}/run{run.number}/{path}"
+        rows.append((path, where, blob_id))
+    store.insert_outputs(
+        tx.conn,
+        owner_id=job.owner_id,
+        job_id=job.id,
+        run_number=run.number,
+        outputs=rows,
+        now=now,
+    )

@@ -1,0 +1,140 @@
+"""Series of a run (residuals, forces, ...) read from its logs by the grammar of its analysis.
+
+A log is read once as it grows: what was read of a live run is kept, and the next question goes on
+from there. A finished run is read from its stored outputs.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from simyard.domain.errors import NotFound, Refused
+from simyard.domain.files import File
+from simyard.domain.grammar import Grammar, Reader, Series
+from simyard.domain.jobs import Job
+from simyard.domain.runs import Run
+from simyard.service import live, workfolder
+from simyard.service.site import Site
+from simyard.store import files as store
+
+_RUNS_KEPT = 64
+_READ_BYTES = 1 << 20
+_LONGEST_LINE = 1 << 16
+_CANDIDATES = 20_000
+
+
+@dataclass
+class _Progress:
+    """How far a run's log was read."""
+
+    token: str
+    path: str
+    reader: Reader
+    offset: int = 0
+    rest: bytes = b""  # the beginning of a line whose end is not written yet
+    inode: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def feed(self, data: bytes) -> None:
+        lines = (self.rest + data).split(b"\n")
+        self.rest = lines.pop()[-_LONGEST_LINE:]
+        for line in lines:
+            self.reader.feed(line.decode("utf-8", "replace").rstrip("\r"))
+
+
+class SeriesBook:
+    """What was read of the logs of recent runs. Thread-safe."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._kept: OrderedDict[int, _Progress] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def series(self, job: Job, run: Run) -> list[Series]:
+        """All series of a run so far; empty where its analyses have no grammar or it has not
+        begun. Reads what is new: call it in a thread.
+        """
+        grammars = self._grammars(job)
+        if not grammars or run.token is None:
+            return []
+        try:
+            folder = live.folder(self._site, run)
+        except Refused:
+            return self._finished(run, grammars)
+        chosen = _choose(((f.path, f.size) for f in workfolder.walk(folder.work)), grammars)
+        if chosen is None:
+            return []
+        path, grammar = chosen
+        progress = self._progress(run, path, grammar)
+        with progress.lock:
+            try:
+                file = workfolder.open_file(folder.work, path)
+            except NotFound:
+                return list(progress.reader.series.values())
+            try:
+                seen = os.fstat(file)
+                if seen.st_ino != progress.inode or seen.st_size < progress.offset:
+                    progress.reader = Reader(grammar)  # another file, or written from the start
+                    progress.offset, progress.rest, progress.inode = 0, b"", seen.st_ino
+                while data := os.pread(file, _READ_BYTES, progress.offset):
+                    progress.offset += len(data)
+                    progress.feed(data)
+            finally:
+                os.close(file)
+            return list(progress.reader.series.values())
+
+    def _finished(self, run: Run, grammars: list[Grammar]) -> list[Series]:
+        site = self._site
+        outputs = {
+            file.relative_path: file
+            for file in site.db.read(
+                store.page_of_run, run.job_id, run.number, offset=0, size=_CANDIDATES
+            )
+        }
+        sizes = ((path, file.blob.size_bytes) for path, file in outputs.items())
+        chosen = _choose(sizes, grammars)
+        if chosen is None:
+            return []
+        path, grammar = chosen
+        progress = self._progress(run, f"stored:{path}", grammar)
+        with progress.lock:
+            if progress.offset == 0:
+                self._read_stored(outputs[path], progress)
+            return list(progress.reader.series.values())
+
+    def _read_stored(self, file: File, progress: _Progress) -> None:
+        with self._site.blobs.open(file.blob) as source:
+            for part in source.read_range(0, file.blob.size_bytes):
+                progress.offset += len(part)
+                progress.feed(bytes(part))
+        progress.feed(b"\n")
+
+    def _progress(self, run: Run, path: str, grammar: Grammar) -> _Progress:
+        with self._lock:
+            kept = self._kept.get(run.id)
+            if kept is None or kept.token != run.token or kept.path != path:
+                kept = self._kept[run.id] = _Progress(run.token or "", path, Reader(grammar))
+            self._kept.move_to_end(run.id)
+            while len(self._kept) > _RUNS_KEPT:
+                self._kept.popitem(last=False)
+            return kept
+
+    def _grammars(self, job: Job) -> list[Grammar]:
+        catalogue = self._site.book.current()
+        found = [catalogue.analysis(sent.code) for sent in job.definition.analyses]
+        return [a.grammar for a in found if a is not None and a.grammar is not None]
+
+
+def _choose(
+    files: Iterable[tuple[str, int]], grammars: list[Grammar]
+) -> tuple[str, Grammar] | None:
+    """The file that tells most: by the grammar's order of preference, then by size."""
+    best: tuple[int, int, str, Grammar] | None = None
+    for path, size in files:
+        for grammar in grammars:
+            rank = grammar.source_rank(path)
+            if rank is not None and (best is None or (rank, -size, path) < best[:3]):
+                best = (rank, -size, path, grammar)
+    return (best[2], best[3]) if best else None

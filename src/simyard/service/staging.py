@@ -1,0 +1,336 @@
+"""Laying out a run: a fresh folder with its inputs, and what the engine is to start in it."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from simyard.blobs.sealed import SealedBlobs
+from simyard.domain import jobs as rules
+from simyard.domain.catalogue import Catalogue, Placement, Resolution
+from simyard.domain.errors import Damaged, Refused, StorageFull
+from simyard.domain.faults import crash_point
+from simyard.domain.files import File
+from simyard.domain.jobs import Job, JobAnalysis
+from simyard.domain.runs import Run
+from simyard.engines.protocol import AttemptSpec, Bind, Folder, Step
+from simyard.service import archives, workfolder
+from simyard.service.archives import ArchiveRefused, Budget
+from simyard.service.catalogue import SYSTEM_PATH, fill, helper_folder
+from simyard.service.site import Site
+
+LOG_NAME = "process_output.log"
+MANIFEST = "staged.json"  # in the attempt's folder: what was laid out, to tell it from results
+_PREFIX = "[simyard] "
+
+
+class CannotStart(Refused):
+    """The run cannot be laid out, whoever tries it again; the text is a clause that says why."""
+
+
+class StopWanted(Exception):
+    """Somebody asked for the end of the run while it was being laid out."""
+
+
+@dataclass(frozen=True)
+class _Program:
+    """One analysis of a job with what the catalogue makes of it."""
+
+    number: int  # from 1
+    sent: JobAnalysis
+    resolution: Resolution
+    version: str  # of what runs, as its probe saw it
+    helpers: str  # where the payload sees its helper programs; "" where it has none
+    binds: tuple[Bind, ...]
+
+
+def programs(site: Site, catalogue: Catalogue, job: Job) -> list[dict[str, str]]:
+    """What was asked for and what runs, for the record of an attempt."""
+    return [
+        {
+            "code": program.resolution.analysis.code,
+            "asked": program.resolution.asked,
+            "runs": program.resolution.runs.code,
+        }
+        for program in _programs(site, catalogue, job)
+    ]
+
+
+def stage(
+    site: Site,
+    catalogue: Catalogue,
+    job: Job,
+    run: Run,
+    files: Mapping[str, File],
+    stop_wanted: Callable[[], bool],
+) -> None:
+    """Lay out the run's folder. Starts afresh each time; what an earlier attempt left is gone.
+
+    Raises CannotStart where it can never work, StopWanted, or StorageFull, which a retry may cure.
+    """
+    assert run.token is not None
+
+    def keep_going() -> None:
+        if stop_wanted():
+            raise StopWanted
+
+    folder = site.engine.prepare(run.token)
+    crash_point("stage.prepared")
+    all_programs = _programs(site, catalogue, job)
+    _write_log(folder, [n.message for n in job.notices])
+    budget = Budget(site.unpack_max_bytes, site.unpack_max_entries, keep_going)
+    staged: dict[str, int] = {}  # path -> blob id, of inputs that lie there as they were uploaded
+    try:
+        for program in all_programs:
+            if not (
+                site.run_uninstalled or catalogue.present(program.resolution.analysis).installed
+            ):
+                name = program.resolution.analysis.name
+                raise CannotStart(f"{name} is not installed on this machine")
+            _lay_out(site, program.sent, files, folder.work, budget, staged)
+        crash_point("stage.unpacked")
+    except ArchiveRefused as error:
+        raise CannotStart(f"an input archive was refused: {error}") from error
+    except Damaged as error:
+        raise CannotStart(f"an input could not be read: {error}") from error
+    placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
+    _write_hosts(folder, placement)
+    if placement.nodes > 1:
+        (folder.work / "shared").symlink_to(".")
+    _hand_over(folder)
+    _write_manifest(folder, staged)
+    crash_point("stage.done")
+
+
+def _programs(site: Site, catalogue: Catalogue, job: Job) -> list[_Program]:
+    found = []
+    for number, sent in enumerate(job.definition.analyses, start=1):
+        analysis = catalogue.analysis(sent.code)
+        resolution = catalogue.resolve(analysis, sent.version) if analysis else None
+        if analysis is None or resolution is None:
+            raise CannotStart(f"{sent.code} {sent.version} is no longer in the catalogue")
+        binds = [Bind(path, path) for path in analysis.binds]
+        helpers = ""
+        if analysis.helpers:
+            source = helper_folder(analysis, site.book.helpers)
+            helpers = site.engine.shown_at(source, analysis.helpers.folder)
+            binds.append(Bind(str(source), helpers))
+        version = catalogue.present(analysis).version or analysis.default_version
+        found.append(_Program(number, sent, resolution, version, helpers, tuple(binds)))
+    return found
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def _lay_out(
+    site: Site,
+    sent: JobAnalysis,
+    files: Mapping[str, File],
+    work: Path,
+    budget: Budget,
+    staged: dict[str, int],
+) -> None:
+    for wanted in sent.input_files:
+        file = _file(files, wanted.code)
+        path = _put(site.blobs, file, work, budget, staged)
+        if wanted.decompress:
+            try:
+                archives.unpack(path, work, budget)
+            except ArchiveRefused as error:
+                raise ArchiveRefused(f"{file.name}: {error}") from error
+            except OSError as error:
+                raise StorageFull(f"{file.name} could not be unpacked: {error.strerror}") from error
+    for code in (sent.pre_script, sent.post_script):
+        if code:
+            _put(site.blobs, _file(files, code), work, budget, staged)
+
+
+def _file(files: Mapping[str, File], code: str) -> File:
+    try:
+        return files[code]
+    except KeyError:
+        raise CannotStart(f"its input file {code} was deleted") from None
+
+
+def _put(
+    blobs: SealedBlobs, file: File, work: Path, budget: Budget, staged: dict[str, int]
+) -> Path:
+    """Write an uploaded file into the work folder; one that an archive put there is replaced."""
+    path = work / file.name
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        raise CannotStart(f"the input {file.name} is in the way of a folder of that name")
+    try:
+        with blobs.open(file.blob) as source, path.open("xb") as out:
+            for part in source.read_range(0, file.blob.size_bytes):
+                budget.keep_going()
+                out.write(part)
+    except OSError as error:
+        raise StorageFull(f"{file.name} could not be laid out: {error.strerror}") from error
+    archives.make_scripts_executable(path)
+    if file.blob.id is not None:
+        staged[file.name] = file.blob.id
+    return path
+
+
+def _write_log(folder: Folder, messages: list[str]) -> None:
+    """The log lies outside the work folder too: a run that clears its folder does not lose it."""
+    log = folder.root / LOG_NAME
+    log.write_text("".join(f"{_PREFIX}{message}\n" for message in messages))
+    log.chmod(0o644)
+    os.link(log, folder.work / LOG_NAME)
+
+
+def say(folder: Folder, message: str) -> None:
+    """Add a line of the platform's to the run's log. For runs of which nothing is alive."""
+    log = folder.root / LOG_NAME
+    if log.exists():
+        with log.open("a") as out:
+            out.write(f"{_PREFIX}{message}\n")
+
+
+def _write_hosts(folder: Folder, placement: Placement) -> None:
+    """Host lists where scripts look for them: every rank is on this machine."""
+    hosts = "localhost\n" * placement.ranks
+    for name in ("machinefile", "mpd.hosts"):
+        (folder.home / name).write_text(hosts)
+
+
+def _hand_over(folder: Folder) -> None:
+    """Everything in the run's home belongs to the user that it runs as."""
+    if folder.owner is None:
+        return
+    for _path, folders, names, descriptor in os.fwalk(folder.home, follow_symlinks=False):
+        for name in (*folders, *names):
+            os.chown(name, *folder.owner, dir_fd=descriptor, follow_symlinks=False)
+
+
+# --- the manifest ---------------------------------------------------------------------------------
+
+
+def _write_manifest(folder: Folder, staged: Mapping[str, int]) -> None:
+    # The change time of a file cannot be set back by anybody: the same one, the same content.
+    entries = {
+        found.path: [found.size, found.ctime_ns, found.inode, staged.get(found.path)]
+        for found in workfolder.walk(folder.work)
+        if found.path != LOG_NAME
+    }
+    (folder.root / MANIFEST).write_text(json.dumps(entries))
+
+
+def read_manifest(folder: Folder) -> dict[str, list[int | None]]:
+    """Path -> [size, ctime, inode, blob id or None], of every file that was laid out."""
+    try:
+        entries: dict[str, list[int | None]] = json.loads((folder.root / MANIFEST).read_text())
+    except FileNotFoundError:
+        return {}
+    return entries
+
+
+# --- what to start --------------------------------------------------------------------------------
+
+
+def attempt(
+    site: Site, catalogue: Catalogue, job: Job, run: Run, files: Mapping[str, File]
+) -> AttemptSpec:
+    """What the engine is to start for a run that is laid out."""
+    assert run.token is not None
+    folder = site.engine.folder(run.token)
+    placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
+    all_programs = _programs(site, catalogue, job)
+    before: dict[str, None] = {}
+    after: dict[str, None] = {}
+    steps: list[Step] = []
+    binds: dict[Bind, None] = {}
+    for program in all_programs:
+        places = _places(program, folder)
+        before.update(dict.fromkeys(fill(p, places) for p in program.resolution.analysis.path))
+        after.update(dict.fromkeys(fill(p, places) for p in program.resolution.analysis.path_after))
+        steps += _steps(program, places, files)
+        binds.update(dict.fromkeys(program.binds))
+    places = {"home": folder.inside_home, "helpers": "", "version": ""}
+    return AttemptSpec(
+        token=run.token,
+        steps=steps,
+        env={
+            **{name: fill(value, places) for name, value in catalogue.env.items()},
+            **_environment(site, job, run, placement, folder),
+        },
+        path=[*before, *SYSTEM_PATH, *after],
+        binds=list(binds),
+        network=all(p.resolution.analysis.network for p in all_programs),
+        walltime_seconds=min(
+            rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses
+        ),
+        grace_seconds=site.stop_grace_seconds,
+    )
+
+
+def _places(program: _Program, folder: Folder) -> dict[str, str]:
+    return {
+        "helpers": program.helpers,
+        "home": folder.inside_home,
+        "version": program.version,
+    }
+
+
+def _steps(program: _Program, places: Mapping[str, str], files: Mapping[str, File]) -> list[Step]:
+    """Pre-processing, the command, post-processing: those that there are."""
+    sent, analysis = program.sent, program.resolution.analysis
+    env = {
+        **{name: fill(value, places) for name, value in analysis.env.items()},
+        "USE_MPI": str(sent.use_mpi).lower(),
+        "PROGRAM_PATH": program.helpers or "/usr",
+        **(sent.env_vars or {}),
+    }
+    of = f"of analysis {program.number}"
+    steps = []
+    for label, script, command in (
+        (f"the pre-processing {of}", sent.pre_script, sent.pre_command),
+        (f"the command {of}", None, sent.command),
+        (f"the post-processing {of}", sent.post_script, sent.post_command),
+    ):
+        if command.strip():
+            steps.append(Step(label=label, command=command, env=env))
+        elif script:
+            # A script without a command of its own is run as it is.
+            name = shlex.quote(f"./{_file(files, script).name}")
+            steps.append(Step(label=label, command=name, env=env))
+    return steps
+
+
+def _environment(
+    site: Site, job: Job, run: Run, placement: Placement, folder: Folder
+) -> dict[str, str]:
+    """The variables that scripts of the platform's users read (api-v2 reference, section 5).
+
+    They tell what is so here: every rank is on this one machine, whatever number of nodes the
+    core type would have taken.
+    """
+    ranks = str(placement.ranks)
+    hardware = job.definition.analyses[0].hardware
+    return {
+        "RESCALE_JOB_ID": job.code,
+        "RESCALE_CLUSTER_ID": run.token or "",
+        "INSTANCE_ID": run.token or "",
+        "RESCALE_CORE_TYPE": hardware.core_type,
+        "RESCALE_CORES_PER_SLOT": ranks,
+        "RESCALE_CORES_PER_NODE": ranks,
+        "RESCALE_NODES_PER_SLOT": "1",
+        "RESCALE_SLOTS_PER_NODE": "1",
+        "RESCALE_GPUS_PER_SLOT": str(site.machine.gpus),
+        "RESCALE_GPUS_PER_NODE": str(site.machine.gpus),
+        "RESCALE_THREADS_PER_SLOT": ranks,
+        "RESCALE_THREADS_PER_NODE": ranks,
+        "RESCALE_INTERCONNECT": "shared-memory",
+        "RESCALE_PROVIDER": "simyard",
+        "RESCALE_PREFERRED_REMSH": "ssh",
+        "MPI_FLAVOR": "openmpi",
+        "MPI_ROOT": "/usr",
+        "MACHINES": f"localhost:{ranks}",
+        "FLUENT_HOSTS": f"{folder.inside_home}/machinefile",
+    }

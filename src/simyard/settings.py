@@ -1,0 +1,140 @@
+"""What can be set, where it is read from, and what it means.
+
+Read once, by `bootstrap`, and passed on as values. In order of strength: the command line, the
+environment (`SIMYARD_` and the name in capitals), `simyard.toml` in the data folder, the default.
+`docs/settings.md` is made from this module.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+CONFIG_NAME = "simyard.toml"
+PREFIX = "SIMYARD_"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text names it and where it came from."""
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: Path = Field(description="The data folder: database, blobs, run folders, keys.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    database: str = Field(
+        "", description="Database URL. Empty: SQLite in the data folder, `simyard.db`."
+    )
+    blobs: str = Field("", description="Where blobs go. Empty: `blobs` in the data folder.")
+    engine: Literal["local"] = Field("local", description="What runs the jobs.")
+    cores: int = Field(
+        0, ge=0, description="Cores that runs may take together. 0: those of the machine."
+    )
+    sandbox: Literal["auto", "required", "off"] = Field(
+        "auto",
+        description="Isolation of runs: `auto` takes bubblewrap where it works, `required` does"
+        " not start without it, `off` runs without.",
+    )
+    sandbox_network: bool = Field(
+        True, description="Whether runs reach the network (licence servers, the API itself)."
+    )
+    job_uid: int = Field(
+        65534, ge=1, description="User and group id of runs where the server is root."
+    )
+    max_walltime_seconds: int = Field(
+        7 * 24 * 3600, ge=1, description="Longest time that a run may take; also the default."
+    )
+    stop_grace_seconds: float = Field(
+        10.0, ge=0, description="Time between TERM and KILL when a run is stopped."
+    )
+    oversubscribe_max: int = Field(
+        4,
+        ge=1,
+        description="A job may have up to this many times the machine's cores as ranks; beyond"
+        " that its number of cores is cut.",
+    )
+    refuse_versions: frozenset[Literal["near", "far"]] = Field(
+        frozenset(),
+        description="Version aliases that are refused: those `near` to what is installed (another"
+        " release of the same line), those `far` from it, or both.",
+    )
+    run_uninstalled: Literal["refuse", "shell"] = Field(
+        "refuse",
+        description="A job whose solver is not installed: `refuse` its submit, or run its command"
+        " as a plain `shell` command.",
+    )
+    gpu_missing: Literal["refuse", "ignore"] = Field(
+        "refuse", description="A core type with GPUs on a machine without: refuse it, or ignore."
+    )
+    max_upload_bytes: int = Field(
+        0, ge=0, description="Largest file that may be uploaded. 0: what the disk holds."
+    )
+    unpack_max_bytes: int = Field(
+        100 * 10**9, ge=1, description="Most bytes that the archives of one run may unpack to."
+    )
+    unpack_max_entries: int = Field(
+        200_000, ge=1, description="Most entries that one archive may have."
+    )
+    disk_reserve_bytes: int = Field(
+        512 * 10**6,
+        ge=0,
+        description="Disk space that uploads, inputs and outputs leave free for the database.",
+    )
+    master_key: str = Field(
+        "",
+        description="The master key, 64 hex digits. Empty: `master.key` in the data folder, made"
+        " at the first start. Better given by environment or file than in simyard.toml.",
+        repr=False,
+    )
+    master_key_file: Path | None = Field(
+        None, description="A file that holds the master key, in place of `master.key`."
+    )
+    site_name: str = Field("Simyard", description="Name of the installation in `users/me`.")
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data / 'simyard.db'}"
+
+
+def load(
+    data: Path, given: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """The settings of the installation in this data folder.
+
+    given: what the command line says; None stands for nothing said. Raises SettingsError.
+    """
+    sources: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    path = data / CONFIG_NAME
+    if path.exists():
+        try:
+            read = tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"{path}: {error}") from None
+        for name, value in read.items():
+            values[name], sources[name] = value, str(path)
+    for name in Settings.model_fields:
+        variable = PREFIX + name.upper()
+        if name != "data" and variable in environment:
+            text = environment[variable]
+            many = name == "refuse_versions"
+            values[name] = [w for w in text.split(",") if w] if many else text
+            sources[name] = variable
+    for name, value in given.items():
+        if value is not None:
+            values[name], sources[name] = value, f"--{name.replace('_', '-')}"
+    try:
+        return Settings(**{**values, "data": data})
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            name = str(problem["loc"][0]) if problem["loc"] else "?"
+            unknown = problem["type"] == "extra_forbidden"
+            what = "there is no such setting" if unknown else problem["msg"]
+            problems.append(f"{sources.get(name, path)}: {name}: {what}")
+        raise SettingsError("\n".join(problems)) from None

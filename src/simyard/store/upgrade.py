@@ -1,0 +1,63 @@
+"""Bringing a database to the present shape.
+
+A new database is made at once from the tables and marked with the newest migration; an older one
+goes through the migrations it lacks. A test holds both ways against each other.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Engine, inspect, text
+
+from simyard.store.schema import metadata
+
+HEAD = "0001"  # the newest migration
+# As Alembic makes it.
+_VERSION_TABLE = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)"""
+
+
+class TooNew(Exception):
+    """The database was written by a newer release."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Idempotent; safe to call from several processes. Raises TooNew."""
+    with engine.connect() as conn:
+        # One writer at a time, from here on; others wait their turn and find it done.
+        conn.execute(text("BEGIN IMMEDIATE"))
+        try:
+            present = _revision(engine)
+            if present is None:
+                metadata.create_all(conn)
+                conn.execute(text(_VERSION_TABLE))
+                conn.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": HEAD})
+            conn.execute(text("COMMIT"))
+        except BaseException:
+            conn.execute(text("ROLLBACK"))
+            raise
+    if present is not None and present != HEAD:
+        if present > HEAD:
+            raise TooNew(f"the database has revision {present}, this release knows {HEAD}")
+        _migrate(engine)
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as conn:
+        if not inspect(conn).has_table("alembic_version"):
+            return None
+        revision: str | None = conn.scalar(text("SELECT version_num FROM alembic_version"))
+        return revision
+
+
+def _migrate(engine: Engine) -> None:
+    from alembic import command  # only here: it costs 10 MB that a server does not need
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")

@@ -1,0 +1,94 @@
+"""The worker of one server process."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from simyard.domain.errors import SimyardError
+from simyard.service.reconcile import Reconciler
+from simyard.service.site import Site
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0  # how often everything is looked at although there is no news
+_TIDY_SECONDS = 3600.0
+_THREADS = 8
+
+
+class News:
+    """What happened since somebody last looked. Filled from any thread."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._tokens: set[str] = set()
+        self._any = False
+
+    def wake(self) -> None:
+        """Something is owed."""
+        with self._condition:
+            self._any = True
+            self._condition.notify()
+
+    def token(self, token: str) -> None:
+        """The engine has news of this attempt."""
+        with self._condition:
+            self._tokens.add(token)
+            self._any = True
+            self._condition.notify()
+
+    def take(self, timeout: float) -> set[str]:
+        """Wait for news, at most so long, and take all of it."""
+        with self._condition:
+            if not self._any:
+                self._condition.wait(timeout)
+            tokens, self._tokens, self._any = self._tokens, set(), False
+            return tokens
+
+
+class Worker:
+    """One thread that looks, and a few that do what takes time."""
+
+    def __init__(self, site: Site, news: News) -> None:
+        self._site = site
+        self._news = news
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="effect")
+        self._reconciler = Reconciler(site, self._hand_over)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the effects under way and stop. Runs go on."""
+        self._stopping = True
+        self._news.wake()
+        self._thread.join()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _hand_over(self, call: Callable[[], None]) -> None:
+        self._pool.submit(call)
+
+    def _run(self) -> None:
+        self._site.book.current()  # nothing is granted before it is known what is installed
+        look_at, tidy_at = 0.0, time.monotonic()
+        while not self._stopping:
+            now = time.monotonic()
+            try:
+                if now >= look_at:
+                    look_at = now + _LOOK_SECONDS
+                    self._reconciler.turn(None)
+                if now >= tidy_at:
+                    tidy_at = now + _TIDY_SECONDS
+                    self._hand_over(self._reconciler.tidy)
+                tokens = self._news.take(look_at - time.monotonic())
+                if not self._stopping:
+                    self._reconciler.turn(tokens)
+            except SimyardError as error:
+                log.warning("the worker waits: %s", error)
+                time.sleep(_LOOK_SECONDS)
+            except Exception:
+                log.exception("a turn of the worker failed; it goes on")
+                time.sleep(_LOOK_SECONDS)

@@ -33,10 +33,9 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
     if not first:  # the last so many bytes
         return (size, size) if int(last) == 0 else (max(0, size - int(last)), size)
     start = int(first)
-    end = int(last) + 1 if last else size
-    if end <= start:
+    if last and int(last) < start:
         return None
-    return start, min(end, size)
+    return start, min(int(last) + 1, size) if last else size
 
 
 def disposition(name: str) -> str:

@@ -175,7 +175,7 @@ def supervise(folder):
     crash_point("supervisor.started")
     _notify(folder, spec)
     cause, status = _watch(folder, spec, payload)
-    _kill_descendants()
+    _kill_descendants(payload)
     code = os.waitstatus_to_exitcode(status)
     crash_point("supervisor.payload-ended")
     _end(folder, spec, cause, started_at, code if code >= 0 else 128 - code)
@@ -256,8 +256,7 @@ def _watch(folder, spec, payload):
                 _ask_to_end(spec)
                 kill_at = now + spec["grace"]
         elif now >= kill_at:
-            _signal(payload, signal.SIGKILL)
-            _kill_descendants()
+            status = _kill_descendants(payload)
             kill_at = now + 1.0
 
 
@@ -287,20 +286,20 @@ def _ask_to_end(spec):
             _signal(pid, signal.SIGTERM)
 
 
-def _kill_descendants():
-    """KILL until nothing is left below us; give up after a while (uninterruptible sleep)."""
+def _kill_descendants(payload):
+    """KILL until nothing is left below us; give up after a while (uninterruptible sleep).
+    Returns the payload's status if it ended meanwhile."""
+    status = None
     for _ in range(200):
         left = descendants(os.getpid())
         if not left:
-            return
+            break
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
         time.sleep(0.01)
+        reaped = _reap(payload)
+        status = reaped if status is None else status
+    return status
 
 
 def _signal(pid, number):

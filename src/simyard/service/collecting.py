@@ -50,6 +50,9 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
         wanted = _wanted(job, folder)
     else:
         wanted = [(f, None) for f in workfolder.walk(folder.work) if f.path == staging.LOG_NAME]
+    # An input may have been deleted while the run had it.
+    there = site.db.read(store.existing_blobs, [blob for _, blob in wanted if blob is not None])
+    wanted = [(found, blob if blob in there else None) for found, blob in wanted]
     outputs = list(_store(site, job, folder.work, wanted))
     crash_point("collect.stored")
     return sorted(outputs, key=lambda o: (o.path.casefold(), o.path))

@@ -90,6 +90,14 @@ def known_keys(conn: Connection, keys: Sequence[str]) -> set[str]:
     return set(conn.scalars(select(blobs.c.key).where(blobs.c.key.in_(keys))))
 
 
+def existing_blobs(conn: Connection, ids: Iterable[int]) -> set[int]:
+    """Which of these blobs are still recorded."""
+    found: set[int] = set()
+    for part in _parts(sorted(set(ids))):
+        found.update(conn.scalars(select(blobs.c.id).where(blobs.c.id.in_(part))))
+    return found
+
+
 def blobs_to_delete(conn: Connection, most: int) -> list[str]:
     return list(conn.scalars(select(blob_deletions.c.key).limit(most)))
 
@@ -212,6 +220,7 @@ def delete_outputs(conn: Connection, job_id: int, owner_id: int, *, now: datetim
         blobs.c.id.in_(select(files.c.blob_id).where(gone)), ~elsewhere
     )
     rows = conn.execute(orphans).all()
+    conn.execute(delete(job_inputs).where(job_inputs.c.file_id.in_(select(files.c.id).where(gone))))
     conn.execute(delete(files).where(gone))
     if rows:
         conn.execute(blob_deletions.insert(), [{"key": row.key, "asked_at": now} for row in rows])

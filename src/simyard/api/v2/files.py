@@ -69,13 +69,17 @@ _UPLOAD_FORM = {
 }
 
 
-@router.api_route(
+@router.post(
     "/files/contents/",
-    methods=["POST", "PUT"],
     status_code=201,
     summary="Upload a file",
     openapi_extra=documents(body=_UPLOAD_FORM),
-    operation_id="upload_file",
+)
+@router.put(
+    "/files/contents/",
+    status_code=201,
+    summary="Upload a file, as some clients do it",
+    openapi_extra=documents(body=_UPLOAD_FORM),
 )
 async def upload(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
@@ -138,12 +142,8 @@ async def get_file(request: Request, file_id: str) -> Response:
     return reply(encode_file(site, file, base_url(request)))
 
 
-@router.api_route(
-    "/files/{file_id}/contents/",
-    methods=["GET", "HEAD"],
-    summary="A file's bytes, whole or a range",
-    operation_id="download_file",
-)
+@router.head("/files/{file_id}/contents/", summary="What a download would be")
+@router.get("/files/{file_id}/contents/", summary="A file's bytes, whole or a range")
 async def contents(request: Request, file_id: str) -> Response:
     site = site_of(request)
     file = site.db.read(service.get_file, caller(request), file_id)

@@ -231,12 +231,15 @@ async def _history(request: Request, job_id: str, track: str) -> Response:
 
 
 # The tutorial's Python sample posts to this path; it is answered as a GET is.
-@router.api_route(
+@router.post(
     "/jobs/{job_id}/statuses/",
-    methods=["GET", "POST"],
+    summary="The same as GET",
+    openapi_extra=documents(*PAGE_PARAMETERS),
+)
+@router.get(
+    "/jobs/{job_id}/statuses/",
     summary="What a job went through, newest first",
     openapi_extra=documents(*PAGE_PARAMETERS),
-    operation_id="job_statuses",
 )
 async def statuses(request: Request, job_id: str) -> Response:
     return await _history(request, job_id, moves.JOB)

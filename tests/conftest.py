@@ -1,0 +1,72 @@
+"""Fixtures that more than one kind of test uses."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import Client, Ledger, RunningServer
+
+# What a marked test needs on the machine. In CI nothing may be missing; elsewhere the tests that
+# need it are skipped by name.
+PROGRAMS = {
+    "openfoam": ("simpleFoam", "openfoam"),
+    "calculix": ("ccx", "calculix-ccx"),
+    "mpi": ("mpirun", "openmpi-bin"),
+    "sandbox": ("bwrap", "bubblewrap"),
+}
+
+# Runs are stopped quickly, and four runs go side by side whatever the machine has.
+CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark, (program, package) in PROGRAMS.items():
+        if item.get_closest_marker(mark) and shutil.which(program) is None:
+            if os.environ.get("CI"):
+                pytest.fail(f"{program} is missing, and in CI nothing is skipped")
+            pytest.skip(f"needs {program}: apt install {package}")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for every test that does not harm it."""
+    running = RunningServer(tmp_path_factory.mktemp("server") / "data", CONFIG).start()
+    yield running
+    assert running.alive, running.log()
+    running.end_everything()
+    assert "Traceback" not in running.log(), running.log()
+
+
+@pytest.fixture(scope="session")
+def client(server: RunningServer) -> Client:
+    return server.client()
+
+
+@pytest.fixture(scope="session")
+def stranger(server: RunningServer) -> Client:
+    """Another user of the same server."""
+    return server.client(server.key("eve@elsewhere.example"))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Makes servers of a test's own: fresh(config, NAME=value) or fresh()."""
+    made: list[RunningServer] = []
+
+    def make(config: str = CONFIG, **environment: str) -> RunningServer:
+        running = RunningServer(tmp_path / f"data{len(made)}", config, **environment)
+        made.append(running)
+        return running
+
+    yield make
+    for running in made:
+        running.end_everything()
+
+
+@pytest.fixture
+def ledger() -> Iterator[Ledger]:
+    kept = Ledger()
+    yield kept
+    kept.close()

@@ -1,0 +1,298 @@
+"""A real server for tests: its own data folder, a free port, started and killed at will."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PATIENCE_SECONDS = 60
+
+
+class ServerDied(Exception):
+    """The server process ended although nobody asked it to."""
+
+
+class RunningServer:
+    """`simyard serve` in a process of its own, always on the same port and data folder."""
+
+    def __init__(self, data: Path, config: str = "", **environment: str) -> None:
+        self.data = data
+        data.mkdir(parents=True, exist_ok=True)
+        (data / "simyard.toml").write_text(config)
+        self._environment = environment
+        self._port = 0
+        self._log = data.parent / f"{data.name}.stderr"
+        self._clients: list[Client] = []
+        self.process: subprocess.Popen[str] | None = None
+        self.address = ""
+
+    def start(self, **environment: str) -> "RunningServer":
+        with self._log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "simyard", "serve", "--data", str(self.data)]
+                + ["--port", str(self._port)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, **self._environment, **environment},
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("Simyard is ready at http://"):
+            self.process.wait(timeout=20)
+            raise ServerDied(f"{line!r}\n{self.log()}")
+        self.address = line.split()[-1]
+        self._port = int(self.address.rsplit(":", 1)[1])
+        return self
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self) -> None:
+        """As by `kill -9`."""
+        assert self.process is not None
+        self.process.kill()
+        self._reap()
+
+    def stop(self) -> int:
+        """As by an administrator. Returns the exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=30)
+        return self._reap()
+
+    def _reap(self) -> int:
+        assert self.process is not None and self.process.stdout is not None
+        status = self.process.wait(timeout=30)
+        self.process.stdout.close()
+        return status
+
+    def key(self, email: str = "ada@lab.example", *options: str) -> str:
+        command = [sys.executable, "-m", "simyard", "keys", "create", "--data", str(self.data)]
+        done = subprocess.run(
+            [*command, "--email", email, *options], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    def client(self, key: str | None = None) -> "Client":
+        """The API as a user; closed with the server."""
+        client = Client(self.address, key or self.key())
+        self._clients.append(client)
+        return client
+
+    def fork_server_pid(self) -> int | None:
+        """The process that forks supervisors for this server."""
+        assert self.process is not None
+        for pid in children(self.process.pid):
+            if "--fork-server" in command_line(pid):
+                return pid
+        return None
+
+    def end_everything(self) -> None:
+        """Stop the server and whatever runs it left alive: for the end of a test."""
+        for client in self._clients:
+            client.http.close()
+        if self.alive:
+            self.kill()
+        runs = self.data / "runs"
+        for attempt in runs.iterdir() if runs.exists() else ():
+            try:
+                pids = json.loads((attempt / "pid.json").read_text())
+            except (OSError, ValueError):
+                continue
+            if str(attempt) in command_line(pids["payload"]) or attempt.name in environ(
+                pids["payload"]
+            ):
+                for pid in (pids["payload"], pids["supervisor"]):
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += [int(p) for p in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    except OSError:
+        pass
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def environ(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().replace(b"\0", b"\n").decode()
+    except OSError:
+        return ""
+
+
+class Client:
+    """The API as one user."""
+
+    def __init__(self, address: str, key: str) -> None:
+        self.key = key
+        self.base = f"{address}/api/v2/"
+        headers = {"Authorization": f"Token {key}"}
+        self.http = httpx.Client(base_url=self.base, headers=headers, timeout=30)
+
+    def get(self, path: str, expect: int = 200, **options: Any) -> Any:
+        return self.call("GET", path, expect, **options).json()
+
+    def call(self, method: str, path: str, expect: int, **options: Any) -> httpx.Response:
+        reply = self.http.request(method, path, **options)
+        said = f"{method} {path}: {reply.status_code} {reply.content[:1000]!r}"
+        assert reply.status_code == expect, said
+        return reply
+
+    def upload(self, name: str, content: bytes, **headers: str) -> dict[str, Any]:
+        files = {"file": (name, content)}
+        reply = self.call("POST", "files/contents/", 201, files=files, headers=headers)
+        return dict(reply.json())
+
+    def create(self, command: str = "true", **changes: Any) -> dict[str, Any]:
+        return dict(self.call("POST", "jobs/", 201, json=definition(command, **changes)).json())
+
+    def submit(self, job_id: str) -> None:
+        self.call("POST", f"jobs/{job_id}/submit/", 200)
+
+    def run(self, command: str = "true", **changes: Any) -> dict[str, Any]:
+        """Create and submit a job and wait for its end. Returns the job."""
+        job = self.create(command, **changes)
+        self.submit(job["id"])
+        self.finished(job["id"])
+        return job
+
+    def statuses(self, job_id: str) -> list[dict[str, Any]]:
+        return list(self.get(f"jobs/{job_id}/statuses/?page_size=100")["results"])
+
+    def status(self, job_id: str) -> str:
+        found = self.statuses(job_id)
+        return str(found[0]["status"]) if found else ""
+
+    def finished(self, job_id: str) -> str:
+        """Wait until nothing of the job is left. Returns the reason of its end."""
+        wait_for(lambda: self.cluster_status(job_id) == "Stopped", f"the end of {job_id}")
+        last = self.statuses(job_id)[0]
+        assert last["status"] == "Completed"
+        return str(last["statusReason"])
+
+    def cluster_status(self, job_id: str) -> str:
+        found = self.get(f"jobs/{job_id}/cluster_statuses/")["results"]
+        return str(found[0]["status"]) if found else ""
+
+    def outputs(self, job_id: str) -> dict[str, bytes]:
+        """Relative path -> content of every output."""
+        found, url = {}, f"jobs/{job_id}/files/?page_size=2000"
+        while url:
+            page = self.get(url)
+            for file in page["results"]:
+                found[file["relativePath"]] = self.call("GET", file["downloadUrl"], 200).content
+            url = page["next"]
+        return found
+
+    def log_of(self, job_id: str) -> str:
+        return self.outputs(job_id)["process_output.log"].decode()
+
+
+def definition(
+    command: str = "true",
+    *,
+    inputs: list[str] | None = None,
+    code: str = "user_included",
+    version: str | None = None,
+    cores: int = 1,
+    hardware: dict[str, Any] | None = None,
+    job: dict[str, Any] | None = None,
+    **analysis: Any,
+) -> dict[str, Any]:
+    """The body of a job with one analysis."""
+    return {
+        "name": "A job",
+        "jobanalyses": [
+            {
+                "command": command,
+                "analysis": {"code": code, "version": version},
+                "hardware": {"coreType": "emerald", "coresPerSlot": cores, **(hardware or {})},
+                "inputFiles": [{"id": file_id} for file_id in inputs or []],
+                **analysis,
+            }
+        ],
+        **(job or {}),
+    }
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come within {seconds} s")
+
+
+class Ledger:
+    """Lines that payloads send over loopback: what really ran, whoever tells otherwise.
+
+    A payload writes with `say`: a shell function that `preamble` defines.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.lines: list[str] = []
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+        port = self._listener.getsockname()[1]
+        self.preamble = f'say() {{ (exec 3<>/dev/tcp/127.0.0.1/{port}; echo "$*" >&3); }}\n'
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile() as lines:
+                self.lines += [line.strip() for line in lines]
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(timeout=5)
+
+
+def strays(mark: str) -> list[int]:
+    """Processes whose command line holds this text."""
+    return [
+        int(entry)
+        for entry in os.listdir("/proc")
+        if entry.isdigit() and int(entry) != os.getpid() and mark in command_line(int(entry))
+    ]
+
+
+def pages(client: Client, url: str) -> Iterator[Any]:
+    following: str | None = url
+    while following:
+        page = client.get(following)
+        yield page
+        following = page["next"]

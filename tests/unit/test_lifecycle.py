@@ -1,0 +1,220 @@
+"""The state machine: stories that together use every move, and what holds for all of it."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simyard.domain.errors import IllegalTransition
+from simyard.domain.lifecycle import (
+    CLUSTER_WORDS,
+    COMMANDS,
+    FINAL,
+    HOLDS_CORES,
+    JOB_WORDS,
+    MOOT,
+    MOVES,
+    OWED,
+    Event,
+    State,
+    after,
+    of_job,
+)
+
+# Named walks from DRAFT: (event, state that follows).
+STORIES: dict[str, list[tuple[str, str]]] = {
+    "all goes well": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("started", "running"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+        ("cleared", "closed"),
+    ],
+    "an archive is refused": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+        ("cleared", "closed"),
+    ],
+    "it is over before it was seen": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("ended", "collecting"),
+        ("started", "collecting"),
+        ("stored", "completed"),
+    ],
+    "its folder vanished before it started": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("vanished", "staging"),
+        ("staged", "submitting"),
+        ("started", "running"),
+    ],
+    "stopped before anybody looked": [
+        ("submit", "pending"),
+        ("stop", "stopping"),
+        ("admitted", "stopping"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+    ],
+    "stopped in the queue": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("stop", "stopping"),
+        ("granted", "stopping"),
+        ("ended", "collecting"),
+    ],
+    "stopped while it is laid out": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("stop", "stopping"),
+        ("staged", "stopping"),
+        ("vanished", "collecting"),
+    ],
+    "stopped while it is handed over": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("stop", "stopping"),
+        ("started", "stopping"),
+        ("ended", "collecting"),
+    ],
+    "stopped while it runs, and again": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("started", "running"),
+        ("stop", "stopping"),
+        ("stop", "stopping"),
+        ("ended", "collecting"),
+        ("stop", "collecting"),
+        ("stored", "completed"),
+        ("stop", "completed"),
+        ("cleared", "closed"),
+        ("stop", "closed"),
+    ],
+}
+
+
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
+def test_story(story: list[tuple[str, str]]) -> None:
+    state = State.DRAFT
+    for event, expected in story:
+        state = after(state, Event(event))
+        assert state == expected
+
+
+def test_the_stories_use_every_move_and_every_moot_command() -> None:
+    used = set()
+    for story in STORIES.values():
+        state = State.DRAFT
+        for event, expected in story:
+            used.add((state, Event(event)))
+            state = State(expected)
+    assert set(MOVES) - used == set()
+    assert MOOT - used == set()
+
+
+@pytest.mark.parametrize(("state", "event"), list(itertools.product(State, Event)))
+def test_every_event_has_an_answer_in_every_state(state: State, event: Event) -> None:
+    if event in COMMANDS and (state, event) not in MOVES and (state, event) not in MOOT:
+        with pytest.raises(IllegalTransition):
+            after(state, event)
+    else:
+        assert after(state, event) in State
+
+
+def test_a_refusal_says_why() -> None:
+    with pytest.raises(IllegalTransition, match="submitted before"):
+        after(State.RUNNING, Event.SUBMIT)
+    with pytest.raises(IllegalTransition, match="never submitted"):
+        after(State.DRAFT, Event.STOP)
+
+
+def test_a_stop_is_heard_wherever_something_could_still_run() -> None:
+    for state in HOLDS_CORES | {State.PENDING, State.QUEUED}:
+        assert after(state, Event.STOP) is State.STOPPING
+
+
+def test_every_state_that_waits_for_nobody_owes_nothing() -> None:
+    # Drafts wait for a command, running runs for news, closed ones for nothing.
+    assert set(State) - set(OWED) == {State.DRAFT, State.RUNNING, State.CLOSED}
+
+
+def test_words() -> None:
+    assert [JOB_WORDS.get(state) for state in State] == [
+        None,
+        "Pending",
+        "Queued",
+        "Started",
+        "Validated",
+        "Executing",
+        "Stopping",
+        None,
+        "Completed",
+        None,
+    ]
+    words = [word for state in State for word in CLUSTER_WORDS.get(state, ())]
+    assert words == [
+        "Not Started",
+        "Starting",
+        "Started",
+        "Stop Requested",
+        "Stopping",
+        "Stopped",
+    ]
+
+
+def test_a_job_of_one_run_is_where_its_run_is() -> None:
+    for state in set(State) - {State.DRAFT}:
+        assert of_job([state]) is state
+    assert of_job([]) is State.DRAFT
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (["queued", "running"], "running"),
+        (["queued", "collecting"], "running"),
+        (["queued", "closed"], "running"),
+        (["collecting", "closed"], "collecting"),
+        (["completed", "closed"], "completed"),
+        (["closed", "closed"], "closed"),
+        (["stopping", "closed"], "stopping"),
+        (["pending", "queued"], "queued"),
+    ],
+)
+def test_a_job_of_many_runs(states: list[str], expected: str) -> None:
+    assert of_job(map(State, states)) == expected
+    assert of_job(map(State, reversed(states))) == expected
+
+
+def test_what_is_final_stays_final() -> None:
+    for state, event in itertools.product(FINAL, set(Event) - COMMANDS):
+        assert after(state, event) in FINAL
+
+
+def test_the_file_stays_small_and_imports_the_standard_library_only() -> None:
+    import simyard.domain.lifecycle as module
+
+    source = Path(str(module.__file__))
+    assert len(source.read_text().splitlines()) <= 170
+    command = "import sys, simyard.domain.lifecycle; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    assert not {"sqlalchemy", "msgspec", "pydantic"} & set(done.stdout.split())

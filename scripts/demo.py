@@ -293,9 +293,11 @@ def print_commands(address: str, key: str) -> None:
     print(f"""
 The tutorial by hand, from the folder {ROOT}:
 
-curl -X POST -H 'Content-Type:multipart/form-data' {token} -F "file=@airfoil2d.zip" {base}/files/contents/
+curl -X POST -H 'Content-Type:multipart/form-data' {token} -F "file=@airfoil2d.zip" \\
+  {base}/files/contents/
 curl {token} {base}/analyses/
-curl -X POST {token} -H 'Content-Type: application/json' --data '{job}' {base}/jobs/    # FILE: the id of step 1
+curl -X POST {token} -H 'Content-Type: application/json' --data '{job}' \\
+  {base}/jobs/    # FILE: the id of step 1
 curl -X POST {token} {base}/jobs/JOB/submit/    # JOB: the id of step 3
 curl {token} {base}/jobs/JOB/statuses/
 curl {token} {base}/jobs/JOB/runs/

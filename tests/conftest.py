@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import Client, Ledger, RunningServer
+
+from harness import CONFIG, Client, Ledger, RunningServer
 
 # What a marked test needs on the machine. In CI nothing may be missing; elsewhere the tests that
 # need it are skipped by name.
@@ -16,9 +17,6 @@ PROGRAMS = {
     "mpi": ("mpirun", "openmpi-bin"),
     "sandbox": ("bwrap", "bubblewrap"),
 }
-
-# Runs are stopped quickly, and four runs go side by side whatever the machine has.
-CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

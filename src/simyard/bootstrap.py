@@ -167,9 +167,11 @@ def _first_administrator(site: Site) -> None:
     path = site.data / ADMIN_KEY_NAME
     if not site.db.read(users.nobody_yet):
         return
-    key = site.db.write(users.create_key, site.keyring, ADMIN_EMAIL, role=Role.ADMIN, label="first")
+    # The file first: dying in between costs nothing, the next start finds no user again.
+    key = users.new_key()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.write(descriptor, f"{key}\n".encode())
     os.fsync(descriptor)
     os.close(descriptor)
+    site.db.write(users.create_key, site.keyring, ADMIN_EMAIL, key, role=Role.ADMIN, label="first")
     print(f"Made the administrator {ADMIN_EMAIL}; the API key is in {path}", file=sys.stderr)

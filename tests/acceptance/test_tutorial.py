@@ -6,6 +6,7 @@ import zipfile
 from typing import Any
 
 import pytest
+
 from golden import TUTORIAL, same_shape
 from harness import Client, wait_for
 

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from harness import Client, RunningServer, pages, wait_for
 
+from harness import Client, RunningServer, pages, wait_for
 from simyard.blobs import tink
 
 SIZES = [0, 1, 65536, tink.FIRST_ROOM - 1, tink.FIRST_ROOM, tink.FIRST_ROOM + 1]
@@ -59,7 +59,7 @@ def test_the_same_name_twice_is_two_files(client: Client) -> None:
     assert first["id"] != second["id"]
 
 
-# --- the ways in which a type arrives ---------------------------------------------------------------
+# --- the ways in which a type arrives -------------------------------------------------------------
 
 
 def test_a_type_as_form_field_before_or_after_the_file(client: Client) -> None:
@@ -97,7 +97,7 @@ def test_a_type_that_does_not_exist(client: Client) -> None:
     assert reply.json() == {"type_id": ['"6" is not a valid choice.']}
 
 
-# --- names ------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_two_files_in_one_form(client: Client) -> None:
     assert client.get("files/")["count"] == before
 
 
-# --- uploads that do not come to their end ------------------------------------------------------------
+# --- uploads that do not come to their end --------------------------------------------------------
 
 
 def test_an_upload_that_is_cut_off_leaves_nothing(client: Client, server: RunningServer) -> None:
@@ -234,7 +234,7 @@ def test_expect_100_continue_and_chunks(client: Client) -> None:
     connection.close()
 
 
-# --- downloads ----------------------------------------------------------------------------------------
+# --- downloads ------------------------------------------------------------------------------------
 
 
 def test_ranges(client: Client) -> None:
@@ -285,7 +285,7 @@ def test_the_name_of_a_download(client: Client) -> None:
     assert "\n" not in disposition
 
 
-# --- lists --------------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
 def test_the_list_is_newest_first_in_pages(fresh_client: Client) -> None:
@@ -334,7 +334,7 @@ def test_a_stray_question_mark_in_the_query(client: Client) -> None:
     assert client.get("files/?page_size=50&?page=1")["count"] >= 0
 
 
-# --- somebody else's ----------------------------------------------------------------------------------
+# --- somebody else's ------------------------------------------------------------------------------
 
 
 def test_a_file_is_seen_by_its_owner_only(client: Client, stranger: Client) -> None:
@@ -349,7 +349,7 @@ def test_no_such_file(client: Client) -> None:
         assert client.get(f"files/{file_id}/", 404) == {"detail": "Not found."}
 
 
-# --- limits -------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------
 
 
 def test_an_upload_beyond_the_limit(fresh) -> None:

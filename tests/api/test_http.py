@@ -5,8 +5,8 @@ import time
 
 import httpx
 import pytest
-from harness import Client, RunningServer
 
+from harness import Client, RunningServer
 from simyard.api import errors
 from simyard.domain.errors import SimyardError
 
@@ -15,7 +15,7 @@ def request(server: RunningServer, method: str, path: str, **options: object) ->
     return httpx.request(method, server.address + path, **options)  # type: ignore[arg-type]
 
 
-# --- keys ---------------------------------------------------------------------------------------------
+# --- keys -----------------------------------------------------------------------------------------
 
 
 def test_without_a_key(server: RunningServer) -> None:
@@ -85,7 +85,7 @@ def test_a_refused_upload_is_not_read(server: RunningServer) -> None:
         pass  # the server closed the connection while we were still sending
 
 
-# --- the caller ---------------------------------------------------------------------------------------
+# --- the caller -----------------------------------------------------------------------------------
 
 
 def test_me(client: Client) -> None:
@@ -97,7 +97,7 @@ def test_me(client: Client) -> None:
     assert me["maxJobHours"] == 48
 
 
-# --- the catalogue ------------------------------------------------------------------------------------
+# --- the catalogue --------------------------------------------------------------------------------
 
 
 def test_analyses(client: Client, server: RunningServer) -> None:
@@ -130,7 +130,7 @@ def test_core_types(client: Client) -> None:
         assert isinstance(entry["lowPriorityPrice"], str)
 
 
-# --- paths and errors ---------------------------------------------------------------------------------
+# --- paths and errors -----------------------------------------------------------------------------
 
 
 def test_unknown_paths_answer_in_json(client: Client, server: RunningServer) -> None:
@@ -179,7 +179,7 @@ def test_every_error_has_a_status() -> None:
     assert own - {SimyardError} <= set(errors.STATUS)
 
 
-# --- beside the API -----------------------------------------------------------------------------------
+# --- beside the API -------------------------------------------------------------------------------
 
 
 def test_health(server: RunningServer) -> None:

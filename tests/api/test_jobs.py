@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
+
 from golden import TUTORIAL, same_shape
 from harness import Client, RunningServer, definition, pages, wait_for
 
@@ -19,7 +20,7 @@ def refused(client: Client, body: Any) -> Any:
     return reply.json()
 
 
-# --- what is saved ------------------------------------------------------------------------------------
+# --- what is saved --------------------------------------------------------------------------------
 
 
 def test_a_draft_is_kept_as_it_was_sent(client: Client) -> None:
@@ -127,7 +128,7 @@ def test_notices(client: Client) -> None:
     assert unknown["code"] == "filter-unknown"
 
 
-# --- what is refused ----------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def test_every_wrong_field_is_reported_at_once(client: Client) -> None:
@@ -283,7 +284,7 @@ def test_other_kinds_of_body(client: Client) -> None:
     client.call("POST", "jobs/", 413, content=b" " * (17 << 20), headers=headers)
 
 
-# --- life ---------------------------------------------------------------------------------------------
+# --- life -----------------------------------------------------------------------------------------
 
 
 def test_a_job_is_submitted_once(client: Client) -> None:
@@ -351,7 +352,7 @@ def test_a_job_that_executes_cannot_be_deleted(client: Client) -> None:
     client.call("DELETE", f"jobs/{job['id']}/", 204)
 
 
-# --- lists --------------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
 def test_the_list_of_jobs(server: RunningServer) -> None:
@@ -409,7 +410,7 @@ def test_a_job_is_seen_by_its_owner_only(client: Client, stranger: Client) -> No
     assert client.statuses(job["id"]) == []
 
 
-# --- doing it once ------------------------------------------------------------------------------------
+# --- doing it once --------------------------------------------------------------------------------
 
 
 def test_the_same_request_twice_makes_one_job(client: Client) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import Client, RunningServer, pages, strays, wait_for
 
 CPUS = len(os.sched_getaffinity(0))
@@ -27,7 +28,7 @@ def job_folder(server: RunningServer, mark: str) -> Path:
     return found[0].parent
 
 
-# --- what a command sees ------------------------------------------------------------------------------
+# --- what a command sees --------------------------------------------------------------------------
 
 
 def test_where_and_as_whom_a_command_runs(client: Client) -> None:
@@ -51,12 +52,29 @@ def test_the_environment(client: Client) -> None:
     assert env["RESCALE_NODES_PER_SLOT"] == "1"
     assert env["RESCALE_CORE_TYPE"] == "emerald"
     assert env["HOME"].endswith("home/job") or env["HOME"].endswith("/home")
-    for name in (
-        "RESCALE_SLOTS_PER_NODE RESCALE_GPUS_PER_SLOT RESCALE_GPUS_PER_NODE INSTANCE_ID"
-        " RESCALE_THREADS_PER_SLOT RESCALE_THREADS_PER_NODE RESCALE_CLUSTER_ID MACHINES"
-        " RESCALE_INTERCONNECT RESCALE_PROVIDER RESCALE_PREFERRED_REMSH MPI_ROOT MPI_FLAVOR"
-        " USE_MPI PROGRAM_PATH FLUENT_HOSTS TMPDIR USER LOGNAME SHELL LANG"
-    ).split():
+    for name in [
+        "RESCALE_SLOTS_PER_NODE",
+        "RESCALE_GPUS_PER_SLOT",
+        "RESCALE_GPUS_PER_NODE",
+        "INSTANCE_ID",
+        "RESCALE_THREADS_PER_SLOT",
+        "RESCALE_THREADS_PER_NODE",
+        "RESCALE_CLUSTER_ID",
+        "MACHINES",
+        "RESCALE_INTERCONNECT",
+        "RESCALE_PROVIDER",
+        "RESCALE_PREFERRED_REMSH",
+        "MPI_ROOT",
+        "MPI_FLAVOR",
+        "USE_MPI",
+        "PROGRAM_PATH",
+        "FLUENT_HOSTS",
+        "TMPDIR",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+    ]:
         assert name in env, name
     assert not [name for name in env if "MASTER_KEY" in name or "CRASH" in name]
 
@@ -80,7 +98,7 @@ def test_shared_folder_of_a_job_on_several_nodes(client: Client) -> None:
     assert set(client.outputs(job["id"])) == {"here", "process_output.log"}
 
 
-# --- inputs -------------------------------------------------------------------------------------------
+# --- inputs ---------------------------------------------------------------------------------------
 
 
 def archive(kind: str) -> tuple[str, bytes]:
@@ -155,7 +173,7 @@ def test_several_analyses_in_order(client: Client) -> None:
     assert client.log_of(job["id"]).splitlines() == ["one", "three own"]
 
 
-# --- ends ---------------------------------------------------------------------------------------------
+# --- ends -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,7 +248,8 @@ def test_what_does_not_hear_a_stop_is_killed_with_all_it_started(client: Client)
 
 def test_a_solver_behind_its_script_has_its_grace_time(client: Client) -> None:
     """The shell around it ends at once; what it started may still write its last step."""
-    inner = "trap 'sleep 0.5; echo last step > saved; exit 0' TERM; touch up; while :; do sleep 0.1; done"
+    on_term = "trap 'sleep 0.5; echo last step > saved; exit 0' TERM"
+    inner = f"{on_term}; touch up; while :; do sleep 0.1; done"
     job = client.create(f'bash -c "{inner}"; echo after')
     client.submit(job["id"])
     wait_for(lambda: client.http.get(f"jobs/{job['id']}/runs/1/tail/up").status_code == 200, "up")
@@ -271,7 +290,7 @@ def test_a_daemon_that_is_left_behind_is_ended(client: Client) -> None:
     assert strays(f"sleep {mark}") == []
 
 
-# --- the queue ----------------------------------------------------------------------------------------
+# --- the queue ------------------------------------------------------------------------------------
 
 
 def test_runs_queue_for_cores_in_order(client: Client) -> None:
@@ -299,7 +318,7 @@ def test_runs_side_by_side_as_cores_allow(client: Client) -> None:
         client.finished(job["id"])
 
 
-# --- outputs ------------------------------------------------------------------------------------------
+# --- outputs --------------------------------------------------------------------------------------
 
 
 def test_outputs_and_what_they_are_called(client: Client) -> None:
@@ -411,7 +430,7 @@ def test_a_run_leaves_nothing_on_the_machine(client: Client, server: RunningServ
     )
 
 
-# --- looking in ---------------------------------------------------------------------------------------
+# --- looking in -----------------------------------------------------------------------------------
 
 
 def test_a_live_run(client: Client) -> None:
@@ -478,7 +497,7 @@ def test_runs_that_are_not_there(client: Client) -> None:
     assert client.get(f"jobs/{job['id']}/runs/?page=2", 404) == {"detail": "Invalid page."}
 
 
-# --- series -------------------------------------------------------------------------------------------
+# --- series ---------------------------------------------------------------------------------------
 
 
 FOAM = r"""
@@ -531,7 +550,7 @@ def test_no_series_without_a_grammar(client: Client) -> None:
     }
 
 
-# --- solvers that are not there -------------------------------------------------------------------------
+# --- solvers that are not there -------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -569,7 +588,7 @@ def test_a_site_may_run_the_command_all_the_same(absent) -> None:
     assert client.log_of(job["id"]) == "plain shell\n"
 
 
-# --- signals ------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 def test_a_supervisor_that_is_told_to_end_by_somebody_else(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from simyard.blobs.protocol import BlobReader, BlobStore, BlobWriter, Bytes
 from simyard.domain.errors import Damaged, StorageFull
+from simyard.domain.faults import crash_point
 
 _PART = ".part"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -51,8 +52,10 @@ class DiskBlobs:
                 _flush(writer.part)
         if together:
             self._flush_all()
+        crash_point("blob.flushed")
         for writer in ours:
             os.rename(writer.part, writer.path)
+        crash_point("blob.renamed")
         if together:
             self._flush_all()
         else:

@@ -38,6 +38,7 @@ def create(data: Path, email: str, admin: bool, label: str, expires_in_days: int
                 users.create_key,
                 keyring,
                 email,
+                users.new_key(),
                 role=Role.ADMIN if admin else Role.MEMBER,
                 label=label,
                 lifetime=timedelta(days=expires_in_days) if expires_in_days else None,

@@ -3,8 +3,11 @@
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +106,13 @@ def _announcing(base: "type[uvicorn.Server]") -> Any:
         def __init__(self, config: Any, line: str) -> None:
             super().__init__(config)
             self._line = line
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Uvicorn's own raises the signal again at the end: a clean stop would not be one."""
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self.handle_exit)
+            yield
 
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets=sockets)

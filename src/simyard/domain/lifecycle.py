@@ -147,3 +147,7 @@ CLUSTER_WORDS: dict[State, tuple[str, ...]] = {
 }
 
 STOPPING_WORD = JOB_WORDS[State.STOPPING]
+
+# The words of each history, in the order in which they can come.
+JOB_HISTORY = ("", *JOB_WORDS.values())
+CLUSTER_HISTORY = ("", *(word for words in CLUSTER_WORDS.values() for word in words))

@@ -164,9 +164,9 @@ class LocalEngine:
     def _observe(self, token: str) -> Observation:
         root = str(self._root / token)
         end = supervisor.read_json(f"{root}/exit.json")
-        if end is not None:
-            return self._ended(root, end)
         pids = supervisor.read_json(f"{root}/pid.json")
+        if end is not None:
+            return self._never_began(root, pids, end) or self._ended(root, end)
         if pids is None:
             return Observation(phase=Phase.UNKNOWN if os.path.isdir(root) else Phase.VANISHED)
         alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
@@ -174,8 +174,22 @@ class LocalEngine:
             # Nobody watches it any more. Say so for good, unless it ended just now.
             _sweep(token)
             if supervisor.bury(root, "lost"):
-                return self._ended(root, supervisor.read_json(f"{root}/exit.json"))
+                end = supervisor.read_json(f"{root}/exit.json")
+                return self._never_began(root, pids, end) or self._ended(root, end)
         return Observation(phase=Phase.RUNNING, started_at=_instant(pids["started_at"]))
+
+    def _never_began(
+        self, root: str, pids: dict[str, Any] | None, end: dict[str, Any]
+    ) -> Observation | None:
+        """An attempt that was lost before its driver began the first step: nothing of the user's
+        has run. After a restart of the machine that is not sure, the record may not have been
+        written to the disk.
+        """
+        if end["cause"] != "lost" or (pids and pids["boot_id"] != supervisor.boot_id()):
+            return None
+        if payload.read_record(Path(root) / "steps").began:
+            return None
+        return Observation(phase=Phase.VANISHED)
 
     def _ended(self, root: str, end: dict[str, Any]) -> Observation:
         spec = supervisor.read_json(f"{root}/spec.json") or {}

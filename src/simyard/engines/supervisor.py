@@ -288,7 +288,8 @@ def _ask_to_end(spec):
 
 def _kill_descendants(payload):
     """KILL until nothing is left below us; give up after a while (uninterruptible sleep).
-    Returns the payload's status if it ended meanwhile."""
+    Returns the payload's status if it ended meanwhile.
+    """
     status = None
     for _ in range(200):
         left = descendants(os.getpid())

@@ -57,6 +57,7 @@ def record_upload(
     )
     idempotency.note(tx, once, "file", file.code)
     crash_point("upload.recorded")
+    tx.after_commit(lambda: crash_point("upload.committed"))
     return file, True
 
 

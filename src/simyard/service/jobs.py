@@ -71,6 +71,7 @@ def create_job(
     events.append(tx.conn, "job.created", at=job.created_at, job_id=job.id)
     idempotency.note(tx, once, "job", job.code)
     crash_point("create.recorded")
+    tx.after_commit(lambda: crash_point("create.committed"))
     return JobView(job=job, files=inputs), True
 
 
@@ -116,9 +117,10 @@ def submit_job(tx: Transaction, site: Site, catalogue: Catalogue, caller: User, 
         state=state,
     )
     store.mark_submitted(tx.conn, job.id, now=tx.now())
-    moves.record_job(tx, job.id, job.state, state)
+    moves.record_job(tx, job.id, state)
     tx.after_commit(site.wake)
     crash_point("submit.recorded")
+    tx.after_commit(lambda: crash_point("submit.committed"))
 
 
 def not_installed(conn: Connection, catalogue: Catalogue, caller: User, code: str) -> list[str]:
@@ -156,6 +158,7 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
         moves.apply(tx, run, Event.STOP)
     tx.after_commit(site.wake)
     crash_point("stop.recorded")
+    tx.after_commit(lambda: crash_point("stop.committed"))
 
 
 def delete_job(tx: Transaction, site: Site, caller: User, code: str) -> None:

@@ -186,11 +186,17 @@ def _write_log(folder: Folder, messages: list[str]) -> None:
 
 
 def say(folder: Folder, message: str) -> None:
-    """Add a line of the platform's to the run's log. For runs of which nothing is alive."""
+    """End the run's log with a line of the platform's. For runs of which nothing is alive; said
+    once, however often it is asked for.
+    """
     log = folder.root / LOG_NAME
+    line = f"{_PREFIX}{message}\n".encode()
     if log.exists():
-        with log.open("a") as out:
-            out.write(f"{_PREFIX}{message}\n")
+        with log.open("r+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(line)))
+            if file.read() != line:
+                file.write(line)
 
 
 def _write_hosts(folder: Folder, placement: Placement) -> None:

@@ -14,16 +14,22 @@ from simyard.store.database import Transaction
 _KEY_BYTES = 20  # 40 hex digits, as clients expect
 
 
+def new_key() -> str:
+    """A key that nobody has."""
+    return secrets.token_hex(_KEY_BYTES)
+
+
 def create_key(
     tx: Transaction,
     keyring: Keyring,
     email: str,
+    key: str,
     *,
     role: Role = Role.MEMBER,
     label: str = "",
     lifetime: timedelta | None = None,
 ) -> str:
-    """A new API key for the user of this address, who is created if he is new.
+    """Make this (new) key one of the user of this address, who is created if he is new.
 
     Returns the key; it cannot be shown again. `role` counts for a new user only.
     """
@@ -35,7 +41,6 @@ def create_key(
     if user is None:
         name = address.split("@")[0]
         user = store.insert(tx.conn, email=address, full_name=name, role=role, now=now)
-    key = secrets.token_hex(_KEY_BYTES)
     store.insert_key(
         tx.conn,
         user,

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from simyard.domain.catalogue import Notice
 from simyard.domain.jobs import Job, JobDefinition, JobSummary
@@ -100,11 +100,15 @@ def by_id(conn: Connection, job_id: int) -> Job:
     return _job(conn.execute(_BY_ID, {"job": job_id}).one())
 
 
-_STATE = select(jobs.c.state).where(jobs.c.id == bindparam("job"))
+_STANDING = select(jobs.c.state, jobs.c.status, jobs.c.cluster_status).where(
+    jobs.c.id == bindparam("job")
+)
 
 
-def state_of(conn: Connection, job_id: int) -> State:
-    return State(conn.scalars(_STATE, {"job": job_id}).one())
+def standing(conn: Connection, job_id: int) -> tuple[State, str, str]:
+    """A job's state and the newest words of its two histories, "" where there are none."""
+    row = conn.execute(_STANDING, {"job": job_id}).one()
+    return State(row.state), row.status, row.cluster_status
 
 
 _VISIBLE_ID = (
@@ -166,16 +170,16 @@ _SET_STATE = (
     .where(jobs.c.id == bindparam("job"))
     .values(
         state=bindparam("new_state"),
-        status=func.coalesce(bindparam("new_status"), jobs.c.status),
-        cluster_status=func.coalesce(bindparam("new_cluster"), jobs.c.cluster_status),
+        status=bindparam("new_status"),
+        cluster_status=bindparam("new_cluster"),
     )
 )
 
 
 def set_state(
-    conn: Connection, job_id: int, state: State, *, status: str | None, cluster_status: str | None
+    conn: Connection, job_id: int, state: State, *, status: str, cluster_status: str
 ) -> None:
-    """Where the job is now; None leaves a word as it is."""
+    """Where the job is now, with the newest words of its histories."""
     conn.execute(
         _SET_STATE,
         {

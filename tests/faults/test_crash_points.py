@@ -1,0 +1,223 @@
+"""Killed between any two durable steps: nothing is lost, doubled or left behind.
+
+Every named crash point is killed at once, as by `kill -9`, the first time that a process comes to
+it. The client does what a good client does: it asks again. Payloads write into a ledger that no
+crash can touch.
+"""
+
+import io
+import re
+import shutil
+import sqlite3
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from harness import CONFIG, Client, Ledger, RunningServer, definition, strays, wait_for
+from simyard import bootstrap
+from simyard.service.reconcile import Reconciler
+from simyard.settings import load
+
+pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
+
+SERVER = [
+    "blob.flushed",
+    "blob.renamed",
+    "upload.blob-stored",
+    "upload.recorded",
+    "upload.committed",
+    "create.recorded",
+    "create.committed",
+    "submit.recorded",
+    "submit.committed",
+    "queue.granted",
+    "stage.prepared",
+    "stage.unpacked",
+    "stage.done",
+    "stage.recorded",
+    "start.asked",
+    "start.handed-over",
+    "observe.recorded",
+    "collect.stored",
+    "collect.recorded",
+    "clear.removed",
+]
+STOPPING = ["stop.recorded", "stop.committed", "stop.asked"]
+# Nothing of the payload has run: another start is right, and happens by itself.
+BEFORE_THE_PAYLOAD = [
+    "forkserver.received",
+    "supervisor.locked",
+    "supervisor.forked",
+    "supervisor.pid.json-aside",
+    "supervisor.pid-written",
+]
+# The payload runs, or ran: it is never started again, and the end is told as it was.
+SUPERVISOR = [
+    "supervisor.started",
+    "supervisor.payload-ended",
+    "supervisor.exit.json-aside",
+    "supervisor.exit-written",
+]
+
+
+def test_every_crash_point_is_killed_here() -> None:
+    source = Path(bootstrap.__file__).parent
+    named = set()
+    for path in source.rglob("*.py"):
+        named |= set(re.findall(r'crash_point\("([\w.-]+)"\)', path.read_text()))
+    named |= {"supervisor.pid.json-aside", "supervisor.exit.json-aside"}  # made of a file's name
+    assert named == {*SERVER, *STOPPING, *BEFORE_THE_PAYLOAD, *SUPERVISOR}
+
+
+class Stubborn:
+    """A client that asks again when the server dies under it, and starts the server again."""
+
+    def __init__(self, server: RunningServer, key: str) -> None:
+        self._server = server
+        self._key = key
+        self.deaths = 0
+
+    def _client(self) -> Client:
+        if not self._server.alive:
+            self.deaths += 1
+            self._server.kill()
+            self._server.start()
+        return self._server.client(self._key)
+
+    def until_it_works(self, ask: Callable[[Client], Any]) -> Any:
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            try:
+                return ask(self._client())
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError("the server does not come back")
+
+    def submit(self, job_id: str) -> None:
+        reply = self.until_it_works(lambda c: c.http.post(f"jobs/{job_id}/submit/"))
+        assert reply.status_code == 200 or "submitted before" in reply.json()["detail"]
+
+    def finished(self, job_id: str) -> str:
+        return str(self.until_it_works(lambda c: c.finished(job_id)))
+
+
+def case() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("case/a.txt"), "a\n" * 1000)  # the same bytes each time
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A data folder that was used before, to be copied, and a key for it."""
+    made = RunningServer(tmp_path_factory.mktemp("installation") / "data", CONFIG)
+    return made.data, made.key()
+
+
+@contextmanager
+def armed(
+    fresh: Any, point: str, installation: tuple[Path, str]
+) -> Iterator[tuple[RunningServer, str]]:
+    """A server that dies at the point, once; what it left behind is checked at the end."""
+    server = fresh()
+    data, key = installation
+    shutil.copytree(data, server.data, dirs_exist_ok=True)
+    once = server.data.parent / "died"
+    server.start(SIMYARD_CRASH_AT=point, SIMYARD_CRASH_ONCE=str(once))
+    yield server, key
+    assert once.exists(), f"nothing came to {point}"
+    if server.alive:
+        assert server.stop() == 0
+    no_rubbish(server)
+
+
+def no_rubbish(server: RunningServer) -> None:
+    """After a sweep nothing is on the disk that the database does not know, and it is sound."""
+    made = bootstrap.build_server(load(server.data.absolute(), {}))
+    made.site.db.start()
+    try:
+        Reconciler(made.site, lambda call: call()).tidy(orphan_seconds=0)
+    finally:
+        made.site.engine.close()
+        made.site.db.close()
+    database = sqlite3.connect(server.data / "simyard.db")
+    recorded = {key for (key,) in database.execute("SELECT key FROM blobs")}
+    assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert database.execute("PRAGMA foreign_key_check").fetchall() == []
+    database.close()
+    blobs = server.data / "blobs"
+    on_disk = {str(p.relative_to(blobs)) for p in blobs.rglob("*") if p.is_file()}
+    assert on_disk == recorded
+    assert [p.name for p in (server.data / "runs").iterdir() if p.is_dir()] == []
+
+
+@pytest.mark.parametrize("point", [*SERVER, *BEFORE_THE_PAYLOAD, *SUPERVISOR])
+def test_one_job_one_start_one_result(
+    fresh: Callable[..., RunningServer],
+    installation: tuple[Path, str],
+    ledger: Ledger,
+    point: str,
+) -> None:
+    with armed(fresh, point, installation) as (server, key):
+        client = Stubborn(server, key)
+        file = client.until_it_works(
+            lambda c: c.upload("case.zip", case(), **{"Idempotency-Key": "the upload"})
+        )
+        command = ledger.preamble + "say start; wc -l < case/a.txt | tee out; say end; exit 7"
+        body = definition(command, inputs=[file["id"]])
+        job = client.until_it_works(
+            lambda c: c.call(
+                "POST", "jobs/", 201, json=body, headers={"Idempotency-Key": "the job"}
+            ).json()
+        )
+        client.submit(job["id"])
+        reason = client.finished(job["id"])
+
+        check = server.client(key)
+        assert [j["id"] for j in check.get("jobs/")["results"]] == [job["id"]]
+        uploaded = check.get("files/?type_id=1")["results"]
+        assert [f["id"] for f in uploaded] == [file["id"]]
+        words = [entry["status"] for entry in reversed(check.statuses(job["id"]))]
+        assert len(words) == len(set(words)), "every word once"
+        assert words[0] == "Pending" and words[-1] == "Completed"
+        if point == "supervisor.started" and "was killed while it ran" in reason:
+            assert ledger.lines in ([], ["start"], ["start", "end"])
+        else:
+            assert ledger.lines == ["start", "end"]
+            assert reason.startswith(
+                "A run failed: the command of analysis 1 ended with exit code 7"
+            )
+            outputs = check.outputs(job["id"])
+            assert set(outputs) == {"case.zip", "case/a.txt", "out", "process_output.log"}
+            assert outputs["out"] == b"1000\n"
+            log = outputs["process_output.log"].decode()
+            assert log == f"1000\n[simyard] {reason}\n"
+        if point in SERVER:
+            assert client.deaths == 1
+
+
+@pytest.mark.parametrize("point", STOPPING)
+def test_a_stop_that_was_asked_for_is_carried_out(
+    fresh: Callable[..., RunningServer],
+    installation: tuple[Path, str],
+    ledger: Ledger,
+    point: str,
+) -> None:
+    with armed(fresh, point, installation) as (server, key):
+        client = Stubborn(server, key)
+        mark = f"99{time.monotonic_ns() % 10**9}"
+        job = server.client(key).create(ledger.preamble + f"say start; sleep {mark}")
+        client.submit(job["id"])
+        wait_for(lambda: ledger.lines == ["start"], "the start")
+        reply = client.until_it_works(lambda c: c.http.post(f"jobs/{job['id']}/stop/"))
+        assert reply.status_code == 202
+        assert client.finished(job["id"]) == "Stopped by the user"
+        assert ledger.lines == ["start"]
+        assert strays(f"sleep {mark}") == []

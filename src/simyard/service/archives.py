@@ -5,7 +5,10 @@ is made, links lead nowhere outside, and what is counted against the limit are b
 really written, not what a header promises. One bad entry refuses the whole archive.
 """
 
+import bz2
 import contextlib
+import errno
+import gzip
 import lzma
 import os
 import stat
@@ -16,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from simyard.domain.errors import Refused
 from simyard.service import workfolder
@@ -70,13 +73,13 @@ def unpack(archive: Path, into: Path, budget: Budget) -> bool:
         if name.endswith(".zip"):
             _Unpacking(into, budget).run(_zip_entries(archive, budget))
         elif name.endswith(_TAR_NAMES):
-            _Unpacking(into, budget).run(_tar_entries(archive))
+            _Unpacking(into, budget).run(_tar_entries(archive, budget))
         else:
             return False
     except _BROKEN as error:
         raise ArchiveRefused(f"it is damaged or not supported ({error})") from error
     except OSError as error:
-        if error.errno is None:  # how bz2 and gzip tell of bad data
+        if error.errno in (None, errno.EINVAL):  # how bz2, gzip and zipfile tell of bad data
             raise ArchiveRefused(f"it is damaged ({error})") from error
         raise
     return True
@@ -297,9 +300,23 @@ _READ_WHOLE = (
 )
 
 
-def _tar_entries(path: Path) -> Iterator[_Entry]:
+_OPENERS: tuple[tuple[bytes, Callable[[Path], IO[bytes]]], ...] = (
+    (b"\x1f\x8b", lambda path: cast("IO[bytes]", gzip.open(path))),
+    (b"BZh", lambda path: cast("IO[bytes]", bz2.open(path))),
+    (b"\xfd7zXZ\0", lambda path: cast("IO[bytes]", lzma.open(path))),
+    (b"", lambda path: path.open("rb")),
+)
+
+
+def _tar_entries(path: Path, budget: Budget) -> Iterator[_Entry]:
+    with path.open("rb") as file:
+        start = file.read(6)
+    unpacked = next(opener for magic, opener in _OPENERS if start.startswith(magic))
     # Read as a stream: entries are seen one by one and none is kept.
-    with tarfile.open(path, mode="r|*", bufsize=_COPY_BYTES, tarinfo=_Header) as archive:
+    with (
+        unpacked(path) as stream,
+        tarfile.open(fileobj=stream, mode="r|", bufsize=_COPY_BYTES, tarinfo=_Header) as archive,
+    ):
         for member in archive:
             archive.members = []  # type: ignore[attr-defined]  # it would remember every one
             if member.isdir():
@@ -312,6 +329,9 @@ def _tar_entries(path: Path) -> Iterator[_Entry]:
                 yield _Entry(member.name, _Kind.FILE, member.mode, "", _member(archive, member))
             else:
                 raise ArchiveRefused(f"its entry {member.name} is a device or a pipe")
+        # The checksum of what was compressed stands at its very end.
+        while rest := stream.read(_COPY_BYTES):
+            budget.spend(len(rest))
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:

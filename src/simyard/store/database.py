@@ -202,9 +202,12 @@ class Database:
                     work.hooks = tx.hooks
                 except Exception as error:
                     work.error = _translate(error)
-                    # This fails where SQLite ended the whole transaction by itself (full disk,
-                    # I/O error): then nobody in the group can be told that his work is done.
-                    conn.exec_driver_sql("ROLLBACK TO caller")
+                    try:
+                        conn.exec_driver_sql("ROLLBACK TO caller")
+                    except DBAPIError:
+                        # SQLite ended the whole transaction by itself (full disk, I/O error):
+                        # nobody in the group can be told that his work is done.
+                        raise error from None
                 conn.exec_driver_sql("RELEASE caller")
             conn.exec_driver_sql("COMMIT")
         except BaseException:

@@ -1,0 +1,266 @@
+"""The database: one writer for many callers, lists that stay flat, migrations."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, create_engine, func, select
+
+from simyard.domain.errors import NotFound, StorageFull, Unavailable
+from simyard.domain.users import Role
+from simyard.store import events, listing, upgrade, users
+from simyard.store.database import Database, Transaction
+from simyard.store.schema import events as events_table
+from simyard.store.schema import list_chunks, metadata
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+class Ticking:
+    """A clock that moves on by a microsecond each time."""
+
+    def __init__(self) -> None:
+        self.at = START
+
+    def __call__(self) -> datetime:
+        self.at += timedelta(microseconds=1)
+        return self.at
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=Ticking())
+    upgrade.upgrade(made.engine)
+    made.start()
+    yield made
+    made.close()
+
+
+def add(tx: Transaction, kind: str) -> str:
+    events.append(tx.conn, kind, at=tx.now())
+    return kind
+
+
+def kinds(conn: Connection) -> list[str]:
+    return list(conn.scalars(select(events_table.c.kind).order_by(events_table.c.id)))
+
+
+# --- the writer -----------------------------------------------------------------------------------
+
+
+def test_many_callers_share_commits_and_all_is_written(database: Database) -> None:
+    names = [f"n{n}" for n in range(400)]
+    with ThreadPoolExecutor(32) as pool:
+        assert list(pool.map(lambda name: database.write(add, name), names)) == names
+    assert sorted(database.read(kinds)) == sorted(names)
+    assert database.writes == 400
+    assert database.commits < 200
+
+
+def test_one_callers_failure_is_his_own(database: Database) -> None:
+    def bad(tx: Transaction, name: str) -> None:
+        add(tx, name)
+        raise NotFound
+
+    def call(n: int) -> str:
+        if n % 3:
+            return database.write(add, f"good{n}")
+        with pytest.raises(NotFound):
+            database.write(bad, f"bad{n}")
+        return ""
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(call, range(90)))
+    found = database.read(kinds)
+    assert len(found) == 60 and all(kind.startswith("good") for kind in found)
+
+
+def test_a_constraint_fails_for_its_caller_only(database: Database) -> None:
+    def user(tx: Transaction, email: str) -> None:
+        users.insert(tx.conn, email=email, full_name="", role=Role.MEMBER, now=tx.now())
+
+    def call(n: int) -> bool:
+        try:
+            database.write(user, "same@lab.example" if n % 2 else f"{n}@lab.example")
+        except Exception:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(call, range(40))) == 21
+
+
+def test_hooks_run_after_the_commit_and_only_then(database: Database) -> None:
+    seen: list[int] = []
+
+    def work(tx: Transaction, fail: bool) -> None:
+        add(tx, "x")
+        tx.after_commit(lambda: seen.append(len(database.read(kinds))))
+        if fail:
+            raise NotFound
+
+    database.write(work, False)
+    with pytest.raises(NotFound):
+        database.write(work, True)
+    assert seen == [1]
+
+
+def test_a_crash_keeps_what_was_acknowledged(tmp_path: Path) -> None:
+    """What `write` returned for is there, whoever opens the files as they lie."""
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=Ticking())
+    upgrade.upgrade(database.engine)
+    database.start()
+    for n in range(5):
+        database.write(add, f"n{n}")
+        copy = tmp_path / f"copy{n}"
+        copy.mkdir()
+        for path in tmp_path.glob("test.db*"):
+            (copy / path.name).write_bytes(path.read_bytes())
+        other = sqlite3.connect(copy / "test.db")
+        assert [k for (k,) in other.execute("SELECT kind FROM events")] == [
+            f"n{i}" for i in range(n + 1)
+        ]
+        other.close()
+    database.close()
+
+
+def test_another_process_may_write_in_between(database: Database, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "test.db", timeout=10, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (database.write(add, "waits"), done.set()))
+    thread.start()
+    time.sleep(0.2)
+    assert not done.is_set()
+    other.execute("COMMIT")
+    other.close()
+    thread.join()
+    assert database.read(kinds) == ["waits"]
+
+
+def test_a_full_disk_is_told_and_passes(database: Database) -> None:
+    """SQLite itself refuses to grow: what it says of a full disk."""
+
+    def fill(tx: Transaction) -> None:
+        pages = tx.conn.exec_driver_sql("PRAGMA page_count").scalar()
+        tx.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        for _ in range(5000):
+            events.append(tx.conn, "x" * 32, at=tx.now(), text="y" * 500)
+
+    with pytest.raises(StorageFull):
+        database.write(fill)
+
+    def grow(tx: Transaction) -> None:
+        tx.conn.exec_driver_sql("PRAGMA max_page_count = 1000000")
+
+    database.write(grow)
+    database.write(add, "after")
+    assert database.read(kinds) == ["after"]
+
+
+def test_nothing_is_accepted_after_the_end(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=Ticking())
+    upgrade.upgrade(database.engine)
+    with pytest.raises(Unavailable):
+        database.write(add, "early")
+    database.start()
+    database.close()
+    database.close()
+    with pytest.raises(Unavailable):
+        database.write(add, "late")
+
+
+def test_the_promises_of_the_connection(database: Database) -> None:
+    def pragmas(conn: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return [conn.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names]
+
+    assert database.read(pragmas) == ["wal", 2, 1]
+
+
+# --- lists ----------------------------------------------------------------------------------------
+
+CHANGES = st.lists(
+    st.one_of(st.integers(1, 2500), st.floats(0, 1, exclude_max=True)), min_size=1, max_size=12
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(changes=CHANGES, offsets=st.lists(st.integers(0, 9000), min_size=1, max_size=6))
+def test_a_list_against_a_plain_one(changes: list[int | float], offsets: list[int]) -> None:
+    """Numbers append so many entries, fractions remove the entry at that part of the list."""
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine, tables=[metadata.tables["list_heads"], list_chunks])
+    model: list[int] = []
+    with engine.connect() as conn:
+        for change in changes:
+            if isinstance(change, int):
+                first = listing.append(conn, "l", change)
+                model += range(first, first + change)
+            elif model:
+                ordinal = model.pop(int(change * len(model)))
+                listing.remove(conn, "l", ordinal // listing.CHUNK, 1)
+        assert listing.total(conn, "l") == len(model)
+        assert conn.scalar(select(func.sum(list_chunks.c.total))) == (len(model) or 0) or not model
+        for offset in offsets:
+            for newest_first in (False, True):
+                place = listing.place(conn, "l", offset, newest_first=newest_first)
+                ordered = model[::-1] if newest_first else model
+                if offset >= len(model):
+                    assert place is None
+                    continue
+                assert place is not None and place.skip < listing.CHUNK
+                behind = [
+                    o
+                    for o in ordered
+                    if (o <= place.ordinal if newest_first else o >= place.ordinal)
+                ]
+                assert behind[place.skip] == ordered[offset]
+    engine.dispose()
+
+
+# --- the shape ------------------------------------------------------------------------------------
+
+
+def shape(path: Path) -> dict[str, set[str]]:
+    """Tables and indexes with the words of their definitions."""
+    conn = sqlite3.connect(path)
+    rows = conn.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    conn.close()
+    return {
+        name: {word.strip('"') for word in sql.replace("(", " ( ").replace(",", " ").split()}
+        for name, sql in rows
+    }
+
+
+def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
+    made = create_engine(f"sqlite:///{tmp_path / 'made.db'}", isolation_level="AUTOCOMMIT")
+    upgrade.upgrade(made)
+    upgrade.upgrade(made)
+    migrated = create_engine(f"sqlite:///{tmp_path / 'migrated.db'}", isolation_level="AUTOCOMMIT")
+    upgrade._migrate(migrated)
+    made.dispose()
+    migrated.dispose()
+    assert shape(tmp_path / "made.db") == shape(tmp_path / "migrated.db")
+
+
+def test_the_head_is_the_newest_migration() -> None:
+    folder = Path(upgrade.__file__).parent / "migrations" / "versions"
+    assert max(path.name.split("_")[0] for path in folder.glob("[0-9]*.py")) == upgrade.HEAD
+
+
+def test_a_database_of_a_newer_release(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}", isolation_level="AUTOCOMMIT")
+    upgrade.upgrade(engine)
+    with engine.connect() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(upgrade.TooNew):
+        upgrade.upgrade(engine)
+    engine.dispose()

@@ -52,6 +52,7 @@ class RunningServer:
         line = self.process.stdout.readline()
         if not line.startswith("Simyard is ready at http://"):
             self.process.wait(timeout=20)
+            self.process.stdout.close()
             raise ServerDied(f"{line!r}\n{self.log()}")
         self.address = line.split()[-1]
         self._port = int(self.address.rsplit(":", 1)[1])

@@ -113,7 +113,7 @@ def build_server(settings: Settings) -> Server:
     except RuntimeError as error:
         raise SettingsError(str(error)) from None
     if box.uid is not None and not box.bwrap:
-        data.chmod(0o711)  # runs walk to their folders by themselves, as another user
+        _let_runs_reach(data, box.uid)
     news = News()
     store = DiskBlobs(data / "blobs", reserve_bytes=settings.disk_reserve_bytes)
     engine = LocalEngine(data / "runs", box, news.token, network=settings.sandbox_network)
@@ -154,6 +154,17 @@ def build_server(settings: Settings) -> Server:
 
     _in_background(book.look)
     return Server(create_app(site, on_start=on_start, on_stop=on_stop), site)
+
+
+def _let_runs_reach(data: Path, uid: int) -> None:
+    """Without a sandbox runs walk to their folders by themselves, as another user."""
+    data.chmod(0o711)
+    for folder in data.parents:
+        if not folder.stat().st_mode & 0o001:
+            raise SettingsError(
+                f"runs are not isolated here and run as user {uid}, who cannot enter {folder}:"
+                " put the data folder where others may go, or install bubblewrap"
+            )
 
 
 def _in_background(call: Callable[[], None]) -> None:

@@ -88,7 +88,8 @@ class LocalEngine:
     def prepare(self, token: str) -> Folder:
         folder = self.folder(token)
         _remove_tree(folder.root)
-        folder.root.mkdir(mode=self._attempt_mode)
+        folder.root.mkdir()
+        folder.root.chmod(self._attempt_mode)
         for path in (folder.home, folder.work, folder.root / "tmp"):
             path.mkdir(mode=0o700)
         if folder.owner:

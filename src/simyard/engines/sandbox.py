@@ -65,11 +65,13 @@ class Sandbox:
         resolver = os.path.realpath("/etc/resolv.conf")
         if not resolver.startswith("/etc/") and os.path.isfile(resolver):
             command += ["--ro-bind", resolver, resolver]
-        command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/dev/shm"]
+        command += ["--proc", "/proc", "--dev", "/dev"]
+        command += ["--perms", "1777", "--tmpfs", "/dev/shm"]
         command += ["--bind", str(folder / "tmp"), "/tmp"]
         shown = [Bind(str(folder / "scripts"), scripts), *binds]
-        for parent in _parents([HOME_INSIDE, "/var/tmp/x", "/run/x"], shown):
+        for parent in _parents([HOME_INSIDE, "/var/tmp", "/run/x"], shown):
             command += ["--perms", "0755", "--dir", parent]  # 0700 if bubblewrap made them itself
+        command += ["--perms", "1777", "--tmpfs", "/var/tmp"]
         for bind in shown:
             command += ["--ro-bind", bind.source, bind.target]
         command += ["--bind", str(folder / "home"), HOME_INSIDE, "--chdir", HOME_INSIDE]

@@ -17,6 +17,7 @@ from simyard.domain.errors import NotFound, StorageFull, Unavailable
 from simyard.domain.users import Role
 from simyard.store import events, listing, upgrade, users
 from simyard.store.database import Database, Transaction
+from simyard.store.events import Entry
 from simyard.store.schema import events as events_table
 from simyard.store.schema import list_chunks, metadata
 
@@ -44,7 +45,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def add(tx: Transaction, kind: str) -> str:
-    events.append(tx.conn, kind, at=tx.now())
+    events.append(tx.conn, [Entry(kind, tx.now())])
     return kind
 
 
@@ -152,7 +153,7 @@ def test_a_full_disk_is_told_and_passes(database: Database) -> None:
         pages = tx.conn.exec_driver_sql("PRAGMA page_count").scalar()
         tx.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         for _ in range(5000):
-            events.append(tx.conn, "x" * 32, at=tx.now(), text="y" * 500)
+            events.append(tx.conn, [Entry("x" * 32, tx.now(), data={"text": "y" * 500})])
 
     with pytest.raises(StorageFull):
         database.write(fill)

@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -18,6 +18,7 @@ from simyard.api import errors
 from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
 from simyard.api.replies import reply
+from simyard.api.routes import Dispatcher
 from simyard.api.v2 import catalogue, files, jobs, runs, users
 from simyard.domain.errors import SimyardError
 from simyard.service.series import SeriesBook
@@ -33,7 +34,7 @@ def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[]
     pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="bytes")
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         on_start()
         try:
             yield
@@ -41,35 +42,34 @@ def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[]
             on_stop()
             pool.shutdown()
 
-    app = FastAPI(
-        title="Simyard",
-        version=__version__,
-        summary="Self-hosted simulation jobs, compatible with the Rescale REST API v2",
-        openapi_url="/api/openapi.json/",
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
+    operations = [
+        operation
+        for module in (files, catalogue, jobs, runs, users)
+        for operation in module.route.operations
+    ]
+
+    async def openapi(_request: Request) -> Response:
+        from simyard.api.openapi import document
+
+        return reply(document(operations))
+
+    app = Starlette(
         lifespan=lifespan,
         routes=[
+            Route("/api/openapi.json/", openapi),
             Route("/health", _health),
             Route("/metrics", _metrics),
             Route("/", _index),
+            Mount("/static", StaticFiles(directory=_STATIC)),
         ],
-        exception_handlers={
-            SimyardError: errors.handle_domain,
-            HTTPException: errors.handle_http,
-            ClientDisconnect: errors.handle_gone,
-            Exception: errors.handle_other,
-        },
+        exception_handlers={HTTPException: errors.handle, Exception: errors.handle},
     )
-    app.mount("/static", StaticFiles(directory=_STATIC))
-    for module in (files, catalogue, jobs, runs, users):
-        app.include_router(module.router, prefix="/api/v2")
+    app.router.redirect_slashes = False
     app.state.site = site
     app.state.pool = pool
     app.state.series = SeriesBook(site)
     app.state.metrics = Metrics(site)
-    return Timing(Paths(Authentication(app, site)), app.state.metrics)
+    return Timing(Paths(Authentication(Dispatcher(operations, app), site)), app.state.metrics)
 
 
 async def _health(request: Request) -> Response:

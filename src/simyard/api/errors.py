@@ -49,6 +49,8 @@ def from_domain(error: SimyardError) -> Response:
     if isinstance(error, Invalid):
         return reply(tree(error), 400)
     status = status_of(error)
+    if status >= 500:
+        log.error("%s", error)
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Token"
@@ -67,26 +69,24 @@ def from_http(error: HTTPException, method: str) -> Response:
     return reply({"detail": detail}, error.status_code, dict(error.headers or {}))
 
 
-async def handle_domain(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, SimyardError)
-    if status_of(error) >= 500:
-        log.error("%s", error)
-    return from_domain(error)
+def method_not_allowed(method: str, allowed: str) -> Response:
+    return reply({"detail": f'Method "{method}" not allowed.'}, 405, {"Allow": allowed})
 
 
-async def handle_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return from_http(error, request.method)
-
-
-async def handle_gone(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ClientDisconnect)
-    return reply({"detail": "The client went away."}, 400)  # nobody reads it
-
-
-async def handle_other(request: Request, error: Exception) -> Response:
+def answer(error: Exception, request: Request) -> Response:
+    """The reply to whatever a route raised."""
+    if isinstance(error, SimyardError):
+        return from_domain(error)
+    if isinstance(error, HTTPException):
+        return from_http(error, request.method)
+    if isinstance(error, ClientDisconnect):
+        return reply({"detail": "The client went away."}, 400)  # nobody reads it
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return reply({"detail": "The server made a mistake. It is in its log."}, 500)
+
+
+async def handle(request: Request, error: Exception) -> Response:
+    return answer(error, request)
 
 
 def tree(error: Invalid) -> Any:

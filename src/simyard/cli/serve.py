@@ -90,6 +90,7 @@ def _run(app: Any, listener: socket.socket, host: str) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody's word about where a request came from is taken
         timeout_graceful_shutdown=_STOP_SECONDS,
         lifespan="on",
     )

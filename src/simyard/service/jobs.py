@@ -21,6 +21,8 @@ from simyard.store import events, files, listing
 from simyard.store import jobs as store
 from simyard.store import runs as run_store
 from simyard.store.database import Transaction
+from simyard.store.events import Entry
+from simyard.store.jobs import Standing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def create_job(
         now=tx.now(),
     )
     files.link_inputs(tx.conn, job.id, inputs.values())
-    events.append(tx.conn, "job.created", at=job.created_at, job_id=job.id)
+    events.append(tx.conn, [Entry("job.created", job.created_at, job.id)])
     idempotency.note(tx, once, "job", job.code)
     crash_point("create.recorded")
     tx.after_commit(lambda: crash_point("create.committed"))
@@ -116,8 +118,8 @@ def submit_job(tx: Transaction, site: Site, catalogue: Catalogue, caller: User, 
         low_priority=definition.low_priority,
         state=state,
     )
-    store.mark_submitted(tx.conn, job.id, now=tx.now())
-    moves.record_job(tx, job.id, state)
+    draft = Standing(job.id, job.state, submitted_at=tx.now())
+    moves.record(tx, [(draft, state)])
     tx.after_commit(site.wake)
     crash_point("submit.recorded")
     tx.after_commit(lambda: crash_point("submit.committed"))
@@ -172,7 +174,7 @@ def delete_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
             f" It is {store.history(tx.conn, job.id, moves.CLUSTER)[0].word}."
         )
     store.delete_job(tx.conn, job, now=tx.now())
-    events.append(tx.conn, "job.deleted", at=tx.now(), job_id=job.id, code=job.code)
+    events.append(tx.conn, [Entry("job.deleted", tx.now(), job.id, None, {"code": job.code})])
     tx.after_commit(site.wake)
 
 

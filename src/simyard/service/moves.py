@@ -3,6 +3,7 @@ words of the API and the journal, all in the caller's transaction.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import datetime
 
 from simyard.domain import lifecycle
@@ -18,9 +19,12 @@ from simyard.domain.lifecycle import (
 from simyard.domain.runs import Ending, Run
 from simyard.store import events, jobs, runs
 from simyard.store.database import Transaction
+from simyard.store.events import Entry
+from simyard.store.jobs import Standing, Word
 
 JOB = "job"
 CLUSTER = "cluster"
+_WELL = "Completed successfully"
 
 
 def apply(tx: Transaction, run: Run, event: Event, *, at: datetime | None = None) -> Run:
@@ -32,52 +36,74 @@ def apply(tx: Transaction, run: Run, event: Event, *, at: datetime | None = None
     state = lifecycle.after(run.state, event)
     if state is run.state:
         return run
-    runs.set_state(tx.conn, run.id, state)
-    moved = dataclasses.replace(run, state=state)
-    record_job(tx, run.job_id, lifecycle.of_job(runs.states(tx.conn, run.job_id)), at=at)
-    events.append(
-        tx.conn,
-        "run.state",
-        at=at or tx.now(),
-        job_id=run.job_id,
-        run_number=run.number,
-        state=state.value,
-    )
-    return moved
+    runs.set_state(tx.conn, [run.id], state)
+    (before,) = jobs.standings(tx.conn, [run.job_id])
+    job_state = lifecycle.of_job(runs.states_of(tx.conn, [run.job_id])[run.job_id])
+    reason = None
+    if job_state in (State.COLLECTING, State.COMPLETED):
+        reason = _reason(runs.endings(tx.conn, run.job_id))
+    record(tx, [(before, job_state)], reason=reason, at=at, moved=[(run, state)])
+    return dataclasses.replace(run, state=state)
 
 
-def record_job(tx: Transaction, job_id: int, state: State, *, at: datetime | None = None) -> None:
-    """The job is in this state now: write its words and the journal, if that is news.
+def admit(tx: Transaction, pending: Sequence[Run]) -> None:
+    """Let many runs that were just submitted into the queue: what `apply` does, at once."""
+    state = lifecycle.after(State.PENDING, Event.ADMITTED)
+    runs.set_state(tx.conn, [run.id for run in pending], state)
+    job_ids = sorted({run.job_id for run in pending})
+    states = runs.states_of(tx.conn, job_ids)
+    changes = [
+        (before, lifecycle.of_job(states[before.job_id]))
+        for before in jobs.standings(tx.conn, job_ids)
+    ]
+    record(tx, changes, moved=[(run, state) for run in pending])
+
+
+def record(
+    tx: Transaction,
+    changes: Sequence[tuple[Standing, State]],
+    *,
+    reason: str | None = None,
+    at: datetime | None = None,
+    moved: Sequence[tuple[Run, State]] = (),
+) -> None:
+    """Jobs come to new states, and runs too: write their words and the journal.
 
     A history tells every word once. Where a run had to begin again before anything of it had
     started, what was said before still holds.
     """
-    before, status, cluster_status = jobs.standing(tx.conn, job_id)
-    if before is state:
-        return
-    word, reason = JOB_WORDS.get(state), None
-    if state in (State.COLLECTING, State.COMPLETED):
-        reason = _reason(runs.endings(tx.conn, job_id))
+    entries = [
+        Entry("run.state", at or tx.now(), run.job_id, run.number, {"state": state.value})
+        for run, state in moved
+    ]
+    words: list[Word] = []
+    standings: list[Standing] = []
+    for before, state in changes:
+        if before.state is state:
+            continue
+        standing = dataclasses.replace(before, state=state)
+        word = JOB_WORDS.get(state)
         if state is State.COLLECTING and reason != _WELL:
             word = STOPPING_WORD  # a run failed: that is where the reason is first told
-    if word is not None and _is_later(JOB_HISTORY, word, status):
-        jobs.add_status(tx.conn, job_id, JOB, word, reason, at=at or tx.now())
-        status = word
-    for cluster_word in CLUSTER_WORDS.get(state, ()):
-        if _is_later(CLUSTER_HISTORY, cluster_word, cluster_status):
-            jobs.add_status(tx.conn, job_id, CLUSTER, cluster_word, None, at=at or tx.now())
-            cluster_status = cluster_word
-    jobs.set_state(tx.conn, job_id, state, status=status, cluster_status=cluster_status)
-    events.append(
-        tx.conn, "job.state", at=at or tx.now(), job_id=job_id, state=state.value, reason=reason
-    )
+        if word is not None and _is_later(JOB_HISTORY, word, before.status):
+            words.append(Word(before.job_id, JOB, word, reason, at or tx.now()))
+            standing = dataclasses.replace(standing, status=word)
+        for word in CLUSTER_WORDS.get(state, ()):
+            if _is_later(CLUSTER_HISTORY, word, standing.cluster_status):
+                words.append(Word(before.job_id, CLUSTER, word, None, at or tx.now()))
+                standing = dataclasses.replace(standing, cluster_status=word)
+        standings.append(standing)
+        data = {"state": state.value, "reason": reason}
+        entries.append(Entry("job.state", at or tx.now(), before.job_id, None, data))
+    jobs.add_words(tx.conn, words)
+    if standings:
+        jobs.set_standings(tx.conn, standings)
+    if entries:
+        events.append(tx.conn, entries)
 
 
 def _is_later(history: tuple[str, ...], word: str, than: str) -> bool:
     return history.index(word) > history.index(than)
-
-
-_WELL = "Completed successfully"
 
 
 def _reason(endings: list[Ending]) -> str:

@@ -40,6 +40,7 @@ _EVENTS_KEPT = timedelta(days=30)
 _ORPHAN_SECONDS = 3600.0  # a blob that nobody recorded in this time belongs to nobody
 _DELETE_AT_ONCE = 200
 _ADMIT_AT_ONCE = 1000
+_LET_IN_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 60.0
 _GIVE_UP_AFTER = 5  # unexpected failures in a row, while nothing has started yet
 
@@ -59,9 +60,14 @@ class Reconciler:
         self._again: set[int] = set()  # runs that got news while somebody was busy with them
         self._failures: dict[int, int] = {}  # in a row
         self._not_before: dict[int, float] = {}  # monotonic seconds
+        self._full = False  # whether every core was taken when the queue was last looked at
+        self._let_in_at = 0.0
 
-    def turn(self, news: Iterable[str] | None) -> None:
-        """Look once. news: tokens that the engine has something new about; None looks at all."""
+    def turn(self, news: Iterable[str] | None) -> float | None:
+        """Look once. news: tokens that the engine has something new about; None looks at all.
+
+        Returns after how many seconds another look is wanted, whatever the news; None: whenever.
+        """
         site = self._site
         heard = None if news is None else set(news)
         active = site.db.read(runs.in_states, *DRIVEN, State.RUNNING)
@@ -72,14 +78,20 @@ class Reconciler:
         ]
         seen = site.engine.observe([run.token for run in watched if run.token])
         changed = {run.id: seen[run.token] for run in watched if run.token and _tells(run, seen)}
-        waiting = site.db.read(runs.in_states, State.PENDING, State.QUEUED, most=1)
-        if changed or waiting:
+        too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
+        if changed or (not too_early and self._somebody_waits()):
             site.db.write(self._advance, changed)
             active = site.db.read(runs.in_states, *DRIVEN)
         for run in active:
             # An attempt that was handed over is asked for again once a second, not at any news.
             if run.state in DRIVEN and (heard is None or run.state is not State.SUBMITTING):
                 self._dispatch(run.id)
+        # While every core is taken, a crowd that submits is let into the queue together.
+        return _LET_IN_SECONDS if too_early else None
+
+    def _somebody_waits(self) -> bool:
+        self._let_in_at = time.monotonic()
+        return bool(self._site.db.read(runs.in_states, State.PENDING, State.QUEUED, most=1))
 
     def _advance(self, tx: Transaction, changed: dict[int, Observation]) -> None:
         """Write down what was seen, then let in what waits."""
@@ -97,8 +109,9 @@ class Reconciler:
         """Queue what was submitted, and grant cores in the order of the queue while there are any.
         The first in the queue is never passed by a smaller one.
         """
-        for run in runs.in_states(tx.conn, State.PENDING, most=_ADMIT_AT_ONCE):
-            moves.apply(tx, run, Event.ADMITTED)
+        pending = runs.in_states(tx.conn, State.PENDING, most=_ADMIT_AT_ONCE)
+        if pending:
+            moves.admit(tx, pending)
         free = self._site.machine.cores - runs.cores_held(tx.conn)
         for run in runs.in_states(tx.conn, State.QUEUED, most=max(free, 0)):
             if run.cores > free:
@@ -107,6 +120,7 @@ class Reconciler:
             self._begin_attempt(tx, run)
             moves.apply(tx, run, Event.GRANTED)
             crash_point("queue.granted")
+        self._full = free <= 0
 
     def _begin_attempt(self, tx: Transaction, run: Run) -> None:
         site = self._site

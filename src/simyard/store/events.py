@@ -1,5 +1,7 @@
 """The journal: one row for every change of state, in the transaction that made it."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -11,24 +13,28 @@ _INSERT = events.insert()
 _PRUNE = delete(events).where(events.c.at < bindparam("before"))
 
 
-def append(
-    conn: Connection,
-    kind: str,
-    *,
-    at: datetime,
-    job_id: int | None = None,
-    run_number: int | None = None,
-    **data: object,
-) -> None:
+@dataclass(frozen=True)
+class Entry:
+    kind: str  # "job.state", "run.state", "job.created", "job.deleted"
+    at: datetime
+    job_id: int | None = None
+    run_number: int | None = None
+    data: Mapping[str, object] = field(default_factory=dict)  # fit for JSON
+
+
+def append(conn: Connection, entries: Sequence[Entry]) -> None:
     conn.execute(
         _INSERT,
-        {
-            "at": at,
-            "kind": kind,
-            "job_id": job_id,
-            "run_number": run_number,
-            "data": msgspec.json.encode(data).decode(),
-        },
+        [
+            {
+                "at": entry.at,
+                "kind": entry.kind,
+                "job_id": entry.job_id,
+                "run_number": entry.run_number,
+                "data": msgspec.json.encode(entry.data).decode(),
+            }
+            for entry in entries
+        ],
     )
 
 

@@ -1,9 +1,11 @@
 """Jobs, who sees them, and their history."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from simyard.domain.catalogue import Notice
 from simyard.domain.jobs import Job, JobDefinition, JobSummary
@@ -11,7 +13,7 @@ from simyard.domain.lifecycle import State
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
 from simyard.store import codes, files, listing
-from simyard.store.schema import AnyRow, attempts, job_views, jobs, runs, statuses, users
+from simyard.store.schema import AnyRow, Instant, attempts, job_views, jobs, runs, statuses, users
 
 _encode = msgspec.json.encode
 _definition = msgspec.json.Decoder(JobDefinition)
@@ -100,15 +102,28 @@ def by_id(conn: Connection, job_id: int) -> Job:
     return _job(conn.execute(_BY_ID, {"job": job_id}).one())
 
 
-_STANDING = select(jobs.c.state, jobs.c.status, jobs.c.cluster_status).where(
-    jobs.c.id == bindparam("job")
+@dataclass(frozen=True)
+class Standing:
+    """A job's state and the newest words of its two histories, "" where there are none."""
+
+    job_id: int
+    state: State
+    status: str = ""
+    cluster_status: str = ""
+    submitted_at: datetime | None = None  # None: not now
+
+
+_STANDINGS = select(jobs.c.id, jobs.c.state, jobs.c.status, jobs.c.cluster_status).where(
+    jobs.c.id.in_(bindparam("wanted", expanding=True))
 )
 
 
-def standing(conn: Connection, job_id: int) -> tuple[State, str, str]:
-    """A job's state and the newest words of its two histories, "" where there are none."""
-    row = conn.execute(_STANDING, {"job": job_id}).one()
-    return State(row.state), row.status, row.cluster_status
+def standings(conn: Connection, job_ids: Sequence[int]) -> list[Standing]:
+    """Where these jobs are now. At most some thousands at once."""
+    return [
+        Standing(row.id, State(row.state), row.status, row.cluster_status)
+        for row in conn.execute(_STANDINGS, {"wanted": job_ids})
+    ]
 
 
 _VISIBLE_ID = (
@@ -172,27 +187,25 @@ _SET_STATE = (
         state=bindparam("new_state"),
         status=bindparam("new_status"),
         cluster_status=bindparam("new_cluster"),
+        submitted_at=func.coalesce(bindparam("submitted", type_=Instant), jobs.c.submitted_at),
     )
 )
 
 
-def set_state(
-    conn: Connection, job_id: int, state: State, *, status: str, cluster_status: str
-) -> None:
-    """Where the job is now, with the newest words of its histories."""
+def set_standings(conn: Connection, standings: Sequence[Standing]) -> None:
     conn.execute(
         _SET_STATE,
-        {
-            "job": job_id,
-            "new_state": state.value,
-            "new_status": status,
-            "new_cluster": cluster_status,
-        },
+        [
+            {
+                "job": standing.job_id,
+                "new_state": standing.state.value,
+                "new_status": standing.status,
+                "new_cluster": standing.cluster_status,
+                "submitted": standing.submitted_at,
+            }
+            for standing in standings
+        ],
     )
-
-
-def mark_submitted(conn: Connection, job_id: int, *, now: datetime) -> None:
-    conn.execute(update(jobs).where(jobs.c.id == job_id).values(submitted_at=now))
 
 
 def set_notices(conn: Connection, job_id: int, notices: tuple[Notice, ...]) -> None:
@@ -229,12 +242,32 @@ def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
 _ADD_STATUS = statuses.insert()
 
 
-def add_status(
-    conn: Connection, job_id: int, track: str, word: str, reason: str | None, *, at: datetime
-) -> None:
-    conn.execute(
-        _ADD_STATUS, {"job_id": job_id, "track": track, "word": word, "reason": reason, "at": at}
-    )
+@dataclass(frozen=True)
+class Word:
+    """A new line of a job's history."""
+
+    job_id: int
+    track: str
+    word: str
+    reason: str | None
+    at: datetime
+
+
+def add_words(conn: Connection, words: Sequence[Word]) -> None:
+    if words:
+        conn.execute(
+            _ADD_STATUS,
+            [
+                {
+                    "job_id": word.job_id,
+                    "track": word.track,
+                    "word": word.word,
+                    "reason": word.reason,
+                    "at": word.at,
+                }
+                for word in words
+            ],
+        )
 
 
 _HISTORY = (

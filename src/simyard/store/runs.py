@@ -1,7 +1,8 @@
 """Runs and their attempts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -33,12 +34,15 @@ def _run(row: AnyRow) -> Run:
     )
 
 
+_INSERT = runs.insert()
+
+
 def insert(
     conn: Connection, job_id: int, *, count: int, cores: int, low_priority: bool, state: State
 ) -> None:
     """The runs of a job that was just submitted, numbered from 1."""
     conn.execute(
-        runs.insert(),
+        _INSERT,
         [
             {
                 "job_id": job_id,
@@ -90,21 +94,37 @@ def page(conn: Connection, job_id: int, *, offset: int, size: int) -> list[Run]:
     return [_run(row) for row in rows]
 
 
-def states(conn: Connection, job_id: int) -> list[State]:
-    """The different states that the runs of a job are in."""
-    query = select(runs.c.state).where(runs.c.job_id == job_id).distinct()
-    return [State(state) for state in conn.scalars(query)]
+_STATES = (
+    select(runs.c.job_id, runs.c.state)
+    .where(runs.c.job_id.in_(bindparam("wanted", expanding=True)))
+    .distinct()
+)
+
+
+def states_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, list[State]]:
+    """The different states that the runs of each of these jobs are in."""
+    found: dict[int, list[State]] = {job_id: [] for job_id in job_ids}
+    for job_id, state in conn.execute(_STATES, {"wanted": job_ids}):
+        found[job_id].append(State(state))
+    return found
+
+
+_ENDINGS = (
+    select(runs.c.ending)
+    .where(runs.c.job_id == bindparam("job"), runs.c.ending.is_not(None))
+    .order_by(runs.c.number)
+)
 
 
 def endings(conn: Connection, job_id: int) -> list[Ending]:
-    query = select(runs.c.ending).where(runs.c.job_id == job_id, runs.c.ending.is_not(None))
-    return [_ending.decode(text) for text in conn.scalars(query.order_by(runs.c.number))]
+    return [_ending.decode(text) for text in conn.scalars(_ENDINGS, {"job": job_id})]
 
 
 # --- the queue ------------------------------------------------------------------------------------
 
 
-def _in_states(wanted: Iterable[State]) -> Select[Any]:
+@cache
+def _in_states(*wanted: State) -> Select[Any]:
     # Spelled out so that the partial index on unfinished runs is used.
     return _RUNS.where(
         runs.c.state.in_([state.value for state in wanted]),
@@ -112,57 +132,88 @@ def _in_states(wanted: Iterable[State]) -> Select[Any]:
     )
 
 
+@cache
+def _queue(*wanted: State) -> Select[Any]:
+    ordered = _in_states(*wanted).order_by(runs.c.low_priority, runs.c.id)
+    return ordered.limit(bindparam("most"))
+
+
 def in_states(conn: Connection, *wanted: State, most: int = 100_000) -> list[Run]:
     """Runs in any of these (unfinished) states, in the order of the queue."""
-    query = _in_states(wanted).order_by(runs.c.low_priority, runs.c.id).limit(most)
-    return [_run(row) for row in conn.execute(query)]
+    return [_run(row) for row in conn.execute(_queue(*wanted), {"most": most})]
+
+
+_HELD = _in_states(*sorted(HOLDS_CORES)).with_only_columns(func.sum(runs.c.cores))
 
 
 def cores_held(conn: Connection) -> int:
     """Cores that are set aside for runs now."""
-    held = _in_states(HOLDS_CORES).with_only_columns(func.sum(runs.c.cores))
-    return conn.scalar(held) or 0
+    return conn.scalar(_HELD) or 0
+
+
+_COUNTS = (
+    _in_states(*(state for state in State if state is not State.CLOSED))
+    .with_only_columns(runs.c.state, func.count())
+    .group_by(runs.c.state)
+)
 
 
 def counts(conn: Connection) -> dict[State, int]:
     """Unfinished runs by state."""
-    query = (
-        _in_states(set(State) - {State.CLOSED})
-        .with_only_columns(runs.c.state, func.count())
-        .group_by(runs.c.state)
-    )
-    return {State(state): number for state, number in conn.execute(query)}
+    return {State(state): number for state, number in conn.execute(_COUNTS)}
 
 
 # --- changes --------------------------------------------------------------------------------------
 
 _SET_STATE = update(runs).where(runs.c.id == bindparam("run")).values(state=bindparam("new_state"))
+_STARTED = update(runs).where(runs.c.id == bindparam("run")).values(started_at=bindparam("at"))
+_ENDED = update(runs).where(runs.c.id == bindparam("run")).values(ending=bindparam("text"))
+_COMPLETED = (
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(
+        completed_at=bindparam("at"),
+        output_count=bindparam("count"),
+        output_bytes=bindparam("bytes"),
+    )
+)
+_ATTEMPT_STARTED = (
+    update(attempts)
+    .where(attempts.c.token == bindparam("attempt"))
+    .values(started_at=bindparam("at"))
+)
+_ATTEMPT_ENDED = (
+    update(attempts)
+    .where(attempts.c.token == bindparam("attempt"))
+    .values(ending=bindparam("text"), ended_at=bindparam("at"))
+)
+_LAST_ATTEMPT = select(func.max(attempts.c.number)).where(attempts.c.run_id == bindparam("run"))
+_NEW_ATTEMPT = attempts.insert()
+_PRESENT_ATTEMPT = (
+    update(runs).where(runs.c.id == bindparam("run")).values(token=bindparam("attempt"))
+)
 
 
-def set_state(conn: Connection, run_id: int, state: State) -> None:
-    conn.execute(_SET_STATE, {"run": run_id, "new_state": state.value})
+def set_state(conn: Connection, run_ids: Sequence[int], state: State) -> None:
+    conn.execute(_SET_STATE, [{"run": run_id, "new_state": state.value} for run_id in run_ids])
 
 
 def set_started(conn: Connection, run: Run, *, at: datetime) -> None:
-    conn.execute(update(runs).where(runs.c.id == run.id).values(started_at=at))
-    conn.execute(update(attempts).where(attempts.c.token == run.token).values(started_at=at))
+    conn.execute(_STARTED, {"run": run.id, "at": at})
+    conn.execute(_ATTEMPT_STARTED, {"attempt": run.token, "at": at})
 
 
 def set_ended(conn: Connection, run: Run, ending: Ending, *, at: datetime) -> None:
     text = _encode(ending).decode()
-    conn.execute(update(runs).where(runs.c.id == run.id).values(ending=text))
-    conn.execute(
-        update(attempts).where(attempts.c.token == run.token).values(ending=text, ended_at=at)
-    )
+    conn.execute(_ENDED, {"run": run.id, "text": text})
+    conn.execute(_ATTEMPT_ENDED, {"attempt": run.token, "text": text, "at": at})
 
 
 def set_completed(
     conn: Connection, run: Run, *, output_count: int, output_bytes: int, at: datetime
 ) -> None:
     conn.execute(
-        update(runs)
-        .where(runs.c.id == run.id)
-        .values(completed_at=at, output_count=output_count, output_bytes=output_bytes)
+        _COMPLETED, {"run": run.id, "at": at, "count": output_count, "bytes": output_bytes}
     )
 
 
@@ -176,18 +227,19 @@ def new_attempt(
     now: datetime,
 ) -> None:
     """Begin another attempt at a run. Only ever one is alive: the caller makes sure of that."""
-    last = conn.scalar(select(func.max(attempts.c.number)).where(attempts.c.run_id == run.id))
+    last = conn.scalar(_LAST_ATTEMPT, {"run": run.id})
     conn.execute(
-        attempts.insert().values(
-            run_id=run.id,
-            number=(last or 0) + 1,
-            token=token,
-            engine=engine,
-            programs=_encode(programs).decode(),
-            created_at=now,
-        )
+        _NEW_ATTEMPT,
+        {
+            "run_id": run.id,
+            "number": (last or 0) + 1,
+            "token": token,
+            "engine": engine,
+            "programs": _encode(programs).decode(),
+            "created_at": now,
+        },
     )
-    conn.execute(update(runs).where(runs.c.id == run.id).values(token=token))
+    conn.execute(_PRESENT_ATTEMPT, {"run": run.id, "attempt": token})
 
 
 def all_tokens(conn: Connection, tokens: Sequence[str]) -> dict[str, State]:

@@ -41,7 +41,7 @@ class News:
     def take(self, timeout: float) -> set[str]:
         """Wait for news, at most so long, and take all of it."""
         with self._condition:
-            if not self._any:
+            if not self._any and timeout > 0:
                 self._condition.wait(timeout)
             tokens, self._tokens, self._any = self._tokens, set(), False
             return tokens
@@ -73,19 +73,21 @@ class Worker:
 
     def _run(self) -> None:
         self._site.book.current()  # nothing is granted before it is known what is installed
-        look_at, tidy_at = 0.0, time.monotonic()
+        look_at = again_at = 0.0
+        tidy_at = time.monotonic()
         while not self._stopping:
-            now = time.monotonic()
             try:
-                if now >= look_at:
+                tokens = self._news.take(min(look_at, again_at) - time.monotonic())
+                now = time.monotonic()
+                look = now >= look_at
+                if look:
                     look_at = now + _LOOK_SECONDS
-                    self._reconciler.turn(None)
                 if now >= tidy_at:
                     tidy_at = now + _TIDY_SECONDS
                     self._hand_over(self._reconciler.tidy)
-                tokens = self._news.take(look_at - time.monotonic())
                 if not self._stopping:
-                    self._reconciler.turn(tokens)
+                    again = self._reconciler.turn(None if look else tokens)
+                    again_at = look_at if again is None else time.monotonic() + again
             except SimyardError as error:
                 log.warning("the worker waits: %s", error)
                 time.sleep(_LOOK_SECONDS)

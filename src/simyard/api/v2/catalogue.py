@@ -2,18 +2,17 @@
 
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api import paging
 from simyard.api.replies import base_url, reply
-from simyard.api.routes import PAGE_PARAMETERS, PlainRoute, documents, query, site_of
+from simyard.api.routes import PAGE, Routes, query, site_of
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType
 from simyard.service.site import Site
 
-router = APIRouter(route_class=PlainRoute, tags=["catalogue"])
+route = Routes("catalogue")
 
 
 async def catalogue_of(site: Site) -> Catalogue:
@@ -94,11 +93,7 @@ def encode_core_type(core_type: CoreType) -> dict[str, Any]:
     }
 
 
-@router.get(
-    "/analyses/",
-    summary="The software that jobs can use",
-    openapi_extra=documents(*PAGE_PARAMETERS),
-)
+@route("GET", "/api/v2/analyses/", "The software that jobs can use", *PAGE)
 async def list_analyses(request: Request) -> Response:
     page, catalogue = paging.asked(request), await catalogue_of(site_of(request))
 
@@ -111,10 +106,12 @@ async def list_analyses(request: Request) -> Response:
     return reply(paging.envelope(request, page, count, results))
 
 
-@router.get(
-    "/coretypes/",
-    summary="The kinds of cores that jobs can ask for",
-    openapi_extra=documents(*PAGE_PARAMETERS, query("isActive", "Only active core types.")),
+@route(
+    "GET",
+    "/api/v2/coretypes/",
+    "The kinds of cores that jobs can ask for",
+    *PAGE,
+    query("isActive", "Only active core types."),
 )
 async def list_core_types(request: Request) -> Response:
     page, catalogue = paging.asked(request), await catalogue_of(site_of(request))

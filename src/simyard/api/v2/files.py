@@ -4,7 +4,6 @@ import base64
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,13 +11,13 @@ from starlette.responses import Response
 from simyard.api import downloads, paging, uploads
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import base_url, instant, reply
-from simyard.api.routes import PAGE_PARAMETERS, PlainRoute, caller, documents, query, site_of
+from simyard.api.routes import PAGE, Routes, caller, query, site_of
 from simyard.domain.errors import SimyardError
 from simyard.domain.files import File, FileType
 from simyard.service import files as service
 from simyard.service.site import Site
 
-router = APIRouter(route_class=PlainRoute, tags=["files"])
+route = Routes("files")
 
 
 def encode_file(site: Site, file: File, base: str) -> dict[str, Any]:
@@ -56,30 +55,22 @@ def _pool(request: Request) -> ThreadPoolExecutor:
 
 
 _UPLOAD_FORM = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "required": ["file"],
-            "properties": {
-                "file": {"type": "string", "format": "binary"},
-                "type_id": {"type": "integer", "default": 1},
-            },
-        }
-    }
+    "type": "object",
+    "required": ["file"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "type_id": {"type": "integer", "default": 1},
+    },
 }
 
 
-@router.post(
-    "/files/contents/",
-    status_code=201,
-    summary="Upload a file",
-    openapi_extra=documents(body=_UPLOAD_FORM),
-)
-@router.put(
-    "/files/contents/",
-    status_code=201,
-    summary="Upload a file, as some clients do it",
-    openapi_extra=documents(body=_UPLOAD_FORM),
+@route("POST", "/api/v2/files/contents/", "Upload a file", form=_UPLOAD_FORM, status=201)
+@route(
+    "PUT",
+    "/api/v2/files/contents/",
+    "Upload a file, as some clients do it",
+    form=_UPLOAD_FORM,
+    status=201,
 )
 async def upload(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
@@ -99,14 +90,13 @@ async def upload(request: Request) -> Response:
     return reply(encode_file(site, file, base_url(request)), 201, headers(is_new))
 
 
-@router.get(
-    "/files/",
-    summary="Your files, newest first",
-    openapi_extra=documents(
-        *PAGE_PARAMETERS,
-        query("search", "Part of the name."),
-        query("type_id", "Only files of this type.", "integer"),
-    ),
+@route(
+    "GET",
+    "/api/v2/files/",
+    "Your files, newest first",
+    *PAGE,
+    query("search", "Part of the name."),
+    query("type_id", "Only files of this type.", "integer"),
 )
 async def list_files(request: Request) -> Response:
     site, page = site_of(request), paging.asked(request)
@@ -135,15 +125,15 @@ def _type(text: str) -> FileType | None:
         return None  # unknown filters are passed over
 
 
-@router.get("/files/{file_id}/", summary="A file's metadata")
+@route("GET", "/api/v2/files/{file_id}/", "A file's metadata")
 async def get_file(request: Request, file_id: str) -> Response:
     site = site_of(request)
     file = site.db.read(service.get_file, caller(request), file_id)
     return reply(encode_file(site, file, base_url(request)))
 
 
-@router.head("/files/{file_id}/contents/", summary="What a download would be")
-@router.get("/files/{file_id}/contents/", summary="A file's bytes, whole or a range")
+@route("HEAD", "/api/v2/files/{file_id}/contents/", "What a download would be")
+@route("GET", "/api/v2/files/{file_id}/contents/", "A file's bytes, whole or a range")
 async def contents(request: Request, file_id: str) -> Response:
     site = site_of(request)
     file = site.db.read(service.get_file, caller(request), file_id)

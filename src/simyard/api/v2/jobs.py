@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from simyard.api import bodies, paging
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import base_url, empty, instant, reply
-from simyard.api.routes import PAGE_PARAMETERS, PlainRoute, caller, documents, query, site_of
+from simyard.api.routes import PAGE, Routes, caller, query, site_of
 from simyard.api.v2 import job_bodies
 from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.files import encode_file, encode_page
@@ -25,7 +24,7 @@ from simyard.service import moves
 from simyard.service.jobs import JobView
 from simyard.service.site import Site
 
-router = APIRouter(route_class=PlainRoute, tags=["jobs"])
+route = Routes("jobs")
 
 
 # --- wire shapes ----------------------------------------------------------------------------------
@@ -148,7 +147,7 @@ def encode_status(entry: StatusEntry) -> dict[str, Any]:
 # --- routes ---------------------------------------------------------------------------------------
 
 
-@router.get("/jobs/", summary="Your jobs, newest first", openapi_extra=documents(*PAGE_PARAMETERS))
+@route("GET", "/api/v2/jobs/", "Your jobs, newest first", *PAGE)
 async def list_jobs(request: Request) -> Response:
     site, page = site_of(request), paging.asked(request)
 
@@ -159,14 +158,7 @@ async def list_jobs(request: Request) -> Response:
     return reply(paging.envelope(request, page, count, [encode_summary(job) for job in found]))
 
 
-@router.post(
-    "/jobs/",
-    status_code=201,
-    summary="Save a job as a draft",
-    openapi_extra=documents(
-        body={"application/json": {"schema": job_bodies.JobBody.model_json_schema()}}
-    ),
-)
+@route("POST", "/api/v2/jobs/", "Save a job as a draft", body=job_bodies.JobBody, status=201)
 async def create_job(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
     sent = await bodies.json_of(request)
@@ -187,7 +179,7 @@ async def create_job(request: Request) -> Response:
     return reply(body, 201, headers(is_new))
 
 
-@router.get("/jobs/{job_id}/", summary="A job as it was defined")
+@route("GET", "/api/v2/jobs/{job_id}/", "A job as it was defined")
 async def get_job(request: Request, job_id: str) -> Response:
     site = site_of(request)
     catalogue = await catalogue_of(site)
@@ -195,14 +187,14 @@ async def get_job(request: Request, job_id: str) -> Response:
     return reply(encode_job(site, catalogue, view, base_url(request)))
 
 
-@router.delete("/jobs/{job_id}/", status_code=204, summary="Delete a job and its outputs")
+@route("DELETE", "/api/v2/jobs/{job_id}/", "Delete a job and its outputs", status=204)
 async def delete_job(request: Request, job_id: str) -> Response:
     site = site_of(request)
     await site.db.write_async(service.delete_job, site, caller(request), job_id)
     return empty(204)
 
 
-@router.post("/jobs/{job_id}/submit/", summary="Send a draft on its way")
+@route("POST", "/api/v2/jobs/{job_id}/submit/", "Send a draft on its way")
 async def submit_job(request: Request, job_id: str) -> Response:
     site, user = site_of(request), caller(request)
     catalogue = await catalogue_of(site)
@@ -214,7 +206,7 @@ async def submit_job(request: Request, job_id: str) -> Response:
     return empty(200)
 
 
-@router.post("/jobs/{job_id}/stop/", status_code=202, summary="Ask for the end of a job")
+@route("POST", "/api/v2/jobs/{job_id}/stop/", "Ask for the end of a job", status=202)
 async def stop_job(request: Request, job_id: str) -> Response:
     site = site_of(request)
     await site.db.write_async(service.stop_job, site, caller(request), job_id)
@@ -231,33 +223,28 @@ async def _history(request: Request, job_id: str, track: str) -> Response:
 
 
 # The tutorial's Python sample posts to this path; it is answered as a GET is.
-@router.post(
-    "/jobs/{job_id}/statuses/",
-    summary="The same as GET",
-    openapi_extra=documents(*PAGE_PARAMETERS),
-)
-@router.get(
-    "/jobs/{job_id}/statuses/",
-    summary="What a job went through, newest first",
-    openapi_extra=documents(*PAGE_PARAMETERS),
-)
+@route("POST", "/api/v2/jobs/{job_id}/statuses/", "The same as GET", *PAGE)
+@route("GET", "/api/v2/jobs/{job_id}/statuses/", "What a job went through, newest first", *PAGE)
 async def statuses(request: Request, job_id: str) -> Response:
     return await _history(request, job_id, moves.JOB)
 
 
-@router.get(
-    "/jobs/{job_id}/cluster_statuses/",
-    summary="What a job's cluster went through, newest first",
-    openapi_extra=documents(*PAGE_PARAMETERS),
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/cluster_statuses/",
+    "What a job's cluster went through, newest first",
+    *PAGE,
 )
 async def cluster_statuses(request: Request, job_id: str) -> Response:
     return await _history(request, job_id, moves.CLUSTER)
 
 
-@router.get(
-    "/jobs/{job_id}/files/",
-    summary="The output files of all runs of a job",
-    openapi_extra=documents(*PAGE_PARAMETERS, query("search", "Part of the path.")),
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/files/",
+    "The output files of all runs of a job",
+    *PAGE,
+    query("search", "Part of the path."),
 )
 async def list_job_files(request: Request, job_id: str) -> Response:
     site, page = site_of(request), paging.asked(request)

@@ -4,7 +4,6 @@ import math
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -12,10 +11,9 @@ from starlette.responses import Response, StreamingResponse
 from simyard.api import paging
 from simyard.api.replies import instant, reply
 from simyard.api.routes import (
-    PAGE_PARAMETERS,
-    PlainRoute,
+    PAGE,
+    Routes,
     caller,
-    documents,
     query,
     run_number,
     site_of,
@@ -30,7 +28,7 @@ from simyard.service import jobs as service
 from simyard.service import live
 from simyard.service.series import SeriesBook
 
-router = APIRouter(route_class=PlainRoute, tags=["runs"])
+route = Routes("runs")
 
 CASE = 3  # the type of basic and DOE runs (api-v2 reference, section 9.3)
 _STEP_BYTES = 1 << 20
@@ -53,9 +51,7 @@ def encode_run(run: Run) -> dict[str, Any]:
     }
 
 
-@router.get(
-    "/jobs/{job_id}/runs/", summary="The runs of a job", openapi_extra=documents(*PAGE_PARAMETERS)
-)
+@route("GET", "/api/v2/jobs/{job_id}/runs/", "The runs of a job", *PAGE)
 async def list_runs(request: Request, job_id: str) -> Response:
     site, page = site_of(request), paging.asked(request)
 
@@ -70,16 +66,12 @@ def _run(request: Request, job_id: str, run_id: str) -> Run:
     return site_of(request).db.read(service.get_run, caller(request), job_id, run_number(run_id))
 
 
-@router.get("/jobs/{job_id}/runs/{run_id}/", summary="One run")
+@route("GET", "/api/v2/jobs/{job_id}/runs/{run_id}/", "One run")
 async def get_run(request: Request, job_id: str, run_id: str) -> Response:
     return reply(encode_run(_run(request, job_id, run_id)))
 
 
-@router.get(
-    "/jobs/{job_id}/runs/{run_id}/files/",
-    summary="The output files of a run",
-    openapi_extra=documents(*PAGE_PARAMETERS),
-)
+@route("GET", "/api/v2/jobs/{job_id}/runs/{run_id}/files/", "The output files of a run", *PAGE)
 async def list_run_files(request: Request, job_id: str, run_id: str) -> Response:
     site, page, number = site_of(request), paging.asked(request), run_number(run_id)
 
@@ -92,9 +84,10 @@ async def list_run_files(request: Request, job_id: str, run_id: str) -> Response
     return reply(encode_page(request, *found))
 
 
-@router.get(
-    "/jobs/{job_id}/runs/{run_id}/directory-contents/",
-    summary="The files in the work folder of an executing run",
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/directory-contents/",
+    "The files in the work folder of an executing run",
 )
 async def directory_contents(request: Request, job_id: str, run_id: str) -> Response:
     run = _run(request, job_id, run_id)
@@ -103,10 +96,11 @@ async def directory_contents(request: Request, job_id: str, run_id: str) -> Resp
     return reply([{"path": path, "resource": tail + quote(path)} for path in paths])
 
 
-@router.get(
-    "/jobs/{job_id}/runs/{run_id}/tail/{path:path}/",
-    summary="A file of an executing run: its last lines, or all of it",
-    openapi_extra=documents(query("lines", "How many lines; without it, the whole file.")),
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/tail/{path:path}/",
+    "A file of an executing run: its last lines, or all of it",
+    query("lines", "How many lines; without it, the whole file."),
 )
 async def tail(request: Request, job_id: str, run_id: str, path: str) -> Response:
     site, run = site_of(request), _run(request, job_id, run_id)
@@ -139,10 +133,11 @@ async def _series(request: Request, job_id: str, run_id: str) -> list[Series]:
     return await run_in_threadpool(book.series, job, run)
 
 
-@router.get(
-    "/jobs/{job_id}/runs/{run_id}/series/",
-    summary="What is charted of a run: residuals, forces, ...",
-    tags=["extensions"],
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/series/",
+    "What is charted of a run: residuals, forces, ...",
+    tag="extensions",
 )
 async def list_series(request: Request, job_id: str, run_id: str) -> Response:
     found = await _series(request, job_id, run_id)
@@ -161,16 +156,15 @@ async def list_series(request: Request, job_id: str, run_id: str) -> Response:
     )
 
 
-@router.get(
-    "/jobs/{job_id}/runs/{run_id}/series/data/",
-    summary="The points of a run's series, thinned to what a chart can show",
-    tags=["extensions"],
-    openapi_extra=documents(
-        query("keys", "Keys of the series, separated by commas; all without it."),
-        query("from", "First x.", "number"),
-        query("to", "Last x.", "number"),
-        query("points", "Most points of a series, 1200 without it.", "integer"),
-    ),
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/series/data/",
+    "The points of a run's series, thinned to what a chart can show",
+    query("keys", "Keys of the series, separated by commas; all without it."),
+    query("from", "First x.", "number"),
+    query("to", "Last x.", "number"),
+    query("points", "Most points of a series, 1200 without it.", "integer"),
+    tag="extensions",
 )
 async def series_data(request: Request, job_id: str, run_id: str) -> Response:
     asked = request.query_params

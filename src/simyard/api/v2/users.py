@@ -1,16 +1,15 @@
 """The caller himself (api-v2 reference, section 3)."""
 
-from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api.replies import empty, reply
-from simyard.api.routes import PlainRoute, caller, site_of
+from simyard.api.routes import Routes, caller, site_of
 
-router = APIRouter(route_class=PlainRoute, tags=["users"])
+route = Routes("users")
 
 
-@router.get("/users/me/", summary="Who the key belongs to")
+@route("GET", "/api/v2/users/me/", "Who the key belongs to")
 async def me(request: Request) -> Response:
     site, user = site_of(request), caller(request)
     name = "".join(c for c in site.name.lower() if c.isalnum()) or "simyard"
@@ -26,6 +25,6 @@ async def me(request: Request) -> Response:
     )
 
 
-@router.get("/", summary="The root: answers 200 to a good key", status_code=200)
+@route("GET", "/api/v2/", "The root: answers 200 to a good key")
 async def root(_request: Request) -> Response:
     return empty(200)

@@ -107,10 +107,13 @@ class LocalEngine:
         root = self._root / token
         if not root.is_dir():
             return
-        if not supervisor.bury(str(root), "lost"):
-            self.cancel(token)  # somebody still holds it: this is for the next call
-            raise NotFound(f"attempt {token} is still alive")
-        _sweep(token)
+        end = supervisor.read_json(str(root / "exit.json"))
+        if end is None:
+            # Nobody has seen it end: what it left may still be alive.
+            if not supervisor.bury(str(root), "lost"):
+                self.cancel(token)  # somebody still holds it: this is for the next call
+                raise NotFound(f"attempt {token} is still alive")
+            _sweep(token)
         _remove_tree(root)
 
     # --- life -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ together with the end of the run, all or none.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from simyard.service import staging, workfolder
 from simyard.service.site import Site
 from simyard.service.workfolder import Found
 from simyard.store import files as store
+from simyard.store import jobs, runs
 from simyard.store.database import Transaction
 
 _BATCH_FILES = 500
@@ -155,8 +156,8 @@ def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
     return writer
 
 
-def record(tx: Transaction, job: Job, run: Run, outputs: list[Output]) -> None:
-    """Show the outputs in the lists. Part of the transaction that completes the run."""
+def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> None:
+    """Show the outputs in the lists and complete the run, all in one transaction."""
     now = tx.now()
     recorded: dict[str, int] = {}
     rows: list[tuple[str, str, int]] = []
@@ -179,3 +180,6 @@ def record(tx: Transaction, job: Job, run: Run, outputs: list[Output]) -> None:
         outputs=rows,
         now=now,
     )
+    size = sum(output.size_bytes for output in outputs)
+    runs.set_completed(tx.conn, run, output_count=len(outputs), output_bytes=size, at=now)
+    jobs.add_storage(tx.conn, job.id, size)

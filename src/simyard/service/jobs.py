@@ -16,6 +16,7 @@ from simyard.domain.runs import Run, StatusEntry
 from simyard.domain.users import User
 from simyard.service import idempotency, moves
 from simyard.service.idempotency import Once
+from simyard.service.moves import Change, Happening
 from simyard.service.site import Site
 from simyard.store import events, files, listing
 from simyard.store import jobs as store
@@ -119,7 +120,7 @@ def submit_job(tx: Transaction, site: Site, catalogue: Catalogue, caller: User, 
         state=state,
     )
     draft = Standing(job.id, job.state, submitted_at=tx.now())
-    moves.record(tx, [(draft, state)])
+    moves.record(tx, [Change(draft, state)])
     tx.after_commit(site.wake)
     crash_point("submit.recorded")
     tx.after_commit(lambda: crash_point("submit.committed"))
@@ -156,8 +157,8 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
     """
     job = _own(tx.conn, caller, code)
     lifecycle.after(job.state, Event.STOP)
-    for run in run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id)):
-        moves.apply(tx, run, Event.STOP)
+    every = run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id))
+    moves.apply(tx, [Happening(run, Event.STOP) for run in every])
     tx.after_commit(site.wake)
     crash_point("stop.recorded")
     tx.after_commit(lambda: crash_point("stop.committed"))

@@ -4,6 +4,7 @@ words of the API and the journal, all in the caller's transaction.
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from simyard.domain import lifecycle
@@ -25,81 +26,98 @@ from simyard.store.jobs import Standing, Word
 JOB = "job"
 CLUSTER = "cluster"
 _WELL = "Completed successfully"
+_TELLS_HOW = (State.COLLECTING, State.COMPLETED)  # states whose words carry a reason
 
 
-def apply(tx: Transaction, run: Run, event: Event, *, at: datetime | None = None) -> Run:
-    """Let something happen to a run. Returns the run as it is then.
+@dataclass(frozen=True)
+class Happening:
+    """Something that happens to a run."""
 
-    at: when it happened, if that is known better than by now. Raises IllegalTransition for a
-    command that the state does not allow; an observation that changes nothing does nothing.
+    run: Run
+    event: Event
+    at: datetime | None = None  # when, if that is known better than by now
+
+
+def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
+    """Let things happen to runs, at most one to each. Returns the runs as they are then.
+
+    Raises IllegalTransition for a command that a state does not allow; an observation that
+    changes nothing does nothing. Many at once cost much less than one by one.
     """
-    state = lifecycle.after(run.state, event)
-    if state is run.state:
-        return run
-    runs.set_state(tx.conn, [run.id], state)
-    (before,) = jobs.standings(tx.conn, [run.job_id])
-    job_state = lifecycle.of_job(runs.states_of(tx.conn, [run.job_id])[run.job_id])
-    reason = None
-    if job_state in (State.COLLECTING, State.COMPLETED):
-        reason = _reason(runs.endings(tx.conn, run.job_id))
-    record(tx, [(before, job_state)], reason=reason, at=at, moved=[(run, state)])
-    return dataclasses.replace(run, state=state)
-
-
-def admit(tx: Transaction, pending: Sequence[Run]) -> None:
-    """Let many runs that were just submitted into the queue: what `apply` does, at once."""
-    state = lifecycle.after(State.PENDING, Event.ADMITTED)
-    runs.set_state(tx.conn, [run.id for run in pending], state)
-    job_ids = sorted({run.job_id for run in pending})
-    states = runs.states_of(tx.conn, job_ids)
-    changes = [
-        (before, lifecycle.of_job(states[before.job_id]))
-        for before in jobs.standings(tx.conn, job_ids)
+    after: list[Run] = []
+    moved: list[tuple[Happening, State]] = []
+    for happening in happenings:
+        state = lifecycle.after(happening.run.state, happening.event)
+        after.append(dataclasses.replace(happening.run, state=state))
+        if state is not happening.run.state:
+            moved.append((happening, state))
+    if not moved:
+        return after
+    runs.set_states(tx.conn, [(happening.run.id, state) for happening, state in moved])
+    at = {happening.run.job_id: happening.at for happening, _ in moved}
+    entries = [
+        Entry(
+            "run.state",
+            happening.at or tx.now(),
+            happening.run.job_id,
+            happening.run.number,
+            {"state": state.value},
+        )
+        for happening, state in moved
     ]
-    record(tx, changes, moved=[(run, state) for run in pending])
+    states = runs.states_of(tx.conn, list(at))
+    changes = []
+    for before in jobs.standings(tx.conn, list(at)):
+        state = lifecycle.of_job(states[before.job_id])
+        reason = _reason(runs.endings(tx.conn, before.job_id)) if state in _TELLS_HOW else None
+        changes.append(Change(before, state, reason, at[before.job_id]))
+    record(tx, changes, entries)
+    return after
 
 
-def record(
-    tx: Transaction,
-    changes: Sequence[tuple[Standing, State]],
-    *,
-    reason: str | None = None,
-    at: datetime | None = None,
-    moved: Sequence[tuple[Run, State]] = (),
-) -> None:
-    """Jobs come to new states, and runs too: write their words and the journal.
+@dataclass(frozen=True)
+class Change:
+    """A job comes to a state."""
+
+    before: Standing
+    state: State
+    reason: str | None = None
+    at: datetime | None = None
+
+
+def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> None:
+    """Write the words and the journal of jobs that come to new states, and further entries.
 
     A history tells every word once. Where a run had to begin again before anything of it had
     started, what was said before still holds.
     """
-    entries = [
-        Entry("run.state", at or tx.now(), run.job_id, run.number, {"state": state.value})
-        for run, state in moved
-    ]
+    journal = list(entries)
     words: list[Word] = []
     standings: list[Standing] = []
-    for before, state in changes:
+    for change in changes:
+        before, state = change.before, change.state
         if before.state is state:
             continue
         standing = dataclasses.replace(before, state=state)
         word = JOB_WORDS.get(state)
-        if state is State.COLLECTING and reason != _WELL:
+        if state is State.COLLECTING and change.reason != _WELL:
             word = STOPPING_WORD  # a run failed: that is where the reason is first told
         if word is not None and _is_later(JOB_HISTORY, word, before.status):
-            words.append(Word(before.job_id, JOB, word, reason, at or tx.now()))
+            words.append(Word(before.job_id, JOB, word, change.reason, change.at or tx.now()))
             standing = dataclasses.replace(standing, status=word)
         for word in CLUSTER_WORDS.get(state, ()):
             if _is_later(CLUSTER_HISTORY, word, standing.cluster_status):
-                words.append(Word(before.job_id, CLUSTER, word, None, at or tx.now()))
+                words.append(Word(before.job_id, CLUSTER, word, None, change.at or tx.now()))
                 standing = dataclasses.replace(standing, cluster_status=word)
         standings.append(standing)
-        data = {"state": state.value, "reason": reason}
-        entries.append(Entry("job.state", at or tx.now(), before.job_id, None, data))
-    jobs.add_words(tx.conn, words)
+        data = {"state": state.value, "reason": change.reason}
+        journal.append(Entry("job.state", change.at or tx.now(), before.job_id, None, data))
+    if words:
+        jobs.add_words(tx.conn, words)
     if standings:
         jobs.set_standings(tx.conn, standings)
-    if entries:
-        events.append(tx.conn, entries)
+    if journal:
+        events.append(tx.conn, journal)
 
 
 def _is_later(history: tuple[str, ...], word: str, than: str) -> bool:

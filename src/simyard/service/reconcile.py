@@ -1,9 +1,10 @@
 """Doing what runs owe: the body of the worker's loop.
 
-`turn` looks at the database and the engine once: it admits, grants cores, records what the engine
-saw, and hands every run that owes something to `drive`. `drive` does what the run's state owes
-until there is nothing left to do but wait. Every effect is safe to repeat, so nothing here needs to
-know whether it is the first try, and a restart is no special case.
+`turn` looks once: it takes the reports of effects that were carried out and what the engine saw,
+writes all of it down in one transaction, lets in who waits and grants cores, and then hands out
+what the states owe now. An effect runs in a thread of its own, touches no row, and ends in a
+report. Every effect is safe to repeat, so nothing here needs to know whether it is the first try,
+and a restart is no special case.
 """
 
 import contextlib
@@ -11,7 +12,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
@@ -23,6 +25,7 @@ from simyard.domain.lifecycle import Event, State
 from simyard.domain.runs import Cause, Ending, Run
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import collecting, idempotency, moves, staging
+from simyard.service.moves import Happening
 from simyard.service.site import Site
 from simyard.service.staging import CannotStart, StopWanted
 from simyard.store import events, files, jobs, runs
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # States whose attempt the engine may have news of.
 WATCHED = (State.SUBMITTING, State.RUNNING, State.STOPPING)
-# States that owe something which `drive` can do.
+# States that owe an effect.
 DRIVEN = (State.STAGING, State.SUBMITTING, State.STOPPING, State.COLLECTING, State.COMPLETED)
 
 _EVENTS_KEPT = timedelta(days=30)
@@ -43,6 +46,18 @@ _ADMIT_AT_ONCE = 1000
 _LET_IN_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 60.0
 _GIVE_UP_AFTER = 5  # unexpected failures in a row, while nothing has started yet
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an effect has brought about."""
+
+    run_id: int
+    event: Event
+    ending: Ending | None = None  # with ENDED
+    at: datetime | None = None
+    job: Job | None = None  # with STORED
+    outputs: Sequence[collecting.Output] = ()  # with STORED
 
 
 class Reconciler:
@@ -58,6 +73,7 @@ class Reconciler:
         self._lock = threading.Lock()
         self._busy: set[int] = set()
         self._again: set[int] = set()  # runs that got news while somebody was busy with them
+        self._reports: list[Report] = []
         self._failures: dict[int, int] = {}  # in a row
         self._not_before: dict[int, float] = {}  # monotonic seconds
         self._full = False  # whether every core was taken when the queue was last looked at
@@ -69,58 +85,122 @@ class Reconciler:
         Returns after how many seconds another look is wanted, whatever the news; None: whenever.
         """
         site = self._site
-        heard = None if news is None else set(news)
-        active = site.db.read(runs.in_states, *DRIVEN, State.RUNNING)
-        watched = [
-            run
-            for run in active
-            if run.state in WATCHED and run.token and (heard is None or run.token in heard)
-        ]
-        seen = site.engine.observe([run.token for run in watched if run.token])
-        changed = {run.id: seen[run.token] for run in watched if run.token and _tells(run, seen)}
-        too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
-        if changed or (not too_early and self._somebody_waits()):
-            site.db.write(self._advance, changed)
-            active = site.db.read(runs.in_states, *DRIVEN)
-        for run in active:
-            # An attempt that was handed over is asked for again once a second, not at any news.
-            if run.state in DRIVEN and (heard is None or run.state is not State.SUBMITTING):
-                self._dispatch(run.id)
+        with self._lock:
+            reports, self._reports = self._reports, []
+            again, self._again = self._again - self._busy, self._again & self._busy
+        if news is None:
+            looked_at = site.db.read(runs.in_states, *DRIVEN, State.RUNNING)
+        else:
+            looked_at = site.db.read(runs.in_states, State.STOPPING)
+            tokens = list(news)
+            if tokens:
+                looked_at += site.db.read(runs.by_tokens, tokens)
+        watched = {run.token: run for run in looked_at if run.token and run.state in WATCHED}
+        seen = site.engine.observe([token for token in watched if token])
+        observed = {watched[t].id: found for t, found in seen.items() if _tells(watched[t], found)}
         # While every core is taken, a crowd that submits is let into the queue together.
+        too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
+        moved: list[Run] = []
+        if reports or observed or (not too_early and self._somebody_waits()):
+            try:
+                moved = site.db.write(self._advance, reports, observed)
+            except BaseException:
+                with self._lock:  # nothing was written: they are still to be reported
+                    self._reports = reports + self._reports
+                    self._again |= again
+                raise
+        owing = {run.id: run for run in looked_at if news is None or run.state is State.STOPPING}
+        owing.update(site.db.read(runs.by_ids, list(again)) if again else {})
+        owing.update((run.id, run) for run in moved)
+        for run in owing.values():
+            if run.state in DRIVEN:
+                self._dispatch(run)
         return _LET_IN_SECONDS if too_early else None
 
     def _somebody_waits(self) -> bool:
         self._let_in_at = time.monotonic()
         return bool(self._site.db.read(runs.in_states, State.PENDING, State.QUEUED, most=1))
 
-    def _advance(self, tx: Transaction, changed: dict[int, Observation]) -> None:
-        """Write down what was seen, then let in what waits."""
-        for run_id, seen in changed.items():
-            run = runs.by_id(tx.conn, run_id)
+    # --- writing down -----------------------------------------------------------------------------
+
+    def _advance(
+        self, tx: Transaction, reports: Sequence[Report], observed: Mapping[int, Observation]
+    ) -> list[Run]:
+        """Write down what was done and seen, then let in what waits. Returns the runs that came
+        to new states.
+        """
+        known = runs.by_ids(tx.conn, [*observed, *(report.run_id for report in reports)])
+        started: list[Happening] = []
+        for run_id, found in observed.items():
+            run = known.get(run_id)
+            if run is not None and found.started_at is not None and run.started_at is None:
+                runs.set_started(tx.conn, run, at=found.started_at)
+                started.append(Happening(run, Event.STARTED, found.started_at))
+        known.update((run.id, run) for run in moves.apply(tx, started))
+        begun = {happening.run.id for happening in started}
+        then: list[Happening] = []
+        for run_id, found in observed.items():
+            run = known.get(run_id)
             if run is not None:
-                self._record(tx, run, seen)
-        if changed:
+                then += self._observed(tx, run, found, has_started=run_id in begun)
+        for report in reports:
+            run = known.get(report.run_id)
+            if run is not None and run.state in DRIVEN:
+                then += self._reported(tx, run, report)
+        moves.apply(tx, then)
+        if observed:
             crash_point("observe.recorded")
-        self._admit_and_grant(tx)
+        granted = self._let_in(tx)
+        # Read again: some have a new attempt, and its token, since a moment ago.
+        return list(runs.by_ids(tx.conn, [*known, *granted]).values())
+
+    def _observed(
+        self, tx: Transaction, run: Run, found: Observation, *, has_started: bool
+    ) -> list[Happening]:
+        """What follows from what the engine saw of a run."""
+        if found.phase is Phase.ENDED and found.ending is not None:
+            return _end(tx, run, found.ending, at=found.ended_at)
+        if found.phase is not Phase.VANISHED:
+            return []
+        if run.state is State.STOPPING:
+            return _end(tx, run, Ending(cause=Cause.STOPPED))
+        if run.started_at is not None or has_started:
+            message = "its folder was removed while it ran"
+            return _end(tx, run, Ending(cause=Cause.INTERRUPTED, message=message))
+        # Nothing of it ever ran and nothing will: the one case for another attempt.
+        self._begin_attempt(tx, run)
+        return [Happening(run, Event.VANISHED)]
+
+    def _reported(self, tx: Transaction, run: Run, report: Report) -> list[Happening]:
+        """What follows from an effect that was carried out."""
+        if report.event is Event.ENDED and report.ending is not None:
+            return _end(tx, run, report.ending, at=report.at)
+        if report.event is Event.STORED and run.state is State.COLLECTING:
+            assert report.job is not None
+            collecting.record(tx, report.job, run, report.outputs)
+        return [Happening(run, report.event, report.at)]
 
     # --- the queue --------------------------------------------------------------------------------
 
-    def _admit_and_grant(self, tx: Transaction) -> None:
+    def _let_in(self, tx: Transaction) -> list[int]:
         """Queue what was submitted, and grant cores in the order of the queue while there are any.
-        The first in the queue is never passed by a smaller one.
+        The first in the queue is never passed by a smaller one. Returns who got cores.
         """
         pending = runs.in_states(tx.conn, State.PENDING, most=_ADMIT_AT_ONCE)
-        if pending:
-            moves.admit(tx, pending)
+        moves.apply(tx, [Happening(run, Event.ADMITTED) for run in pending])
         free = self._site.machine.cores - runs.cores_held(tx.conn)
+        granted: list[Happening] = []
         for run in runs.in_states(tx.conn, State.QUEUED, most=max(free, 0)):
             if run.cores > free:
                 break
             free -= run.cores
             self._begin_attempt(tx, run)
-            moves.apply(tx, run, Event.GRANTED)
-            crash_point("queue.granted")
+            granted.append(Happening(run, Event.GRANTED))
+        moves.apply(tx, granted)
         self._full = free <= 0
+        if granted:
+            crash_point("queue.granted")
+        return [happening.run.id for happening in granted]
 
     def _begin_attempt(self, tx: Transaction, run: Run) -> None:
         site = self._site
@@ -133,174 +213,140 @@ class Reconciler:
             tx.conn, run, uuid.uuid4().hex, engine=name, programs=programs, now=tx.now()
         )
 
-    # --- observations -----------------------------------------------------------------------------
-
-    def _record(self, tx: Transaction, run: Run, seen: Observation) -> None:
-        """Write down what the engine saw of a run."""
-        if seen.started_at is not None and run.started_at is None:
-            runs.set_started(tx.conn, run, at=seen.started_at)
-            run = moves.apply(tx, run, Event.STARTED, at=seen.started_at)
-        if seen.phase is Phase.ENDED and seen.ending is not None:
-            _end(tx, run, seen.ending, at=seen.ended_at)
-        elif seen.phase is Phase.VANISHED:
-            if run.state is State.STOPPING:
-                _end(tx, run, Ending(cause=Cause.STOPPED))
-            elif run.started_at is not None:
-                message = "its folder was removed while it ran"
-                _end(tx, run, Ending(cause=Cause.INTERRUPTED, message=message))
-            else:
-                # Nothing of it ever ran and nothing will: the one case for another attempt.
-                self._begin_attempt(tx, run)
-                moves.apply(tx, run, Event.VANISHED)
-
     # --- effects ----------------------------------------------------------------------------------
 
-    def _dispatch(self, run_id: int) -> None:
+    def _dispatch(self, run: Run) -> None:
         with self._lock:
-            if run_id in self._busy:
-                self._again.add(run_id)
+            if run.id in self._busy:
+                self._again.add(run.id)
                 return
-            if time.monotonic() < self._not_before.get(run_id, 0.0):
+            if time.monotonic() < self._not_before.get(run.id, 0.0):
                 return
-            self._busy.add(run_id)
-        self._hand_over(lambda: self._drive_alone(run_id))
+            self._busy.add(run.id)
+        self._hand_over(lambda: self._carry_out(run))
 
-    def _drive_alone(self, run_id: int) -> None:
+    def _carry_out(self, run: Run) -> None:
+        """Do what the run's state owes, and report."""
+        failed: Exception | None = None
+        report: Report | None = None
         try:
-            self.drive(run_id)
-            failed = None
+            report = self._effect(run)
         except Exception as error:
             failed = error
         with self._lock:
-            self._busy.discard(run_id)
-            again = run_id in self._again
-            self._again.discard(run_id)
+            self._busy.discard(run.id)
+            if report is not None:
+                self._reports.append(report)
             if failed is None:
-                self._failures.pop(run_id, None)
-                self._not_before.pop(run_id, None)
+                self._failures.pop(run.id, None)
+                self._not_before.pop(run.id, None)
             else:
-                count = self._failures[run_id] = self._failures.get(run_id, 0) + 1
-                self._not_before[run_id] = time.monotonic() + min(2.0**count, _LONGEST_WAIT_SECONDS)
+                count = self._failures[run.id] = self._failures.get(run.id, 0) + 1
+                self._not_before[run.id] = time.monotonic() + min(2.0**count, _LONGEST_WAIT_SECONDS)
+            heard = report is not None or run.id in self._again
         if failed is not None:
-            self._failed(run_id, failed, count)
-        if again:
+            self._failed(run, failed, count)
+        if heard:
             self._site.wake()
 
-    def _failed(self, run_id: int, error: Exception, count: int) -> None:
-        """An effect did not work. It is tried again, later each time; the user is told why."""
-        if isinstance(error, StorageFull | Unavailable):
-            log.warning("run %d waits: %s", run_id, error)
-            notice = Notice(code="waiting", message=f"This job waits: {error}")
-            if count == 1 and isinstance(error, StorageFull):
-                with contextlib.suppress(SimyardError):
-                    self._site.db.write(_notice, run_id, notice)
-            return
-        log.error("run %d: an effect failed", run_id, exc_info=error)
-        if count >= _GIVE_UP_AFTER:
-            message = f"the platform could not lay it out ({type(error).__name__}: {error})"
-            ending = Ending(cause=Cause.REFUSED, message=message)
-            with contextlib.suppress(SimyardError):
-                self._site.db.write(_refused, run_id, ending)
+    def _effect(self, run: Run) -> Report | None:
+        match run.state:
+            case State.STAGING:
+                return self._stage(run)
+            case State.SUBMITTING:
+                return self._submit(run)
+            case State.STOPPING:
+                return self._stop(run)
+            case State.COLLECTING:
+                return self._collect(run)
+            case State.COMPLETED:
+                return self._clear(run)
+            case _:
+                return None
 
-    def drive(self, run_id: int) -> None:
-        """Do what the run's state owes, until it owes nothing or only time can help."""
-        site = self._site
-        while True:
-            run = site.db.read(runs.by_id, run_id)
-            if run is None:
-                return
-            job = site.db.read(jobs.by_id, run.job_id)
-            match run.state:
-                case State.STAGING:
-                    self._stage(job, run)
-                case State.SUBMITTING:
-                    self._submit(job, run)
-                    return
-                case State.STOPPING:
-                    if not self._stop(run):
-                        return
-                case State.COLLECTING:
-                    self._collect(job, run)
-                case State.COMPLETED:
-                    if not self._clear(run):
-                        return
-                case _:
-                    return
-
-    def _stage(self, job: Job, run: Run) -> None:
+    def _stage(self, run: Run) -> Report | None:
         site = self._site
 
         def stop_wanted() -> bool:
             now = site.db.read(runs.by_id, run.id)
             return now is None or now.state is not State.STAGING
 
+        job = site.db.read(jobs.by_id, run.job_id)
         try:
-            inputs = self._inputs(job)
-            staging.stage(site, site.book.current(), job, run, inputs, stop_wanted)
+            staging.stage(site, site.book.current(), job, run, self._inputs(job), stop_wanted)
         except StopWanted:
-            return
+            return None
         except CannotStart as error:
-            ending = Ending(cause=Cause.REFUSED, message=str(error))
-            site.db.write(_ended, run.id, ending)
-            return
-        site.db.write(_observed, run.id, Event.STAGED)
-        crash_point("stage.recorded")
+            return Report(run.id, Event.ENDED, Ending(cause=Cause.REFUSED, message=str(error)))
+        return Report(run.id, Event.STAGED, at=site.clock())
 
     def _inputs(self, job: Job) -> dict[str, File]:
         named = [code for _, code in job.definition.files()]
+        if not named:
+            return {}
         return self._site.db.read(files.by_codes, named, owner_id=job.owner_id)
 
-    def _submit(self, job: Job, run: Run) -> None:
+    def _submit(self, run: Run) -> Report | None:
         site = self._site
+        crash_point("stage.recorded")
+        job = site.db.read(jobs.by_id, run.job_id)
         try:
             spec = staging.attempt(site, site.book.current(), job, run, self._inputs(job))
         except CannotStart as error:
-            site.db.write(_ended, run.id, Ending(cause=Cause.REFUSED, message=str(error)))
-            site.wake()
-            return
+            return Report(run.id, Event.ENDED, Ending(cause=Cause.REFUSED, message=str(error)))
         crash_point("start.asked")
         site.engine.submit(spec)
         crash_point("start.handed-over")
+        return None  # the engine's news is the report
 
-    def _stop(self, run: Run) -> bool:
-        """Whether the run has ended."""
-        site = self._site
+    def _stop(self, run: Run) -> Report | None:
         if run.token is None:  # it never got as far as an attempt
-            site.db.write(_ended, run.id, Ending(cause=Cause.STOPPED))
-            return True
-        site.engine.cancel(run.token)
+            return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
+        self._site.engine.cancel(run.token)
         crash_point("stop.asked")
-        seen = site.engine.observe([run.token])[run.token]
-        if seen.phase not in (Phase.ENDED, Phase.VANISHED):
-            return False
-        site.db.write(self._advance, {run.id: seen})
-        return True
+        seen = self._site.engine.observe([run.token])[run.token]
+        if seen.phase is Phase.VANISHED:
+            return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
+        return None  # the engine's news is the report
 
-    def _collect(self, job: Job, run: Run) -> None:
+    def _collect(self, run: Run) -> Report:
         site = self._site
+        job = site.db.read(jobs.by_id, run.job_id)
+        if run.token is None:
+            return Report(run.id, Event.STORED, job=job)
+        run = site.db.read(runs.by_id, run.id) or run  # with its ending
+        assert run.token is not None
         assert run.ending is not None
-        if run.token is not None and not run.ending.successful:
-            folder = site.engine.folder(run.token)
-            staging.say(folder, run.ending.reason)
-        outputs = (
-            collecting.collect(site, job, run, ran=run.started_at is not None)
-            if run.token is not None
-            else []
-        )
-        site.db.write(_completed, run.id, job, outputs)
-        crash_point("collect.recorded")
+        if not run.ending.successful:
+            staging.say(site.engine.folder(run.token), run.ending.reason)
+        outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
+        return Report(run.id, Event.STORED, job=job, outputs=outputs)
 
-    def _clear(self, run: Run) -> bool:
-        """Whether nothing of the run is left on the machine."""
-        site = self._site
+    def _clear(self, run: Run) -> Report | None:
+        crash_point("collect.recorded")
         if run.token is not None:
             try:
-                site.engine.remove(run.token)
+                self._site.engine.remove(run.token)
             except NotFound:
-                return False
+                return None  # something of it is alive still
         crash_point("clear.removed")
-        site.db.write(_observed, run.id, Event.CLEARED)
-        return True
+        return Report(run.id, Event.CLEARED)
+
+    def _failed(self, run: Run, error: Exception, count: int) -> None:
+        """An effect did not work. It is tried again, later each time; the user is told why."""
+        if isinstance(error, StorageFull | Unavailable):
+            log.warning("run %d waits: %s", run.id, error)
+            notice = Notice(code="waiting", message=f"This job waits: {error}")
+            if count == 1 and isinstance(error, StorageFull):
+                with contextlib.suppress(SimyardError):
+                    self._site.db.write(_notice, run.job_id, notice)
+            return
+        log.error("run %d: an effect failed", run.id, exc_info=error)
+        if count >= _GIVE_UP_AFTER and run.state is State.STAGING:
+            message = f"the platform could not lay it out ({type(error).__name__}: {error})"
+            ending = Ending(cause=Cause.REFUSED, message=message)
+            with self._lock:
+                self._reports.append(Report(run.id, Event.ENDED, ending))
 
     # --- housekeeping -----------------------------------------------------------------------------
 
@@ -309,9 +355,10 @@ class Reconciler:
         folders of attempts that nobody knows, old journal entries and old idempotency keys.
         """
         site = self._site
-        for key in site.db.read(files.blobs_to_delete, _DELETE_AT_ONCE):
-            site.blobs.store.delete(key)
-            site.db.write(_forget_blob, key)
+        while keys := site.db.read(files.blobs_to_delete, _DELETE_AT_ONCE):
+            for key in keys:
+                site.blobs.store.delete(key)
+            site.db.write(_forget_blobs, keys)
         self._sweep_blobs(orphan_seconds)
         self._sweep_folders()
         site.db.write(_prune)
@@ -343,60 +390,32 @@ class Reconciler:
                         log.info("attempt %s is unknown and still alive; it is told to end", token)
 
 
-def _tells(run: Run, seen: dict[str, Observation]) -> bool:
+def _end(
+    tx: Transaction, run: Run, ending: Ending, *, at: datetime | None = None
+) -> list[Happening]:
+    """Nothing of the run is alive, and this is how it came to that. The first ending counts."""
+    if run.ending is not None or run.state not in DRIVEN + WATCHED:
+        return []
+    runs.set_ended(tx.conn, run, ending, at=at or tx.now())
+    return [Happening(run, Event.ENDED)]
+
+
+def _tells(run: Run, found: Observation) -> bool:
     """Whether an observation says something that is not written down yet."""
-    found = seen[run.token or ""]
     if found.phase is Phase.RUNNING:
         return run.started_at is None or run.state is State.SUBMITTING
     return found.phase in (Phase.ENDED, Phase.VANISHED)
 
 
-def _observed(tx: Transaction, run_id: int, event: Event) -> None:
-    run = runs.by_id(tx.conn, run_id)
-    if run is not None:
-        moves.apply(tx, run, event)
+def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:
+    job = jobs.by_id(tx.conn, job_id)
+    if notice not in job.notices:
+        jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
 
 
-def _ended(tx: Transaction, run_id: int, ending: Ending) -> None:
-    run = runs.by_id(tx.conn, run_id)
-    if run is not None:
-        _end(tx, run, ending)
-
-
-def _end(tx: Transaction, run: Run, ending: Ending, *, at: datetime | None = None) -> None:
-    """Nothing of the run is alive, and this is how it came to that. The first ending counts."""
-    if run.ending is None:
-        runs.set_ended(tx.conn, run, ending, at=at or tx.now())
-        moves.apply(tx, run, Event.ENDED)
-
-
-def _refused(tx: Transaction, run_id: int, ending: Ending) -> None:
-    run = runs.by_id(tx.conn, run_id)
-    if run is not None and run.state is State.STAGING:
-        _end(tx, run, ending)
-
-
-def _notice(tx: Transaction, run_id: int, notice: Notice) -> None:
-    run = runs.by_id(tx.conn, run_id)
-    if run is not None:
-        job = jobs.by_id(tx.conn, run.job_id)
-        if notice not in job.notices:
-            jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
-
-
-def _completed(tx: Transaction, run_id: int, job: Job, outputs: list[collecting.Output]) -> None:
-    run = runs.by_id(tx.conn, run_id)
-    if run is None or run.state is not State.COLLECTING:
-        return
-    collecting.record(tx, job, run, outputs)
-    size = sum(output.size_bytes for output in outputs)
-    runs.set_completed(tx.conn, run, output_count=len(outputs), output_bytes=size, at=tx.now())
-    jobs.add_storage(tx.conn, job.id, size)
-    moves.apply(tx, run, Event.STORED)
-
-
-def _forget_blob(tx: Transaction, key: str) -> None:
-    files.blob_deleted(tx.conn, key)
+def _forget_blobs(tx: Transaction, keys: Sequence[str]) -> None:
+    for key in keys:
+        files.blob_deleted(tx.conn, key)
 
 
 def _prune(tx: Transaction) -> None:

@@ -69,17 +69,21 @@ def _file(row: AnyRow) -> File:
 # --- blobs ----------------------------------------------------------------------------------------
 
 
+_INSERT_BLOB = blobs.insert()
+
+
 def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
     """Record a blob whose bytes are already durable. Returns its id."""
     result = conn.execute(
-        blobs.insert().values(
-            key=blob.key,
-            wrapped_key=blob.wrapped_key,
-            size_bytes=blob.size_bytes,
-            md5=blob.md5,
-            sha512=blob.sha512,
-            created_at=now,
-        )
+        _INSERT_BLOB,
+        {
+            "key": blob.key,
+            "wrapped_key": blob.wrapped_key,
+            "size_bytes": blob.size_bytes,
+            "md5": blob.md5,
+            "sha512": blob.sha512,
+            "created_at": now,
+        },
     )
     (blob_id,) = result.inserted_primary_key or (0,)
     return int(blob_id)
@@ -107,6 +111,9 @@ def blob_deleted(conn: Connection, key: str) -> None:
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+_INSERT = files.insert()
+_TAKEN = select(files.c.code).where(files.c.code.in_(bindparam("wanted", expanding=True)))
 
 
 def insert(
@@ -140,8 +147,11 @@ def insert(
     return file
 
 
+_OWNER_CODE = select(users.c.code).where(users.c.id == bindparam("owner"))
+
+
 def owner_code(conn: Connection, owner_id: int) -> str:
-    code: str = conn.scalars(select(users.c.code).where(users.c.id == owner_id)).one()
+    code: str = conn.scalars(_OWNER_CODE, {"owner": owner_id}).one()
     return code
 
 
@@ -163,10 +173,10 @@ def insert_outputs(
     while len(taken) < len(outputs):
         fresh = {codes.letters(codes.FILE_LETTERS) for _ in range(len(outputs) - len(taken))}
         for part in _parts(sorted(fresh)):
-            fresh -= set(conn.scalars(select(files.c.code).where(files.c.code.in_(part))))
+            fresh -= set(conn.scalars(_TAKEN, {"wanted": part}))
         taken |= fresh
     conn.execute(
-        files.insert(),
+        _INSERT,
         [
             {
                 "code": code,
@@ -197,12 +207,17 @@ def by_code(conn: Connection, code: str) -> File | None:
     return _file(row) if row else None
 
 
+_BY_CODES = _FILES.where(
+    files.c.code.in_(bindparam("wanted", expanding=True)), files.c.owner_id == bindparam("owner")
+)
+
+
 def by_codes(conn: Connection, wanted: Iterable[str], *, owner_id: int) -> dict[str, File]:
     """Those of the wanted files that exist and belong to the owner."""
     found: dict[str, File] = {}
     for part in _parts(sorted(set(wanted))):
-        query = _FILES.where(files.c.code.in_(part), files.c.owner_id == owner_id)
-        found.update((row.code, _file(row)) for row in conn.execute(query))
+        rows = conn.execute(_BY_CODES, {"wanted": part, "owner": owner_id})
+        found.update((row.code, _file(row)) for row in rows)
     return found
 
 
@@ -228,22 +243,28 @@ def delete_outputs(conn: Connection, job_id: int, owner_id: int, *, now: datetim
             conn.execute(delete(blobs).where(blobs.c.id.in_(part)))
 
 
+_OF_JOB = (
+    select(files.c.blob_id)
+    .where(files.c.job_id == bindparam("job"))
+    .union_all(
+        select(files.c.blob_id)
+        .join(job_inputs, job_inputs.c.file_id == files.c.id)
+        .where(job_inputs.c.job_id == bindparam("job"))
+    )
+)
+_OF_CONTENT = select(blobs.c.id, blobs.c.size_bytes, blobs.c.sha512).where(
+    blobs.c.sha512.in_(bindparam("wanted", expanding=True)), blobs.c.id.in_(_OF_JOB)
+)
+
+
 def blob_of_content(
     conn: Connection, job_id: int, contents: Sequence[tuple[int, str]]
 ) -> dict[tuple[int, str], int]:
     """Blobs that already hold these contents (size, sha512) for the job: inputs and outputs."""
-    by_output = select(files.c.blob_id).where(files.c.job_id == job_id)
-    by_input = (
-        select(files.c.blob_id)
-        .join(job_inputs, job_inputs.c.file_id == files.c.id)
-        .where(job_inputs.c.job_id == job_id)
-    )
     found: dict[tuple[int, str], int] = {}
     for part in _parts([sha512 for _, sha512 in contents]):
-        query = select(blobs.c.id, blobs.c.size_bytes, blobs.c.sha512).where(
-            blobs.c.sha512.in_(part), blobs.c.id.in_(by_output.union_all(by_input))
-        )
-        found.update(((row.size_bytes, row.sha512), row.id) for row in conn.execute(query))
+        rows = conn.execute(_OF_CONTENT, {"wanted": part, "job": job_id})
+        found.update(((row.size_bytes, row.sha512), row.id) for row in rows)
     return found
 
 

@@ -212,12 +212,15 @@ def set_notices(conn: Connection, job_id: int, notices: tuple[Notice, ...]) -> N
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(notices=_encode(notices).decode()))
 
 
+_ADD_STORAGE = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"))
+    .values(storage_bytes=jobs.c.storage_bytes + bindparam("more"))
+)
+
+
 def add_storage(conn: Connection, job_id: int, size_bytes: int) -> None:
-    conn.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id)
-        .values(storage_bytes=jobs.c.storage_bytes + size_bytes)
-    )
+    conn.execute(_ADD_STORAGE, {"job": job_id, "more": size_bytes})
 
 
 def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
@@ -254,20 +257,19 @@ class Word:
 
 
 def add_words(conn: Connection, words: Sequence[Word]) -> None:
-    if words:
-        conn.execute(
-            _ADD_STATUS,
-            [
-                {
-                    "job_id": word.job_id,
-                    "track": word.track,
-                    "word": word.word,
-                    "reason": word.reason,
-                    "at": word.at,
-                }
-                for word in words
-            ],
-        )
+    conn.execute(
+        _ADD_STATUS,
+        [
+            {
+                "job_id": word.job_id,
+                "track": word.track,
+                "word": word.word,
+                "reason": word.reason,
+                "at": word.at,
+            }
+            for word in words
+        ],
+    )
 
 
 _HISTORY = (

@@ -66,6 +66,19 @@ def by_id(conn: Connection, run_id: int) -> Run | None:
     return _run(row) if row else None
 
 
+_BY_IDS = _RUNS.where(runs.c.id.in_(bindparam("wanted", expanding=True)))
+_BY_TOKENS = _RUNS.where(runs.c.token.in_(bindparam("wanted", expanding=True)))
+
+
+def by_ids(conn: Connection, run_ids: Sequence[int]) -> dict[int, Run]:
+    return {row.id: _run(row) for row in conn.execute(_BY_IDS, {"wanted": run_ids})}
+
+
+def by_tokens(conn: Connection, tokens: Sequence[str]) -> list[Run]:
+    """The runs whose present attempts these are."""
+    return [_run(row) for row in conn.execute(_BY_TOKENS, {"wanted": tokens})]
+
+
 _BY_NUMBER = _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.number == bindparam("number"))
 
 
@@ -194,8 +207,9 @@ _PRESENT_ATTEMPT = (
 )
 
 
-def set_state(conn: Connection, run_ids: Sequence[int], state: State) -> None:
-    conn.execute(_SET_STATE, [{"run": run_id, "new_state": state.value} for run_id in run_ids])
+def set_states(conn: Connection, states: Sequence[tuple[int, State]]) -> None:
+    """(run id, state) of each."""
+    conn.execute(_SET_STATE, [{"run": run, "new_state": state.value} for run, state in states])
 
 
 def set_started(conn: Connection, run: Run, *, at: datetime) -> None:

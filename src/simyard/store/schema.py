@@ -187,6 +187,7 @@ runs = Table(
     Column("output_bytes", BigInteger, nullable=False),
     Column("ending", Text),  # JSON of domain.runs.Ending
     UniqueConstraint("job_id", "number"),
+    UniqueConstraint("token"),
     # The queue: runs that owe something, in the order in which they are served.
     Index(
         "ix_runs_owed",

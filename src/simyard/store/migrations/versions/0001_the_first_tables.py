@@ -177,6 +177,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_runs_job_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
         sa.UniqueConstraint("job_id", "number", name=op.f("uq_runs_job_id_number")),
+        sa.UniqueConstraint("token", name=op.f("uq_runs_token")),
     )
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.create_index(

@@ -30,6 +30,8 @@ check: setup ## lint, types, import contract, generated files fresh
 	@$(PYTHON) scripts/generate.py --check
 
 bench: setup ## measure the promised figures beside peers and limits
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes \
+		--upgrade --target .cache/peer -r requirements/peer.txt
 	@$(PYTHON) benchmarks/run.py
 
 docs: setup ## bring generated documentation up to date

@@ -8,10 +8,11 @@ from rig import Http, Table, children, resident_mb, scratch
 
 FLOOR = """
 import uvicorn
-from fastapi import FastAPI
-app = FastAPI()
-@app.get("/")
-def root(): return {}
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+async def root(request): return JSONResponse({})
+app = Starlette(routes=[Route("/", root)])
 class S(uvicorn.Server):
     async def startup(self, sockets=None):
         await super().startup(sockets)

@@ -17,7 +17,7 @@ from simyard.service.site import Site
 
 _RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
 _AT_ONCE_BYTES = 64 << 10  # a smaller reply is sent in one piece
-_READ_AHEAD = 1  # segments
+_READ_AHEAD = 2  # segments
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:

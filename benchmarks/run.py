@@ -1,0 +1,24 @@
+"""All benchmarks: `make bench`. Names of single ones may be given: run.py start transfer"""
+
+import sys
+
+import runs
+import start
+import submits
+import transfer
+from rig import Table
+
+ALL = {"start": start.run, "submits": submits.run, "runs": runs.run, "transfer": transfer.run}
+
+
+def main(names: list[str]) -> int:
+    table = Table()
+    for name in names or ALL:
+        ALL[name](table)
+    missed = [row[0].strip() for row in table.rows if row[4] is False]
+    print(f"\nMISSED: {', '.join(missed)}" if missed else "\nEvery promised figure was reached.")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -93,8 +93,8 @@ def test_another_run_is_out_of_reach(client: Client, stranger: Client) -> None:
 def test_the_platforms_files_of_a_run_cannot_be_changed(client: Client) -> None:
     log = said(
         client,
-        "echo 'echo HACKED' >> /simyard/scripts/driver; rm -f /simyard/scripts/*;"
-        " echo x > /simyard/helpers; ls /simyard/scripts; echo 'end 0 0' >&9",
+        "echo 'echo HACKED' >> /simyard/driver; rm -f /simyard/driver /simyard/scripts/*;"
+        " echo x > /simyard/helpers; ls /simyard /simyard/scripts; echo 'end 0 0' >&9",
     )
     assert "Read-only file system" in log
     assert "9: Bad file descriptor" in log
@@ -266,7 +266,7 @@ def test_a_server_that_is_not_root(tmp_path_factory: pytest.TempPathFactory) -> 
         assert "No such file" in lines[2]
         assert int(lines[3].split()[1], 16) == 0
         assert int(lines[4]) <= 6
-        assert not [p for p in (data / "runs").iterdir() if p.is_dir()]
+        assert not list((data / "runs").glob("[!.]*"))
         client.http.close()
     finally:
         process.terminate()

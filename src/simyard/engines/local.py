@@ -36,6 +36,7 @@ from simyard.engines.sandbox import Sandbox
 log = logging.getLogger(__name__)
 
 _NEWS = ".news"  # datagram socket, beside the attempts' folders
+_SHARED = ".shared"  # what all attempts see, beside their folders
 _MARK = "SIMYARD_ATTEMPT"  # in the environment of everything that belongs to an attempt
 LOG_NAME = "process_output.log"
 # What supervisors may know of the server's environment: no secrets.
@@ -60,6 +61,7 @@ class LocalEngine:
         root.mkdir(mode=mode, parents=True, exist_ok=True)
         root.chmod(mode)
         self._attempt_mode = mode
+        sandbox.write_shared(root / _SHARED)
         self._news: socket.socket | None = _bind(root, _NEWS)
         self._listener = threading.Thread(target=self._listen, name="engine-news", daemon=True)
         self._listener.start()
@@ -101,7 +103,8 @@ class LocalEngine:
         return self._sandbox.shown_at(source, name)
 
     def tokens(self) -> list[str]:
-        return [entry.name for entry in os.scandir(self._root) if entry.is_dir()]
+        entries = os.scandir(self._root)
+        return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
 
     def remove(self, token: str) -> None:
         root = self._root / token
@@ -128,9 +131,11 @@ class LocalEngine:
 
     def _write_spec(self, folder: Folder, attempt: AttemptSpec) -> None:
         payload.write_scripts(folder.root / "scripts", attempt.steps)
-        self._sandbox.write_identity(folder.root)
         argv = self._sandbox.argv(
-            folder.root, binds=attempt.binds, network=self._network and attempt.network
+            folder.root,
+            self._root / _SHARED,
+            binds=attempt.binds,
+            network=self._network and attempt.network,
         )
         env = {
             "PATH": ":".join(attempt.path),

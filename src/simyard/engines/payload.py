@@ -11,7 +11,7 @@ from pathlib import Path
 
 from simyard.engines.protocol import Step
 
-DRIVER = r"""#!/bin/bash
+DRIVER = r"""#!/bin/sh
 # driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
 # /proc shows the processes of this run only.
 scripts=$1 own_pids=$2 stopping=
@@ -40,10 +40,9 @@ exit "$code"
 
 
 def write_scripts(folder: Path, steps: Sequence[Step]) -> None:
-    """The driver and, for each step, its variables and its command."""
+    """For each step, its variables and its command."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    (folder / "driver").write_text(DRIVER)
     for n, step in enumerate(steps):
         exports = [f"export {name}={shlex.quote(value)}\n" for name, value in step.env.items()]
         (folder / f"{n}.env").write_text("".join(exports))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from simyard.engines.payload import DRIVER
 from simyard.engines.protocol import Bind
 
 HOME_INSIDE = "/home/job"
@@ -36,10 +37,16 @@ class Sandbox:
         """Where a payload sees a folder of the platform's that is bound under this name."""
         return f"{_OURS_INSIDE}/{name}" if self.bwrap else str(source)
 
-    def argv(self, folder: Path, *, binds: Sequence[Bind], network: bool) -> list[str]:
-        """The command that runs the driver over the scripts of the attempt in this folder."""
+    def argv(
+        self, folder: Path, shared: Path, *, binds: Sequence[Bind], network: bool
+    ) -> list[str]:
+        """The command that runs the driver over the scripts of the attempt in this folder.
+
+        shared: the folder that `write_shared` filled.
+        """
         scripts = self.shown_at(folder / "scripts", "scripts")
-        inner = [_SHELL, f"{scripts}/driver", scripts, "1" if self.bwrap else "0"]
+        driver = self.shown_at(shared / "driver", "driver")
+        inner = ["/bin/sh", driver, scripts, "1" if self.bwrap else "0"]
         if not self.bwrap:
             return inner
         command = [
@@ -60,15 +67,16 @@ class Sandbox:
             elif os.path.isdir(path):
                 command += ["--ro-bind", path, path]
         command += ["--ro-bind", "/etc", "/etc"]
-        command += ["--ro-bind", str(folder / "passwd"), "/etc/passwd"]
-        command += ["--ro-bind", str(folder / "group"), "/etc/group"]
+        command += ["--ro-bind", str(shared / "passwd"), "/etc/passwd"]
+        command += ["--ro-bind", str(shared / "group"), "/etc/group"]
         resolver = os.path.realpath("/etc/resolv.conf")
         if not resolver.startswith("/etc/") and os.path.isfile(resolver):
             command += ["--ro-bind", resolver, resolver]
         command += ["--proc", "/proc", "--dev", "/dev"]
         command += ["--perms", "1777", "--tmpfs", "/dev/shm"]
         command += ["--bind", str(folder / "tmp"), "/tmp"]
-        shown = [Bind(str(folder / "scripts"), scripts), *binds]
+        ours = [Bind(str(shared / "driver"), driver), Bind(str(folder / "scripts"), scripts)]
+        shown = [*ours, *binds]
         for parent in _parents([HOME_INSIDE, "/var/tmp", "/run/x"], shown):
             command += ["--perms", "0755", "--dir", parent]  # 0700 if bubblewrap made them itself
         command += ["--perms", "1777", "--tmpfs", "/var/tmp"]
@@ -83,15 +91,24 @@ class Sandbox:
             command += ["--no-new-privs"]
         return [*command, "--", *inner]
 
-    def write_identity(self, folder: Path) -> None:
-        """Passwd and group as the payload sees them: itself, root, and nobody else."""
+    def write_shared(self, shared: Path) -> None:
+        """What all attempts see alike: the driver, and a passwd and group that know the payload,
+        root, and nobody else. Attempts that started before keep what they see.
+        """
         uid = os.getuid() if self.uid is None else self.uid
         gid = os.getgid() if self.uid is None else self.uid
         me = f"job:x:{uid}:{gid}:simulation job:{HOME_INSIDE}:{_SHELL}\n" if uid else ""
-        (folder / "passwd").write_text(f"root:x:0:0:root:/root:/usr/sbin/nologin\n{me}")
-        (folder / "group").write_text("root:x:0:\n" + (f"job:x:{gid}:\n" if gid else ""))
-        for name in ("passwd", "group"):
-            (folder / name).chmod(0o644)
+        shared.mkdir(exist_ok=True)
+        shared.chmod(0o755)
+        for name, content in (
+            ("driver", DRIVER),
+            ("passwd", f"root:x:0:0:root:/root:/usr/sbin/nologin\n{me}"),
+            ("group", "root:x:0:\n" + (f"job:x:{gid}:\n" if gid else "")),
+        ):
+            aside = shared / f"{name}.new"
+            aside.write_text(content)
+            aside.chmod(0o644)
+            aside.rename(shared / name)
 
 
 def _parents(paths: Sequence[str], binds: Sequence[Bind]) -> list[str]:
@@ -137,10 +154,9 @@ def _try(sandbox: Sandbox, scratch: Path) -> str:
     for name in ("home", "tmp", "scripts"):
         (scratch / name).mkdir(parents=True, exist_ok=True)
         (scratch / name).chmod(0o755)
-    sandbox.write_identity(scratch)
-    (scratch / "scripts" / "driver").write_text("id -u\n")
-    (scratch / "scripts" / "driver").chmod(0o644)
-    command = sandbox.argv(scratch, binds=(), network=False)
+    sandbox.write_shared(scratch / "shared")
+    (scratch / "shared" / "driver").write_text("id -u\n")
+    command = sandbox.argv(scratch, scratch / "shared", binds=(), network=False)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

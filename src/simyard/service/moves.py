@@ -36,6 +36,7 @@ class Happening:
     run: Run
     event: Event
     at: datetime | None = None  # when, if that is known better than by now
+    ending: Ending | None = None  # with ENDED
 
 
 def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
@@ -54,6 +55,9 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
     if not moved:
         return after
     runs.set_states(tx.conn, [(happening.run.id, state) for happening, state in moved])
+    endings = [(h.run, h.ending, h.at or tx.now()) for h, _ in moved if h.ending is not None]
+    if endings:
+        runs.set_ended(tx.conn, endings)
     at = {happening.run.job_id: happening.at for happening, _ in moved}
     entries = [
         Entry(

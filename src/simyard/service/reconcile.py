@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
@@ -101,9 +101,10 @@ class Reconciler:
         # While every core is taken, a crowd that submits is let into the queue together.
         too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
         moved: list[Run] = []
-        if reports or observed or (not too_early and self._somebody_waits()):
+        let_in = not too_early and self._somebody_waits()
+        if reports or observed or let_in:
             try:
-                moved = site.db.write(self._advance, reports, observed)
+                moved = site.db.write(self._advance, reports, observed, let_in)
             except BaseException:
                 with self._lock:  # nothing was written: they are still to be reported
                     self._reports = reports + self._reports
@@ -124,61 +125,67 @@ class Reconciler:
     # --- writing down -----------------------------------------------------------------------------
 
     def _advance(
-        self, tx: Transaction, reports: Sequence[Report], observed: Mapping[int, Observation]
+        self,
+        tx: Transaction,
+        reports: Sequence[Report],
+        observed: Mapping[int, Observation],
+        let_in: bool,
     ) -> list[Run]:
-        """Write down what was done and seen, then let in what waits. Returns the runs that came
-        to new states.
+        """Write down what was done and seen, then let in what waits, if that was asked for or
+        cores came free. Returns the runs that came to new states.
         """
         known = runs.by_ids(tx.conn, [*observed, *(report.run_id for report in reports)])
-        started: list[Happening] = []
+        started = [
+            (run, found.started_at)
+            for run_id, found in observed.items()
+            if (run := known.get(run_id)) and found.started_at and run.started_at is None
+        ]
+        if started:
+            runs.set_started(tx.conn, started)
+            begun = moves.apply(tx, [Happening(run, Event.STARTED, at) for run, at in started])
+            for run, (_, at) in zip(begun, started, strict=True):
+                known[run.id] = replace(run, started_at=at)
+        then: dict[int, Happening] = {}  # one of each run
         for run_id, found in observed.items():
-            run = known.get(run_id)
-            if run is not None and found.started_at is not None and run.started_at is None:
-                runs.set_started(tx.conn, run, at=found.started_at)
-                started.append(Happening(run, Event.STARTED, found.started_at))
-        known.update((run.id, run) for run in moves.apply(tx, started))
-        begun = {happening.run.id for happening in started}
-        then: list[Happening] = []
-        for run_id, found in observed.items():
-            run = known.get(run_id)
-            if run is not None:
-                then += self._observed(tx, run, found, has_started=run_id in begun)
+            if (run := known.get(run_id)) and (happening := self._observed(tx, run, found)):
+                then[run_id] = happening
         for report in reports:
             run = known.get(report.run_id)
-            if run is not None and run.state in DRIVEN:
-                then += self._reported(tx, run, report)
-        moves.apply(tx, then)
+            if run is None or run.state not in DRIVEN or run.id in then:
+                continue
+            if happening := self._reported(tx, run, report):
+                then[run.id] = happening
+        moves.apply(tx, list(then.values()))
         if observed:
             crash_point("observe.recorded")
-        granted = self._let_in(tx)
+        freed = any(happening.event is Event.ENDED for happening in then.values())
+        granted = self._let_in(tx) if let_in or freed else []
         # Read again: some have a new attempt, and its token, since a moment ago.
         return list(runs.by_ids(tx.conn, [*known, *granted]).values())
 
-    def _observed(
-        self, tx: Transaction, run: Run, found: Observation, *, has_started: bool
-    ) -> list[Happening]:
+    def _observed(self, tx: Transaction, run: Run, found: Observation) -> Happening | None:
         """What follows from what the engine saw of a run."""
         if found.phase is Phase.ENDED and found.ending is not None:
-            return _end(tx, run, found.ending, at=found.ended_at)
+            return _end(run, found.ending, at=found.ended_at)
         if found.phase is not Phase.VANISHED:
-            return []
+            return None
         if run.state is State.STOPPING:
-            return _end(tx, run, Ending(cause=Cause.STOPPED))
-        if run.started_at is not None or has_started:
+            return _end(run, Ending(cause=Cause.STOPPED))
+        if run.started_at is not None:
             message = "its folder was removed while it ran"
-            return _end(tx, run, Ending(cause=Cause.INTERRUPTED, message=message))
+            return _end(run, Ending(cause=Cause.INTERRUPTED, message=message))
         # Nothing of it ever ran and nothing will: the one case for another attempt.
         self._begin_attempt(tx, run)
-        return [Happening(run, Event.VANISHED)]
+        return Happening(run, Event.VANISHED)
 
-    def _reported(self, tx: Transaction, run: Run, report: Report) -> list[Happening]:
+    def _reported(self, tx: Transaction, run: Run, report: Report) -> Happening | None:
         """What follows from an effect that was carried out."""
         if report.event is Event.ENDED and report.ending is not None:
-            return _end(tx, run, report.ending, at=report.at)
+            return _end(run, report.ending, at=report.at)
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
             collecting.record(tx, report.job, run, report.outputs)
-        return [Happening(run, report.event, report.at)]
+        return Happening(run, report.event, report.at)
 
     # --- the queue --------------------------------------------------------------------------------
 
@@ -190,7 +197,7 @@ class Reconciler:
         moves.apply(tx, [Happening(run, Event.ADMITTED) for run in pending])
         free = self._site.machine.cores - runs.cores_held(tx.conn)
         granted: list[Happening] = []
-        for run in runs.in_states(tx.conn, State.QUEUED, most=max(free, 0)):
+        for run in runs.in_states(tx.conn, State.QUEUED, most=free) if free > 0 else ():
             if run.cores > free:
                 break
             free -= run.cores
@@ -243,7 +250,10 @@ class Reconciler:
             else:
                 count = self._failures[run.id] = self._failures.get(run.id, 0) + 1
                 self._not_before[run.id] = time.monotonic() + min(2.0**count, _LONGEST_WAIT_SECONDS)
-            heard = report is not None or run.id in self._again
+            # Nobody waits for the news that a folder is gone: it is written down with the next.
+            heard = run.id in self._again or (
+                report is not None and report.event is not Event.CLEARED
+            )
         if failed is not None:
             self._failed(run, failed, count)
         if heard:
@@ -314,8 +324,6 @@ class Reconciler:
         job = site.db.read(jobs.by_id, run.job_id)
         if run.token is None:
             return Report(run.id, Event.STORED, job=job)
-        run = site.db.read(runs.by_id, run.id) or run  # with its ending
-        assert run.token is not None
         assert run.ending is not None
         if not run.ending.successful:
             staging.say(site.engine.folder(run.token), run.ending.reason)
@@ -390,14 +398,11 @@ class Reconciler:
                         log.info("attempt %s is unknown and still alive; it is told to end", token)
 
 
-def _end(
-    tx: Transaction, run: Run, ending: Ending, *, at: datetime | None = None
-) -> list[Happening]:
+def _end(run: Run, ending: Ending, *, at: datetime | None = None) -> Happening | None:
     """Nothing of the run is alive, and this is how it came to that. The first ending counts."""
     if run.ending is not None or run.state not in DRIVEN + WATCHED:
-        return []
-    runs.set_ended(tx.conn, run, ending, at=at or tx.now())
-    return [Happening(run, Event.ENDED)]
+        return None
+    return Happening(run, Event.ENDED, at, ending)
 
 
 def _tells(run: Run, found: Observation) -> bool:

@@ -202,8 +202,8 @@ def say(folder: Folder, message: str) -> None:
 def _write_hosts(folder: Folder, placement: Placement) -> None:
     """Host lists where scripts look for them: every rank is on this machine."""
     hosts = "localhost\n" * placement.ranks
-    for name in ("machinefile", "mpd.hosts"):
-        (folder.home / name).write_text(hosts)
+    (folder.home / "machinefile").write_text(hosts)
+    os.link(folder.home / "machinefile", folder.home / "mpd.hosts")
 
 
 def _hand_over(folder: Folder) -> None:
@@ -225,7 +225,8 @@ def _write_manifest(folder: Folder, staged: Mapping[str, int]) -> None:
         for found in workfolder.walk(folder.work)
         if found.path != LOG_NAME
     }
-    (folder.root / MANIFEST).write_text(json.dumps(entries))
+    if entries:
+        (folder.root / MANIFEST).write_text(json.dumps(entries))
 
 
 def read_manifest(folder: Folder) -> dict[str, list[int | None]]:

@@ -37,7 +37,7 @@ def append(conn: Connection, name: str, count: int = 1) -> int:
     head = conn.execute(_HEAD, {"l": name}).first()
     first: int = head.next_ordinal if head else 0
     if head is None:
-        conn.execute(list_heads.insert(), {"list": name, "next_ordinal": count, "total": count})
+        conn.execute(_NEW_HEAD, {"list": name, "next_ordinal": count, "total": count})
     else:
         conn.execute(_GROW, {"l": name, "n": count})
     at = first
@@ -45,7 +45,7 @@ def append(conn: Connection, name: str, count: int = 1) -> int:
         chunk = at // CHUNK
         here = min(first + count, (chunk + 1) * CHUNK) - at
         if conn.execute(_ADD, {"l": name, "c": chunk, "n": here}).rowcount == 0:
-            conn.execute(list_chunks.insert(), {"list": name, "chunk": chunk, "total": here})
+            conn.execute(_NEW_CHUNK, {"list": name, "chunk": chunk, "total": here})
         at += here
     return first
 
@@ -93,6 +93,8 @@ def place(conn: Connection, name: str, offset: int, *, newest_first: bool) -> Pl
 _HEAD = select(list_heads.c.total, list_heads.c.next_ordinal).where(
     list_heads.c.list == bindparam("l")
 )
+_NEW_HEAD = list_heads.insert()
+_NEW_CHUNK = list_chunks.insert()
 _GROW = (
     update(list_heads)
     .where(list_heads.c.list == bindparam("l"))

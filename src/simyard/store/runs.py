@@ -212,15 +212,19 @@ def set_states(conn: Connection, states: Sequence[tuple[int, State]]) -> None:
     conn.execute(_SET_STATE, [{"run": run, "new_state": state.value} for run, state in states])
 
 
-def set_started(conn: Connection, run: Run, *, at: datetime) -> None:
-    conn.execute(_STARTED, {"run": run.id, "at": at})
-    conn.execute(_ATTEMPT_STARTED, {"attempt": run.token, "at": at})
+def set_started(conn: Connection, started: Sequence[tuple[Run, datetime]]) -> None:
+    """Runs and when their payload began."""
+    conn.execute(_STARTED, [{"run": run.id, "at": at} for run, at in started])
+    conn.execute(_ATTEMPT_STARTED, [{"attempt": run.token, "at": at} for run, at in started])
 
 
-def set_ended(conn: Connection, run: Run, ending: Ending, *, at: datetime) -> None:
-    text = _encode(ending).decode()
-    conn.execute(_ENDED, {"run": run.id, "text": text})
-    conn.execute(_ATTEMPT_ENDED, {"attempt": run.token, "text": text, "at": at})
+def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -> None:
+    """Runs, how they ended and when."""
+    texts = [(run, _encode(ending).decode(), at) for run, ending, at in ended]
+    conn.execute(_ENDED, [{"run": run.id, "text": text} for run, text, _ in texts])
+    conn.execute(
+        _ATTEMPT_ENDED, [{"attempt": run.token, "text": text, "at": at} for run, text, at in texts]
+    )
 
 
 def set_completed(

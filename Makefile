@@ -1,6 +1,6 @@
 # `make` lists the targets. Each does the set-up that it needs.
 SHELL := /bin/sh
-PYTHON := .venv/bin/python
+PY := .venv/bin/python
 DATA ?= .cache/data
 
 .PHONY: help setup demo serve test check bench docs lock wheel clean
@@ -13,36 +13,37 @@ setup: ## install everything that developing takes, and make airfoil2d.zip
 
 demo: ## run the tutorial's job for real, from upload to lift and drag (KEEP=1 leaves the server up)
 	@scripts/setup demo
-	@$(PYTHON) scripts/demo.py
+	@$(PY) scripts/demo.py
 
 serve: ## serve the API on port 8420 with the data folder DATA
 	@scripts/setup demo
-	@$(PYTHON) -m simyard serve --data $(DATA)
+	@$(PY) -m simyard serve --data $(DATA)
 
 test: setup ## run all tests, with real solvers
-	@$(PYTHON) -m pytest
+	@$(PY) -m pytest -n 4 --dist worksteal
 
 check: setup ## lint, types, import contract, generated files fresh
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m ruff check .
-	@$(PYTHON) -m mypy
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
 	@.venv/bin/lint-imports --cache-dir .cache/import-linter
-	@$(PYTHON) scripts/generate.py --check
+	@$(PY) scripts/generate.py --check
 
 bench: setup ## measure the promised figures beside peers and limits
-	@$(PYTHON) -m pip install -q --disable-pip-version-check --require-hashes \
+	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes \
 		--upgrade --target .cache/peer -r requirements/peer.txt
-	@$(PYTHON) benchmarks/run.py
+	@$(PY) benchmarks/run.py
 
 docs: setup ## bring generated documentation up to date
-	@$(PYTHON) scripts/generate.py
+	@$(PY) scripts/generate.py
 
 wheel: setup ## build the wheel into dist/
-	@$(PYTHON) -m hatchling build -t wheel
+	@rm -rf dist
+	@$(PY) -m hatchling build -t wheel
 
 lock: ## bring requirements/*.txt up to date (needs uv)
 	@scripts/lock
 
 clean: ## remove everything that the other targets made
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip airfoil2d-fem.zip
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

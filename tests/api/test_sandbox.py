@@ -49,7 +49,7 @@ def test_nothing_outside_can_be_written(client: Client) -> None:
 
 def test_secrets_of_the_machine(client: Client) -> None:
     log = said(
-        client, "cat /etc/shadow /root/.bashrc /etc/ssl/private/*; ls /root; cat /etc/passwd"
+        client, "cat /etc/shadow ~root/.bashrc /etc/ssl/private/*; ls /root; cat /etc/passwd"
     )
     assert "root:x:0:0" in log and "$6$" not in log and "$y$" not in log
     assert [line.split(":")[0] for line in log.splitlines() if line.count(":") == 6] == [

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
 
 from simyard.blobs import keyring as keys
@@ -29,6 +30,7 @@ from simyard.service.site import Site
 from simyard.settings import Settings, SettingsError
 from simyard.store import upgrade
 from simyard.store.database import Database
+from simyard.store.upgrade import TooNew
 from simyard.worker.loop import News, Worker
 
 log = logging.getLogger(__name__)
@@ -50,8 +52,11 @@ class Server:
 
 
 def prepare_data(settings: Settings) -> None:
-    """The data folder, for its owner only."""
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """The data folder, for its owner only. Raises SettingsError."""
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"the data folder cannot be made: {error}") from None
 
 
 def lock_data(data: Path) -> int:
@@ -59,7 +64,10 @@ def lock_data(data: Path) -> int:
 
     The claim ends with the process, however it ends.
     """
-    lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingsError(f"the data folder cannot be used: {error}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -74,11 +82,19 @@ def lock_data(data: Path) -> int:
 
 
 def open_database(settings: Settings) -> Database:
-    """The database, brought to the present shape. Writes are accepted after `start`."""
+    """The database, brought to the present shape. Writes are accepted after `start`.
+
+    Raises SettingsError where it cannot be opened.
+    """
     if not settings.database_url.startswith("sqlite:///"):
         raise SettingsError(f"database: {settings.database_url}: only SQLite is supported so far")
     database = Database(settings.database_url, clock=now)
-    upgrade.upgrade(database.engine)
+    try:
+        upgrade.upgrade(database.engine)
+    except DBAPIError as error:
+        raise SettingsError(f"database: {settings.database_url}: {error.orig}") from None
+    except TooNew as error:
+        raise SettingsError(f"database: {error}") from None
     return database
 
 
@@ -121,6 +137,7 @@ def build_server(settings: Settings) -> Server:
     engine = LocalEngine(data / "runs", box, news.token, network=settings.sandbox_network)
     site = Site(
         name=settings.site_name,
+        public_url=settings.public_url.rstrip("/"),
         data=data,
         db=database,
         blobs=SealedBlobs(store, keyring),

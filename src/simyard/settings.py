@@ -25,7 +25,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: Path = Field(description="The data folder: database, blobs, run folders, keys.")
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8420, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     database: str = Field(
         "", description="Database URL. Empty: SQLite in the data folder, `simyard.db`."
@@ -94,6 +94,12 @@ class Settings(BaseModel):
     master_key_file: Path | None = Field(
         None, description="A file that holds the master key, in place of `master.key`."
     )
+    public_url: str = Field(
+        "",
+        pattern=r"^(https?://[^/?#\s]+/?)?$",
+        description="Address that links in replies begin with, like `https://jobs.example.org`: for"
+        " servers behind a proxy. Empty: what the client used.",
+    )
     site_name: str = Field("Simyard", description="Name of the installation in `users/me`.")
 
     @property
@@ -114,8 +120,10 @@ def load(
     if path.exists():
         try:
             read = tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:  # bad TOML, or no UTF-8
             raise SettingsError(f"{path}: {error}") from None
+        if "data" in read:
+            raise SettingsError(f"{path}: data: this file lies in the data folder; give --data")
         for name, value in read.items():
             values[name], sources[name] = value, str(path)
     for name in Settings.model_fields:

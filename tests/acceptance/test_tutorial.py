@@ -11,7 +11,7 @@ from golden import TUTORIAL, same_shape
 from harness import Client, wait_for
 
 # What the tutorial's case comes to without a solver: the same steps, in a second. The real case
-# runs in external/test_openfoam.py and in `make demo`.
+# runs in external/test_solvers.py and in `make demo`.
 ALLRUN = b"""#!/bin/sh
 cd "${0%/*}" || exit
 . "${WM_PROJECT_DIR:?}/bin/tools/RunFunctions"

@@ -1,7 +1,9 @@
 """What holds for every request: who is asked, how paths are written, what errors look like."""
 
+import os
 import sqlite3
 import time
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -207,3 +209,29 @@ def test_the_front_page_and_openapi(server: RunningServer) -> None:
     assert {"/api/v2/jobs/", "/api/v2/files/contents/", "/api/v2/jobs/{job_id}/submit/"} <= set(
         document["paths"]
     )
+
+
+def test_links_of_a_site_behind_a_proxy(fresh: Callable[..., RunningServer]) -> None:
+    server = fresh('public_url = "https://jobs.example.org/"').start()
+    client = server.client()
+    file = client.upload("a.txt", b"a")
+    assert file["downloadUrl"] == f"https://jobs.example.org/api/v2/files/{file['id']}/contents/"
+    client.upload("b.txt", b"b")
+    page = client.get("files/?page_size=1")
+    assert page["next"].startswith("https://jobs.example.org/api/v2/files/?")
+
+
+def test_the_data_folder_is_for_its_owner_only(fresh: Callable[..., RunningServer]) -> None:
+    """Also where the first key is made before the first start."""
+    server = fresh()
+    before = os.umask(0o022)
+    try:
+        key = server.key()
+        server.start().client(key).upload("a.txt", b"a")
+    finally:
+        os.umask(before)
+    found = [*server.data.glob("simyard.db*"), *server.data.glob("*.key")]
+    found += [path for path in (server.data / "blobs").rglob("*") if path.is_file()]
+    assert len(found) >= 4
+    for path in found:
+        assert path.stat().st_mode & 0o077 == 0, path

@@ -81,7 +81,7 @@ def test_the_environment(client: Client) -> None:
 
 def test_a_multi_line_command_from_windows(client: Client) -> None:
     job = client.run("mkdir sub\r\ncd sub\r\npwd\r\n")
-    assert client.log_of(job["id"]).strip().endswith("/work/sub")
+    assert client.log_of(job["id"]).strip().endswith("job/work/sub")
 
 
 def test_ranks_beyond_the_limit_are_cut(client: Client) -> None:
@@ -454,7 +454,7 @@ def test_a_live_run(client: Client) -> None:
 
     last = client.get(f"{run}/tail/sub/log.txt?lines=3")
     assert last["lines"] == ["line 28", "line 29", "line 30"]
-    assert last["fileType"].endswith("/work/sub/log.txt: ASCII text")
+    assert last["fileType"].endswith("work/sub/log.txt: ASCII text")
     assert client.get(f"{run}/tail/sub%2Flog.txt/?lines=1")["lines"] == ["line 30"]
     assert len(client.get(f"{run}/tail/process_output.log?lines=20")["lines"]) == 20
     assert len(client.get(f"{run}/tail/process_output.log?lines=2000")["lines"]) == 30

@@ -168,6 +168,21 @@ def test_damage_is_seen(blobs: SealedBlobs, tmp_path: Path) -> None:
         get(blobs, blob)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2_500_000])
+def test_what_was_stored_is_verified(blobs: SealedBlobs, tmp_path: Path, size: int) -> None:
+    blob = put(blobs, random.Random(3).randbytes(size))
+    blobs.verify(blob)
+    path = stored(tmp_path, blob)
+    good = path.read_bytes()
+    for bad in (good[:-1], good + b"x", b"", *([good[:-1] + b"?"] if size else [])):
+        path.write_bytes(bad)
+        with pytest.raises(Damaged):
+            blobs.verify(blob)
+    path.unlink()
+    with pytest.raises(Damaged):
+        blobs.verify(blob)
+
+
 def test_each_file_has_a_key_of_its_own(blobs: SealedBlobs) -> None:
     one, two = put(blobs, b"x"), put(blobs, b"x")
     assert blobs.file_key(one) != blobs.file_key(two)

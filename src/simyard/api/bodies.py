@@ -6,7 +6,7 @@ every field has a default, and fields that must be there are marked with `needed
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -93,7 +93,7 @@ def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
         except ValidationError as error:
             for found in error.errors(include_url=False):
                 path = tuple(p for p in found["loc"] if not _is_tag(p))
-                problems.append(Problem(path, _message(found)))
+                problems.append(Problem(_spelled(model, path), _message(found)))
                 sent = _without(sent, path)
         else:
             problems += _missing(body, (), {p.path for p in problems})
@@ -104,6 +104,29 @@ def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
 def _is_tag(part: int | str) -> bool:
     """Pydantic names the branch of a union in a path; the client did not send that."""
     return isinstance(part, str) and ("[" in part or part.startswith("function-"))
+
+
+def _spelled(model: type[Body], path: Path) -> Path:
+    """A path with the fields' own names, in whichever spelling they were sent."""
+    within: type[Body] | None = model
+    spelled: list[str | int] = []
+    for part in path:
+        if isinstance(part, int):
+            spelled.append(part)
+            continue
+        fields = within.model_fields if within else {}
+        field = next((f for name, f in fields.items() if part in (name, f.alias)), None)
+        spelled.append((field and field.alias) or part)
+        within = next(_bodies(field.annotation), None) if field else None
+    return tuple(spelled)
+
+
+def _bodies(annotation: Any) -> Iterator[type[Body]]:
+    """The models that a type speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, Body):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _bodies(inner)
 
 
 def _message(found: Any) -> str:

@@ -15,7 +15,8 @@ from simyard.blobs.sealed import SealedReader
 from simyard.domain.files import File
 from simyard.service.site import Site
 
-_RANGE = re.compile(r"^bytes=(\d*)-(\d*)$")
+# More digits than these no file has, and Python reads only so many.
+_RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 _AT_ONCE_BYTES = 64 << 10  # a smaller reply is sent in one piece
 _READ_AHEAD = 2  # segments
 
@@ -24,7 +25,7 @@ def asked_range(header: str, size: int) -> tuple[int, int] | None:
     """(start, end) of a Range header, the end clamped to the file; None where the whole is to be
     sent. A start at or past `size` means that it cannot be satisfied.
     """
-    found = _RANGE.match(header.strip())
+    found = _RANGE.fullmatch(header.strip())
     if not found or size == 0:
         return None
     first, last = found.groups()

@@ -15,7 +15,7 @@ from simyard.service import users
 from simyard.service.site import Site
 
 _VERSIONS = {"v2", "v3"}
-_OPEN = {"/api/openapi.json/", "/api/docs/"}
+_OPEN = {"/api/openapi.json/"}
 
 
 class Paths:

@@ -40,7 +40,7 @@ def asked(request: Request, default_size: int = DEFAULT_SIZE) -> Page:
     text = query.get("page", "1")
     if text == "last":
         return Page(0, min(size, LARGEST_SIZE))
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**12):
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
         raise NotFound("Invalid page.")
     return Page(int(text), min(size, LARGEST_SIZE))
 

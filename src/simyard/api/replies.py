@@ -25,7 +25,12 @@ def instant(at: datetime | None) -> str | None:
 
 
 def base_url(request: Request) -> str:
-    """Scheme and host that the client used, without a slash at the end."""
+    """The site's public address, or else scheme and host that the client used; without a slash at
+    the end.
+    """
+    public: str = request.app.state.site.public_url
+    if public:
+        return public
     scope = request.scope
     for name, value in scope["headers"]:
         if name == b"host":

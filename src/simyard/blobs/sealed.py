@@ -48,6 +48,14 @@ class SealedBlobs:
             for writer in writers
         ]
 
+    def verify(self, blob: Blob) -> None:
+        """See that a stored blob is there, as long as it should be, and ends in a segment that
+        verifies: whole, and under its own key. Raises Damaged.
+        """
+        with self.open(blob) as source:
+            for _ in source.read_range(max(0, blob.size_bytes - 1), blob.size_bytes):
+                pass
+
     def open(self, blob: Blob) -> "SealedReader":
         return SealedReader(self.store.open(blob.key), self.file_key(blob), blob.size_bytes)
 

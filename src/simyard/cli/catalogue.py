@@ -9,7 +9,7 @@ import click
 from simyard.cli import options
 
 if TYPE_CHECKING:
-    from simyard.service.catalogue import CatalogueBook
+    from simyard.domain.catalogue import Catalogue
 
 
 @click.group()
@@ -21,9 +21,7 @@ def catalogue() -> None:
 @options.data
 def list_entries(data: Path) -> None:
     """List the analyses, what of them is installed, and the version codes that jobs may use."""
-    book = _book(data)
-    book.look()
-    found = book.current()
+    found = _look(data)
     for analysis in found.analyses:
         present = found.present(analysis)
         if present.installed:
@@ -42,9 +40,7 @@ def check(data: Path) -> None:
 
     Ends with an error where a file cannot be used; a program that is not installed is none.
     """
-    book = _book(data)
-    book.look()
-    found = book.current()
+    found = _look(data)
     missing = [a.code for a in found.analyses if not found.present(a).installed]
     print(
         f"{len(found.analyses)} analyses, {len(found.core_types)} core types:"
@@ -53,15 +49,17 @@ def check(data: Path) -> None:
     )
 
 
-def _book(data: Path) -> "CatalogueBook":
-    options.settings_of(data)
+def _look(data: Path) -> "Catalogue":
+    """The catalogue of this data folder, every program probed."""
+    settings = options.settings_of(data)
     from simyard.service import catalogue as service
 
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folders = [service.own_folder(), data / "catalogue"]
+    folders = [service.own_folder(), settings.data / "catalogue"]
     try:
-        return service.CatalogueBook(
-            service.load(folders, service.machine(data)), data.absolute() / "helpers"
-        )
-    except service.CatalogueError as error:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        machine = service.machine(settings.data, settings.cores)
+        book = service.CatalogueBook(service.load(folders, machine), settings.data / "helpers")
+        book.look()
+    except (service.CatalogueError, OSError) as error:
         options.fail(error)
+    return book.current()

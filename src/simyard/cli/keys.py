@@ -1,5 +1,6 @@
 """`simyard keys`: API keys."""
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def keys() -> None:
 @click.option("--expires-in-days", type=click.IntRange(min=1), help="How long the key is good.")
 def create(data: Path, email: str, admin: bool, label: str, expires_in_days: int | None) -> None:
     """Create a key and print it. It is shown only now. Works while the server runs."""
+    os.umask(0o077)  # whoever comes first makes the database
     settings = options.settings_of(data)
     from simyard import bootstrap
     from simyard.domain.errors import Invalid, SimyardError

@@ -1,5 +1,6 @@
 """`simyard serve`: the server."""
 
+import errno
 import logging
 import os
 import resource
@@ -41,14 +42,13 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
     from simyard import bootstrap
     from simyard.service.catalogue import CatalogueError
     from simyard.settings import SettingsError
-    from simyard.store.upgrade import TooNew
 
     try:
         bootstrap.prepare_data(settings)
         bootstrap.lock_data(settings.data)
         listener = _listen(settings.host, settings.port)
         server = bootstrap.build_server(settings)
-    except (SettingsError, CatalogueError, TooNew) as error:
+    except (SettingsError, CatalogueError) as error:
         options.fail(error)
     engine = server.site.engine.capabilities()
     print(f"Isolation of runs: {engine.isolation}. {engine.isolation_detail}", file=sys.stderr)
@@ -63,10 +63,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
-        options.fail(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            "another server may be using this port; choose one with --port",
-        )
+        taken = "another server is using this port; choose one with --port"
+        hint = taken if error.errno == errno.EADDRINUSE else ""
+        options.fail(f"cannot listen on {host}:{port}: {error.strerror}", hint)
     return listener
 
 

@@ -34,6 +34,7 @@ class Grammar:
     sources: tuple[str, ...]  # file name patterns in order of preference
     x_label: str  # what a step counts: "iteration", "time"
     x_pattern: str  # with a group `x`; begins a new step
+    x_counts_on: bool = False  # x is the number of the step: what is printed starts again and again
     series: tuple[SeriesRule, ...] = field(default_factory=tuple)
 
     def source_rank(self, path: str) -> int | None:
@@ -73,8 +74,8 @@ class Reader:
         if begun:
             x = _number(begun["x"])
             if x is not None:
-                self._x = x
                 self.steps += 1
+                self._x = self.steps if self._grammar.x_counts_on else x
             return
         if self._x is None:
             return
@@ -101,9 +102,10 @@ class Reader:
         series.y.append(y)
 
 
-def _number(text: str) -> float | None:
+def _number(text: str | None) -> float | None:
+    """None too where the pattern's group took no part."""
     try:
-        return float(text)
+        return None if text is None else float(text)
     except ValueError:
         return None
 

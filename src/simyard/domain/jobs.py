@@ -187,7 +187,7 @@ def _check_analysis(
                 f" {resolution.runs.name} in its place.",
             )
     for name in sent.env_vars or {}:
-        if not name or not name.replace("_", "a").isalnum() or name[0].isdigit():
+        if not (name.isascii() and name.isidentifier()):
             yield Problem(("envVars", name), "Not a name that an environment variable can have.")
     hardware = sent.hardware
     core_type = catalogue.core_type(hardware.core_type)
@@ -226,19 +226,12 @@ def placement(
     definition: JobDefinition, catalogue: Catalogue, machine: Machine, limits: Limits
 ) -> Placement:
     """Where a checked job goes: the analysis that asks for most cores decides."""
-    placements = []
-    for analysis in definition.analyses:
-        core_type = catalogue.core_type(analysis.hardware.core_type)
-        assert core_type is not None, "placement() is for definitions that check() found good"
-        placements.append(
-            place(
-                core_type,
-                analysis.hardware.cores_per_slot,
-                machine,
-                oversubscribe_max=limits.oversubscribe_max,
-            )
-        )
-    return max(placements, key=lambda p: p.charge)
+    largest = max((sent.hardware for sent in definition.analyses), key=lambda h: h.cores_per_slot)
+    core_type = catalogue.core_type(largest.core_type)
+    assert core_type is not None, "placement() is for definitions that check() found good"
+    return place(
+        core_type, largest.cores_per_slot, machine, oversubscribe_max=limits.oversubscribe_max
+    )
 
 
 def notices(

@@ -8,13 +8,14 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ _NEWS = ".news"  # datagram socket, beside the attempts' folders
 _SHARED = ".shared"  # what all attempts see, beside their folders
 _MARK = "SIMYARD_ATTEMPT"  # in the environment of everything that belongs to an attempt
 LOG_NAME = "process_output.log"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What supervisors may know of the server's environment: no secrets.
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SIMYARD_CRASH_AT", "SIMYARD_CRASH_ONCE")
 
@@ -177,7 +179,8 @@ class LocalEngine:
         if end is not None:
             return self._never_began(root, pids, end) or self._ended(root, end)
         if pids is None:
-            return Observation(phase=Phase.UNKNOWN if os.path.isdir(root) else Phase.VANISHED)
+            lost = not os.path.isdir(root) or _is_of_an_earlier_boot(f"{root}/home")
+            return Observation(phase=Phase.VANISHED if lost else Phase.UNKNOWN)
         alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
         if not (alive and pids["boot_id"] == supervisor.boot_id()):
             # Nobody watches it any more. Say so for good, unless it ended just now.
@@ -380,22 +383,64 @@ def _sweep(token: str) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
+def _is_of_an_earlier_boot(folder: str) -> bool:
+    """Whether a folder was last changed before the machine started. What was laid out in it was
+    not flushed, and may not be whole. To be mistaken about the clock costs a layout, no more.
+    """
+    try:
+        changed_at = os.stat(folder).st_ctime
+    except FileNotFoundError:
+        return False
+    return changed_at < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _remove_tree(root: Path) -> None:
-    """Remove a folder whatever modes its content has. Links are not followed."""
+    """Remove a folder however deep it is and whatever modes its content has. Links are not
+    followed.
+    """
+    try:
+        top = os.open(root, _FOLDER)
+    except FileNotFoundError:
+        return
+    try:
+        waiting = _remove_files(top)
+        while waiting:
+            name = waiting.pop()
+            folder = _open_up(name, top)
+            try:
+                # Folders in it are brought up beside it: nothing is ever deep.
+                for inner in _remove_files(folder):
+                    os.close(_open_up(inner, folder))
+                    waiting.append(uuid.uuid4().hex)
+                    os.rename(inner, waiting[-1], src_dir_fd=folder, dst_dir_fd=top)
+            finally:
+                os.close(folder)
+            os.rmdir(name, dir_fd=top)
+        root.rmdir()
+    except OSError as error:
+        log.warning("%s could not be removed: %s", root, error)
+    finally:
+        os.close(top)
 
-    def open_up(_call: object, path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            parent = os.path.dirname(path)
-            os.chmod(parent, stat.S_IRWXU)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.chmod(path, stat.S_IRWXU)
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
 
-    if root.exists():
-        shutil.rmtree(root, onerror=open_up)
-        shutil.rmtree(root, ignore_errors=True)
+def _remove_files(folder: int) -> list[str]:
+    """Remove what is in a folder but for its folders; returns their names."""
+    with os.scandir(folder) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=folder)
+    return [name for name, is_folder in found if is_folder]
+
+
+def _open_up(name: str, inside: int) -> int:
+    """A descriptor of a folder, whose mode is set so that it can be emptied."""
+    path = os.open(name, os.O_PATH | _FOLDER, dir_fd=inside)
+    try:
+        os.chmod(f"/proc/self/fd/{path}", stat.S_IRWXU)
+        return os.open(f"/proc/self/fd/{path}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(path)
 
 
 def _conforms(engine: LocalEngine) -> Engine:

@@ -21,9 +21,10 @@ while [ -e "$scripts/$n.cmd" ]; do
     printf 'begin %d\n' "$n" >&9
     (
         exec 9>&-
-        . "$scripts/$n.env"
         cd "$HOME/work" || exit 1
-        exec bash "$scripts/$n.cmd"
+        set -- "$scripts/$n.env" "$scripts/$n.cmd"  # the user may set any variable
+        . "$1"
+        exec bash "$2"
     )
     code=$?
     printf 'end %d %d\n' "$n" "$code" >&9

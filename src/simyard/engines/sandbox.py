@@ -117,7 +117,7 @@ def _parents(paths: Sequence[str], binds: Sequence[Bind]) -> list[str]:
     for path in (*paths, *(bind.target for bind in binds)):
         for parent in reversed(PurePosixPath(path).parents):
             text = str(parent)
-            if text != "/" and not text.startswith((*_SYSTEM, "/etc", "/tmp")):
+            if text not in ("/", "/tmp") and not text.startswith((*_SYSTEM, "/etc")):
                 found[text] = None
     return list(found)
 

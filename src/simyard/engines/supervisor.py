@@ -35,6 +35,7 @@ STARTED_BEFORE = 77  # its payload may have run under a supervisor that is gone
 RECORD_FD = 9  # where the payload's driver writes about its steps
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _LOOK_SECONDS = 5.0  # a cancel request whose signal was lost is seen after this
+_RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -71,7 +72,9 @@ def write_durably(folder, name, content):
     aside = os.path.join(folder, f"{name}.{os.getpid()}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, json.dumps(content).encode())
+        rest = json.dumps(content).encode()
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -318,7 +321,14 @@ def _end(folder, spec, cause, started_at, code, message=""):
         "started_at": started_at,
         "ended_at": time.time(),
     }
-    write_durably(folder, "exit.json", end)
+    while True:
+        try:
+            write_durably(folder, "exit.json", end)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            time.sleep(_RETRY_SECONDS)  # nobody else knows how it ended: wait for room
     crash_point("supervisor.exit-written")
     _notify(folder, spec)
 

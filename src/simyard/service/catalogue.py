@@ -49,8 +49,14 @@ class _Common:
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _CoreTypes:
+    core_type: tuple[CoreType, ...] = ()
+
+
 def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
     """The catalogue of these folders, later ones stronger: a file replaces the entry of its code.
+    Within one folder a code may stand once.
 
     Nothing is probed yet: everything counts as not installed. Raises CatalogueError.
     """
@@ -58,18 +64,24 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
     analyses: dict[str, Analysis] = {}
     core_types: dict[str, CoreType] = {}
     for folder in folders:
+        here: dict[str, Path] = {}
         for path in sorted(folder.glob("*.toml")):
             content = _read(path)
             if path.name == "common.toml":
                 common = _convert(path, content, _Common)
+                _check_pattern(path, "strip_suffix", common.strip_suffix)
             elif path.name == "coretypes.toml":
-                for entry in content.get("core_type", []):
-                    core_type = _convert(path, _fit(entry, machine), CoreType)
-                    core_types[core_type.code] = core_type
+                found = _convert(path, _fit(content, machine), _CoreTypes).core_type
+                _check_core_types(path, found)
+                core_types.update((fold(core_type.code), core_type) for core_type in found)
             else:
                 analysis = _convert(path, content, Analysis)
-                _check_patterns(path, analysis)
-                analyses[analysis.code] = analysis
+                _check_analysis(path, analysis)
+                code = fold(analysis.code)
+                if code in here:
+                    raise CatalogueError(f"{path}: code: {here[code]} has {analysis.code} too")
+                here[code] = path
+                analyses[code] = analysis
     ordered = [
         dataclasses.replace(core_type, display_order=order)
         for order, core_type in enumerate(core_types.values(), start=1)
@@ -77,7 +89,10 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
     return Catalogue(
         analyses=tuple(sorted(analyses.values(), key=lambda a: a.name.lower())),
         core_types=tuple(ordered),
-        presence={code: Presence(installed=False, detail="not probed") for code in analyses},
+        presence={
+            analysis.code: Presence(installed=False, detail="not probed")
+            for analysis in analyses.values()
+        },
         strip_suffix=common.strip_suffix,
         env=common.env,
     )
@@ -86,7 +101,7 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # bad TOML, or no UTF-8
         raise CatalogueError(f"{path}: {error}") from None
 
 
@@ -119,28 +134,68 @@ def _unknown_keys(content: Any, into: Any, place: str) -> Iterable[str]:
                 yield name
 
 
-def _check_patterns(path: Path, analysis: Analysis) -> None:
-    patterns = [alias.pattern for alias in analysis.aliases]
+def _check_analysis(path: Path, analysis: Analysis) -> None:
+    """What the types do not say. A file that passes makes no trouble later."""
+    for i, alias in enumerate(analysis.aliases):
+        _check_pattern(path, f"aliases[{i}].pattern", alias.pattern)
     if analysis.probe:
-        patterns.append(analysis.probe.pattern)
+        if not analysis.probe.command:
+            raise CatalogueError(f"{path}: probe.command: it is empty")
+        _check_pattern(path, "probe.pattern", analysis.probe.pattern)
     if analysis.grammar:
-        patterns += [analysis.grammar.x_pattern, *(s.pattern for s in analysis.grammar.series)]
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise CatalogueError(f"{path}: the pattern {pattern!r}: {error}") from None
+        _check_pattern(path, "grammar.x_pattern", analysis.grammar.x_pattern, group="x")
+        for i, rule in enumerate(analysis.grammar.series):
+            place = f"grammar.series[{i}]"
+            pattern = _check_pattern(path, f"{place}.pattern", rule.pattern, group="y")
+            try:
+                rule.label.format_map(dict.fromkeys(pattern.groupindex, ""))
+            except (LookupError, ValueError, AttributeError):
+                raise CatalogueError(
+                    f"{path}: {place}.label: {rule.label!r} names no group of the pattern"
+                ) from None
 
 
-def _fit(entry: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Put the machine's own figures where an entry says "auto"."""
+def _check_pattern(path: Path, field: str, pattern: str, group: str = "") -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise CatalogueError(f"{path}: {field}: {pattern!r}: {error}") from None
+    if group and group not in compiled.groupindex:
+        raise CatalogueError(f"{path}: {field}: {pattern!r} has no group (?P<{group}>...)")
+    return compiled
+
+
+def _check_core_types(path: Path, core_types: Iterable[CoreType]) -> None:
+    seen: set[str] = set()
+    for i, core_type in enumerate(core_types):
+        cores, place = core_type.cores, f"core_type[{i}]"
+        if fold(core_type.code) in seen:
+            raise CatalogueError(f"{path}: {place}.code: {core_type.code} is there twice")
+        seen.add(fold(core_type.code))
+        if not cores or cores[0] < 1 or list(cores) != sorted(set(cores)):
+            raise CatalogueError(f"{path}: {place}.cores: give counts from 1 on, ascending")
+        if core_type.gpus and len(core_type.gpus) != len(cores):
+            raise CatalogueError(f"{path}: {place}.gpus: give as many counts as in cores")
+
+
+def _fit(content: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Put the machine's own figures where a core type says "auto"."""
     counts = [2**n for n in range(32) if 2**n < machine.cores] + [machine.cores]
     auto = {
         "cores": counts,
         "memory_mb": machine.memory_mb // machine.cores,
         "storage_gb": machine.storage_gb // machine.cores,
     }
-    return {key: auto[key] if value == "auto" else value for key, value in entry.items()}
+
+    def fitted(entry: Any) -> Any:
+        if not isinstance(entry, dict):
+            return entry
+        return {k: auto.get(k, v) if v == "auto" else v for k, v in entry.items()}
+
+    entries = content.get("core_type")
+    if not isinstance(entries, list):
+        return dict(content)
+    return {**content, "core_type": [fitted(entry) for entry in entries]}
 
 
 def machine(data: Path, cores: int = 0) -> Machine:

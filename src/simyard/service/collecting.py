@@ -6,6 +6,7 @@ from the blob that holds it. Blobs are made durable in batches; the files appear
 together with the end of the run, all or none.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -60,10 +61,15 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
 
 
 def _restore_log(folder: Folder) -> None:
-    """Bring back the log where the run removed it from its work folder."""
-    kept, shown = folder.root / staging.LOG_NAME, folder.work / staging.LOG_NAME
-    if kept.exists() and not os.path.lexists(shown) and folder.work.is_dir():
-        os.link(kept, shown)
+    """Bring back the log where the run removed it from its work folder, or removed the folder."""
+    kept = folder.root / staging.LOG_NAME
+    if not kept.exists():
+        return
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(folder.work)  # a link or a file that the run put in its place
+    folder.work.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.link(kept, folder.work / staging.LOG_NAME)
 
 
 def _wanted(job: Job, folder: Folder) -> list[tuple[Found, int | None]]:
@@ -106,6 +112,7 @@ def _store(
         for content in stored.keys() & batch.keys():
             batch.pop(content).abort()
         for blob in site.blobs.commit(list(batch.values())):
+            site.blobs.verify(blob)  # the run's folder is removed on the word of it
             stored[blob.size_bytes, blob.sha512] = blob
         for found, content in waiting:
             yield Output(found.path, content[0], stored[content])

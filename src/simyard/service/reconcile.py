@@ -8,6 +8,7 @@ and a restart is no special case.
 """
 
 import contextlib
+import errno
 import logging
 import threading
 import time
@@ -44,6 +45,8 @@ _ORPHAN_SECONDS = 3600.0  # a blob that nobody recorded in this time belongs to 
 _DELETE_AT_ONCE = 200
 _ADMIT_AT_ONCE = 1000
 _LET_IN_SECONDS = 0.1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WAITING = "waiting"  # code of the notice on a job that needs room on the disk
 _LONGEST_WAIT_SECONDS = 60.0
 _GIVE_UP_AFTER = 5  # unexpected failures in a row, while nothing has started yet
 
@@ -185,6 +188,7 @@ class Reconciler:
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
             collecting.record(tx, report.job, run, report.outputs)
+            _waits_no_more(tx, report.job)
         return Happening(run, report.event, report.at)
 
     # --- the queue --------------------------------------------------------------------------------
@@ -342,11 +346,13 @@ class Reconciler:
 
     def _failed(self, run: Run, error: Exception, count: int) -> None:
         """An effect did not work. It is tried again, later each time; the user is told why."""
+        if isinstance(error, OSError) and error.errno in _FULL:
+            error = StorageFull("There is no room left on the server's disk.")
         if isinstance(error, StorageFull | Unavailable):
             log.warning("run %d waits: %s", run.id, error)
-            notice = Notice(code="waiting", message=f"This job waits: {error}")
-            if count == 1 and isinstance(error, StorageFull):
-                with contextlib.suppress(SimyardError):
+            if isinstance(error, StorageFull):
+                notice = Notice(code=_WAITING, message=f"This job waits: {error}")
+                with contextlib.suppress(SimyardError):  # the database may be full too, for now
                     self._site.db.write(_notice, run.job_id, notice)
             return
         log.error("run %d: an effect failed", run.id, exc_info=error)
@@ -416,6 +422,12 @@ def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:
     job = jobs.by_id(tx.conn, job_id)
     if notice not in job.notices:
         jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
+
+
+def _waits_no_more(tx: Transaction, job: Job) -> None:
+    kept = tuple(notice for notice in job.notices if notice.code != _WAITING)
+    if kept != job.notices:
+        jobs.set_notices(tx.conn, job.id, kept)
 
 
 def _forget_blobs(tx: Transaction, keys: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from simyard.store.database import Database
 @dataclass(frozen=True, kw_only=True)
 class Site:
     name: str
+    public_url: str  # "https://host", for absolute links; "": what the client used
     data: Path
     db: Database
     blobs: SealedBlobs

@@ -75,6 +75,8 @@ def stage(
     def keep_going() -> None:
         if stop_wanted():
             raise StopWanted
+        if site.blobs.store.free_bytes() == 0:
+            raise StorageFull("There is no room left on the server's disk to lay out its inputs.")
 
     folder = site.engine.prepare(run.token)
     crash_point("stage.prepared")
@@ -210,9 +212,9 @@ def _hand_over(folder: Folder) -> None:
     """Everything in the run's home belongs to the user that it runs as."""
     if folder.owner is None:
         return
-    for _path, folders, names, descriptor in os.fwalk(folder.home, follow_symlinks=False):
-        for name in (*folders, *names):
-            os.chown(name, *folder.owner, dir_fd=descriptor, follow_symlinks=False)
+    for inner in workfolder.folders(folder.home):
+        for name in (*inner.folders, *inner.others):
+            os.chown(name, *folder.owner, dir_fd=inner.descriptor, follow_symlinks=False)
 
 
 # --- the manifest ---------------------------------------------------------------------------------

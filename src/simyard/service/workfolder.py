@@ -1,16 +1,24 @@
 """Looking into a folder that a run writes to, without being led out of it.
 
-A run may put links, pipes and whatever else into its work folder, also while we look. So every
-component of a path is opened by itself, links are not followed, and only plain files are read.
+A run may put links, pipes and whatever else into its work folder or in its place, also while we
+look. So every component of a path is opened by itself, links are not followed, and only plain files
+are read.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from simyard.domain.errors import NotFound
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LONGEST_PATH_BYTES = 4095  # what lies deeper, no path can say (PATH_MAX of limits.h)
+_KEPT_OPEN = 64
+_TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -31,53 +39,116 @@ def open_file(root: Path, relative: str) -> int:
     if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
         raise NotFound("There is no such file in the run's work folder.")
     try:
-        at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        raise NotFound("The run has no work folder at present.") from None
-    try:
-        for part in parts[:-1]:
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            inner = os.open(part, flags, dir_fd=at)
-            os.close(at)
-            at = inner
-        # Without O_NONBLOCK a pipe without a writer would keep us waiting.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        file = os.open(parts[-1], flags, dir_fd=at)
-    except OSError:
+        folder = _open_folder(root, parts[:-1])
+        try:
+            # Without O_NONBLOCK a pipe without a writer would keep us waiting.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            file = os.open(parts[-1], flags, dir_fd=folder)
+        finally:
+            os.close(folder)
+    except (OSError, UnicodeEncodeError):
         raise NotFound("There is no such file in the run's work folder.") from None
-    finally:
-        os.close(at)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise NotFound("This is not a plain file.")
     return file
 
 
+def _open_folder(root: Path, parts: Sequence[str]) -> int:
+    at = os.open(root, _FOLDER)
+    for part in parts:
+        try:
+            inner = os.open(part, _FOLDER, dir_fd=at)
+        finally:
+            os.close(at)
+        at = inner
+    return at
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder while it is looked at."""
+
+    path: str  # relative; "" for root
+    folders: list[str]  # the names of what is in it
+    others: list[str]
+    descriptor: int  # open until the next one is asked for
+
+    def path_of(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.path else name
+
+
+def folders(root: Path) -> Iterator[Folder]:
+    """Root and every folder below it, a folder before those in it, however deep. What vanishes
+    meanwhile is left out.
+    """
+    waiting = [""]
+    way: deque[tuple[str, int]] = deque()
+    try:
+        while waiting:
+            path = waiting.pop()
+            try:
+                descriptor = _go(way, root, path)
+            except OSError as error:
+                if error.errno in _TOO_MANY_OPEN:
+                    raise
+                continue
+            inner: list[str] = []
+            others: list[str] = []
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    (inner if is_folder else others).append(entry.name)
+            folder = Folder(path, inner, others, descriptor)
+            yield folder
+            paths = [folder.path_of(name) for name in inner]
+            waiting += [path for path in paths if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES]
+    finally:
+        for _, descriptor in way:
+            os.close(descriptor)
+
+
+def _go(way: deque[tuple[str, int]], root: Path, path: str) -> int:
+    """A descriptor of the folder of this path. `way` holds those of the last folders on the way
+    to the one before, from where it goes on: trees may be deep, and descriptors are few.
+    """
+    while way and way[-1][0] and not path.startswith(f"{way[-1][0]}/"):
+        os.close(way.pop()[1])
+    if not way:
+        way.append(("", os.open(root, _FOLDER)))
+    at, descriptor = way[-1]
+    rest = path[len(at) :].lstrip("/")
+    for part in rest.split("/") if rest else ():
+        descriptor = os.open(part, _FOLDER, dir_fd=descriptor)
+        at = f"{at}/{part}" if at else part
+        way.append((at, descriptor))
+        if len(way) > _KEPT_OPEN:
+            os.close(way.popleft()[1])
+    return descriptor
+
+
 def walk(root: Path) -> Iterator[Found]:
     """Every plain file below root, in no particular order. What vanishes meanwhile is left out."""
-    for folder, _folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        prefix = os.path.relpath(folder, root)
-        for name in names:
+    for folder in folders(root):
+        for name in folder.others:
             try:
-                seen = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                seen = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode):
-                path = name if prefix == "." else f"{prefix}/{name}"
-                yield Found(path, seen.st_size, seen.st_ctime_ns, seen.st_ino)
+                yield Found(folder.path_of(name), seen.st_size, seen.st_ctime_ns, seen.st_ino)
 
 
 def links(root: Path) -> Iterator[str]:
     """Every symbolic link below root, as relative paths."""
-    for folder, folders, names, descriptor in os.fwalk(root, follow_symlinks=False):
-        prefix = os.path.relpath(folder, root)
-        for name in (*folders, *names):
+    for folder in folders(root):
+        for name in folder.others:
             try:
-                mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
             except OSError:
                 continue
             if stat.S_ISLNK(mode):
-                yield name if prefix == "." else f"{prefix}/{name}"
+                yield folder.path_of(name)
 
 
 def leads_inside(root: Path, relative: str) -> bool:

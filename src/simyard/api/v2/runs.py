@@ -170,7 +170,7 @@ async def series_data(request: Request, job_id: str, run_id: str) -> Response:
     asked = request.query_params
     start = _number(asked.get("from"), "from", -math.inf)
     end = _number(asked.get("to"), "to", math.inf)
-    most = int(_number(asked.get("points"), "points", 1200.0))
+    most = _number(asked.get("points"), "points", 1200.0)
     if not 1 <= most <= _MOST_BUCKETS:
         raise Invalid.at("points", f"Give a number from 1 to {_MOST_BUCKETS}.")
     found = await _series(request, job_id, run_id)
@@ -179,7 +179,7 @@ async def series_data(request: Request, job_id: str, run_id: str) -> Response:
     exact = True
     for series in found:
         if series.key in wanted:
-            parts = list(buckets(series, start, end, most))
+            parts = list(buckets(series, start, end, int(most)))
             exact = exact and len(series.x) <= most
             keys[series.key] = {
                 "x": [part.x for part in parts],

@@ -462,6 +462,7 @@ CORE_TYPE = '[[core_type]]\ncode = "a"\nname = "A"\nmemory_mb = 1\nstorage_gb = 
         (SOLVER + "[env]\nA = 1", "$.env"),
         (SOLVER + '[[aliases]]\npattern = "("\ntier = "near"', "aliases[0].pattern: '('"),
         (SOLVER + '[probe]\ncommand = ["x"]\npattern = "*"\npackage = ""', "probe.pattern"),
+        (SOLVER + '[helpers]\nfolder = "../x"', "helpers.folder: '../x' is none of those"),
         (SOLVER + '[probe]\ncommand = []\npattern = ""\npackage = ""', "probe.command"),
         (SOLVER + GRAMMAR.replace("(?P<x>", "("), "grammar.x_pattern: '^t (.+)' has no group"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<z>1)"\nlabel = "l"', "series[0].pattern"),
@@ -593,8 +594,18 @@ def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
 
 
 def test_a_program_asks_nothing(tmp_path: Path) -> None:
+    """What the server may read on its own stdin is not for a solver."""
     name = program(tmp_path, "solver", "read answer || echo release 1")
-    assert probe(probed(name), tmp_path).installed
+    read, write = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.write(write, b"an answer\n")
+        os.dup2(read, 0)
+        assert probe(probed(name), tmp_path).installed
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (read, write, kept):
+            os.close(descriptor)
 
 
 def test_a_program_sees_the_places_of_its_analysis(

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +16,7 @@ from simyard import __version__
 from simyard.api import errors
 from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
-from simyard.api.replies import reply
+from simyard.api.replies import STATIC, reply
 from simyard.api.routes import Dispatcher
 from simyard.api.v2 import catalogue, files, jobs, runs, users
 from simyard.domain.errors import SimyardError
@@ -25,7 +24,6 @@ from simyard.service.series import SeriesBook
 from simyard.service.site import Site
 from simyard.service.users import nobody_yet
 
-_STATIC = Path(__file__).parent / "static"
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
 
@@ -60,7 +58,7 @@ def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[]
             Route("/health", _health),
             Route("/metrics", _metrics),
             Route("/", _index),
-            Mount("/static", StaticFiles(directory=_STATIC)),
+            Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={HTTPException: errors.handle, Exception: errors.handle},
     )
@@ -103,4 +101,4 @@ async def _metrics(request: Request) -> Response:
 
 
 async def _index(_request: Request) -> Response:
-    return FileResponse(_STATIC / "index.html")
+    return FileResponse(STATIC / "index.html")

@@ -1,12 +1,14 @@
 """Replies, times and absolute addresses as the API has them."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+STATIC = Path(__file__).parent / "static"  # served below /static/
 _encode = msgspec.json.Encoder().encode
 
 

@@ -27,7 +27,8 @@ def list_entries(data: Path) -> None:
         if present.installed:
             state = "installed"
         else:
-            package = f"; apt install {analysis.probe.package}" if analysis.probe else ""
+            named = analysis.probe.package if analysis.probe else ""
+            package = f"; apt install {named}" if named else ""
             state = f"not installed ({present.detail}{package})"
         codes = " ".join(listed.version.code for listed in found.versions(analysis))
         print(f"{analysis.code}\t{state}\t{codes}")

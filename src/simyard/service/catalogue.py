@@ -21,6 +21,7 @@ import msgspec
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, fold
 
 _T = TypeVar("_T")
+_HELPERS = "helpers"  # folder beside the catalogue's files
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,11 @@ def _check_analysis(path: Path, analysis: Analysis) -> None:
         if not analysis.probe.command:
             raise CatalogueError(f"{path}: probe.command: it is empty")
         _check_pattern(path, "probe.pattern", analysis.probe.pattern)
+    if analysis.helpers and analysis.helpers.folder not in _shipped_helpers():
+        raise CatalogueError(
+            f"{path}: helpers.folder: {analysis.helpers.folder!r} is none of those that come with"
+            f" Simyard ({', '.join(_shipped_helpers())}); show your own by binds and path"
+        )
     if analysis.grammar:
         _check_pattern(path, "grammar.x_pattern", analysis.grammar.x_pattern, group="x")
         for i, rule in enumerate(analysis.grammar.series):
@@ -217,7 +223,7 @@ def lay_out_helpers(catalogue: Catalogue, into: Path) -> None:
     for analysis in catalogue.analyses:
         if analysis.helpers is None:
             continue
-        source = own_folder() / "helpers" / analysis.helpers.folder
+        source = own_folder() / _HELPERS / analysis.helpers.folder
         target = helper_folder(analysis, into)
         for path in sorted(source.rglob("*")):
             if path.is_file():
@@ -235,6 +241,10 @@ def lay_out_helpers(catalogue: Catalogue, into: Path) -> None:
         for folder in (into, target, *(p for p in target.rglob("*") if p.is_dir())):
             if not folder.is_symlink():
                 folder.chmod(0o755)
+
+
+def _shipped_helpers() -> list[str]:
+    return sorted(path.name for path in (own_folder() / _HELPERS).iterdir())
 
 
 def helper_folder(analysis: Analysis, root: Path) -> Path:

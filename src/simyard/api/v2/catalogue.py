@@ -1,5 +1,6 @@
 """Analyses and core types (api-v2 reference, section 3)."""
 
+from functools import cache
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -7,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api import paging
-from simyard.api.replies import base_url, reply
+from simyard.api.replies import STATIC, base_url, reply
 from simyard.api.routes import PAGE, Routes, query, site_of
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType
 from simyard.service.site import Site
@@ -22,6 +23,13 @@ async def catalogue_of(site: Site) -> Catalogue:
     return await run_in_threadpool(site.book.current)
 
 
+@cache
+def _picture(kind: str, name: str) -> str:
+    """The picture of an analysis or an industry; a plain one for those that sites add."""
+    shown = f"{kind}/{name.lower()}.svg"
+    return shown if (STATIC / shown).is_file() else "plain.svg"
+
+
 def encode_analysis(catalogue: Catalogue, analysis: Analysis, base: str) -> dict[str, Any]:
     core_types = [core_type.code for core_type in catalogue.core_types]
     present = catalogue.present(analysis)
@@ -32,9 +40,9 @@ def encode_analysis(catalogue: Catalogue, analysis: Analysis, base: str) -> dict
         "description": analysis.description,
         "vendorName": analysis.vendor,
         "pricing": "",
-        "thumbnail": f"{base}/static/analyses/{analysis.code}.svg",
+        "thumbnail": f"{base}/static/{_picture('analyses', analysis.code)}",
         "industries": [
-            {"name": name, "icon": f"{base}/static/industries/{name.lower()}.svg"}
+            {"name": name, "icon": f"{base}/static/{_picture('industries', name)}"}
             for name in analysis.industries
         ],
         "hasRescaleLicense": False,

@@ -180,7 +180,7 @@ async def series_data(request: Request, job_id: str, run_id: str) -> Response:
     for series in found:
         if series.key in wanted:
             parts = list(buckets(series, start, end, int(most)))
-            exact = exact and len(series.x) <= most
+            exact = exact and sum(start <= x <= end for x in series.x) <= most
             keys[series.key] = {
                 "x": [part.x for part in parts],
                 "min": [_value(part.low) for part in parts],

@@ -1,5 +1,6 @@
 """A disk without room: runs wait, say so, and go on once there is some."""
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,11 +10,13 @@ from typing import Any
 import pytest
 
 from harness import CONFIG, Client, RunningServer, wait_for
+from simyard.engines.supervisor import start_ticks
 
 pytestmark = pytest.mark.faults
 
 Fresh = Callable[..., RunningServer]
 NEVER_ROOM = f"{CONFIG}disk_reserve_bytes = {10**15}\n"
+SMALL = "cores = 4\nstop_grace_seconds = 1.0\ndisk_reserve_bytes = 4000000\n"
 
 
 def waits(client: Client, job_id: str) -> list[str]:
@@ -87,7 +90,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 @pytest.fixture
 def on_small_disk(small_disk: Callable[[int], Path]) -> Iterator[RunningServer]:
     """A server whose data folder has 48 MB."""
-    server = RunningServer(small_disk(48) / "data", f"{CONFIG}disk_reserve_bytes = 4000000\n")
+    server = RunningServer(small_disk(48) / "data", SMALL)
     yield server.start()
     server.end_everything()
 
@@ -130,16 +133,19 @@ def test_a_run_that_fills_the_disk(
     """Not even its end can be written down. Nothing is lost: neither how it ended nor what came
     after it.
     """
-    server, client = on_small_disk, on_small_disk.client()
-    job = begun(server, client, "head -c 1G /dev/zero > large.bin; exit 7")
+    server = on_small_disk
+    client = restart(server, f"{SMALL}max_walltime_seconds = 5\n")
+    job = begun(server, client, "head -c 1G /dev/zero > large.bin; exec sleep 60")
     waiting = client.create("echo next")
+    (folder,) = (path for path in (server.data / "runs").iterdir() if path.name[0] != ".")
+    payload = json.loads((folder / "pid.json").read_text())["payload"]
     go_on(server)
-    disk = server.data
-    wait_for(lambda: os.statvfs(disk).f_bavail == 0, "the full disk")
+    wait_for(lambda: os.statvfs(server.data).f_bavail == 0, "the full disk")
+    wait_for(lambda: start_ticks(payload) is None, "the end by its walltime")
     assert client.get("users/me/")["email"] == "ada@lab.example", "it still answers"
     assert client.http.post(f"jobs/{waiting['id']}/submit/").status_code in (200, 507)
     small_disk(192)
-    assert "exit code 7" in client.finished(job)
+    assert "walltime of 5 s was exceeded" in client.finished(job)
     outputs = client.outputs(job)
     assert len(outputs["large.bin"]) > 20_000_000
     client.http.post(f"jobs/{waiting['id']}/submit/")  # at the latest now

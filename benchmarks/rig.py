@@ -96,8 +96,8 @@ class Server:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="simyard-bench-", dir=os.environ.get("BENCH_DIR")))
+def scratch(at: Path | None = None) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="simyard-bench-", dir=at))
     try:
         yield folder
     finally:
@@ -105,9 +105,9 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def serving(config: str = "") -> Iterator[Server]:
+def serving(config: str = "", at: Path | None = None) -> Iterator[Server]:
     """A server on an empty data folder, stopped and removed at the end."""
-    with scratch() as folder:
+    with scratch(at) as folder:
         data = folder / "data"
         data.mkdir()
         (data / "simyard.toml").write_text(config)

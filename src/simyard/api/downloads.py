@@ -18,7 +18,7 @@ from simyard.service.site import Site
 # More digits than these no file has, and Python reads only so many.
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
 _AT_ONCE_BYTES = 64 << 10  # a smaller reply is sent in one piece
-_READ_AHEAD = 2  # segments
+_READ_AHEAD = 3  # segments
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:

@@ -41,13 +41,15 @@ class Upload:
 
 
 class Intake:
-    """One file on its way in."""
+    """One file on its way in: one buffer is filled while the threads work on the other."""
 
-    def __init__(self, writer: SealedWriter, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, writer: SealedWriter, pool: ThreadPoolExecutor, expected_bytes: int) -> None:
         self._writer = writer
         self._pool = pool
-        self._batch = bytearray()
         self._room = writer.room(_BATCH_SEGMENTS)
+        self._buffer = memoryview(bytearray(min(self._room, max(expected_bytes, _SMALL_BYTES))))
+        self._other: memoryview | None = None
+        self._filled = 0
         self._working: list[asyncio.Future[None]] = []
         self.size_bytes = 0
 
@@ -55,18 +57,27 @@ class Intake:
         self.size_bytes += len(data)
         view = memoryview(data)
         while view:
-            if len(self._batch) == self._room:
+            if self._filled == self._room:
                 await self._pass_on()
-            take = self._room - len(self._batch)
-            self._batch += view[:take]
-            view = view[take:]
+            if self._filled == len(self._buffer):  # more comes than was announced
+                larger = memoryview(bytearray(self._room))
+                larger[: self._filled] = self._buffer
+                self._buffer = larger
+            part = view[: min(self._room, len(self._buffer)) - self._filled]
+            self._buffer[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            view = view[len(part) :]
 
     async def _pass_on(self) -> None:
         """Give a full batch to the threads, once they are done with the one before."""
         await self._settled()
-        batch, self._batch = self._batch, bytearray()
+        batch = self._buffer[: self._filled]
         self._start(*self._writer.lanes(batch, last=False))
         self._room = self._writer.room(_BATCH_SEGMENTS)
+        if self._other is None:
+            self._other = memoryview(bytearray(self._room))
+        self._buffer, self._other = self._other, self._buffer
+        self._filled = 0
 
     def _start(self, *calls: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -85,8 +96,9 @@ class Intake:
     async def finish(self, blobs: SealedBlobs) -> Blob:
         """Everything was fed: make it durable."""
         await self._settled()
-        lanes: tuple[Callable[[], None], ...] = self._writer.lanes(self._batch, last=True)
-        if len(self._batch) > _SMALL_BYTES:
+        batch = self._buffer[: self._filled]
+        lanes: tuple[Callable[[], None], ...] = self._writer.lanes(batch, last=True)
+        if self._filled > _SMALL_BYTES:
             self._start(*lanes)
             await self._settled()
             lanes = ()
@@ -171,7 +183,7 @@ class _Form:
         service.check_size(announced - _HEADER_BYTES, self._site.max_upload_bytes)
         site = self._site
         self.intake = Intake(
-            site.blobs.create(now=site.clock(), expected_bytes=announced), self._pool
+            site.blobs.create(now=site.clock(), expected_bytes=announced), self._pool, announced
         )
         return "file"
 

@@ -22,6 +22,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # From here on one flush of the file system is cheaper than a flush of each file.
 _FLUSH_TOGETHER = 8
 _CHECK_ROOM_EVERY = 64 << 20
+# So much is handed to the disk while more still arrives: the flush at the end finds little to do.
+_WRITE_OUT_EVERY = 8 << 20
+_SYNC_FILE_RANGE_WRITE = 2  # start writing, do not wait (linux/fs.h)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -116,6 +119,7 @@ class _DiskWriter:
         self.part = path.with_name(path.name + _PART)
         self._store = store
         self._unchecked = 0
+        self._size = self._written_out = 0
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with _full_disk_is_known():
             self._file: int | None = os.open(self.part, flags, 0o600)
@@ -129,7 +133,21 @@ class _DiskWriter:
             self._unchecked = 0
         with _full_disk_is_known():
             while rest:
-                rest = rest[os.write(self._file, rest) :]
+                written = os.write(self._file, rest)
+                self._size += written
+                rest = rest[written:]
+        if self._size - self._written_out >= _WRITE_OUT_EVERY:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        """A hint and no more: a file system that cannot do it is left to itself."""
+        start, self._written_out = self._written_out, self._size
+        _libc.sync_file_range(
+            self._file,
+            ctypes.c_int64(start),
+            ctypes.c_int64(self._size - start),
+            _SYNC_FILE_RANGE_WRITE,
+        )
 
     def close(self) -> None:
         if self._file is not None:

@@ -1,5 +1,6 @@
 """The database: one writer for many callers, lists that stay flat, migrations."""
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -250,6 +251,41 @@ def test_migrations_lead_to_the_tables(tmp_path: Path) -> None:
     made.dispose()
     migrated.dispose()
     assert shape(tmp_path / "made.db") == shape(tmp_path / "migrated.db")
+
+
+REBUILD = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "9000", "{head}", None, None
+def upgrade():
+    {breaking}
+    with op.batch_alter_table("users") as batch:
+        batch.alter_column("full_name", existing_type=sa.Text(), nullable=True)
+"""
+
+
+@pytest.mark.parametrize("breaking", ["pass", 'op.execute("DELETE FROM users")'])
+def test_a_migration_may_rebuild_a_table_that_others_refer_to(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, breaking: str
+) -> None:
+    """And what refers to nothing afterwards is noticed."""
+    with database.engine.connect() as conn:
+        conn.exec_driver_sql("INSERT INTO users SELECT 77, 'x@y', '', 'abcde', 'member', '2026'")
+        conn.exec_driver_sql("INSERT INTO idempotency SELECT 77, 'k', 'f', 'job', 'c', '2026'")
+    migrations = tmp_path / "migrations"
+    shutil.copytree(Path(upgrade.__file__).parent / "migrations", migrations)
+    text = REBUILD.format(head=upgrade.HEAD, breaking=breaking)
+    (migrations / "versions" / "9000_rebuild.py").write_text(text)
+    monkeypatch.setattr(upgrade, "__file__", str(tmp_path / "upgrade.py"))
+    monkeypatch.setattr(upgrade, "HEAD", "9000")
+    if breaking == "pass":
+        upgrade.upgrade(database.engine)
+        with database.engine.connect() as conn:
+            assert conn.exec_driver_sql("SELECT id FROM users").scalar() == 77
+            assert conn.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+    else:
+        with pytest.raises(RuntimeError, match="refers to rows that are not there"):
+            upgrade.upgrade(database.engine)
 
 
 def test_the_head_is_the_newest_migration() -> None:

@@ -1,11 +1,14 @@
 """What the local engine says of attempts that nobody started."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from simyard.engines import supervisor
 from simyard.engines.local import LocalEngine
 from simyard.engines.protocol import Phase
 from simyard.engines.sandbox import Sandbox
@@ -23,10 +26,13 @@ def engine(tmp_path: Path) -> Iterator[LocalEngine]:
 def test_what_was_laid_out_before_the_machine_started_is_laid_out_again(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.prepare("a")
+    folder = engine.prepare("a")
     assert engine.observe(["a"])["a"].phase is Phase.UNKNOWN
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: -60.0)  # as if it starts in a minute
     assert engine.observe(["a"])["a"].phase is Phase.VANISHED
+    # A start that was under way all the same comes too late.
+    command = [sys.executable, "-I", "-S", supervisor.__file__, str(folder.root)]
+    assert subprocess.run(command, check=False).returncode == supervisor.ENDED
 
 
 def test_an_attempt_without_a_folder_has_vanished(engine: LocalEngine) -> None:

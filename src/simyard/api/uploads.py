@@ -23,6 +23,7 @@ from simyard.service import files as service
 from simyard.service.site import Site
 
 _BATCH_SEGMENTS = 4
+_BUFFER_BYTES = _BATCH_SEGMENTS << 20  # no batch is larger
 _SMALL_BYTES = 256 << 10  # up to here one thread does everything in one go
 _TYPE_NAMES = ("type_id", "typeId")
 _TYPE_BYTES = 64
@@ -47,7 +48,8 @@ class Intake:
         self._writer = writer
         self._pool = pool
         self._room = writer.room(_BATCH_SEGMENTS)
-        self._buffer = memoryview(bytearray(min(self._room, max(expected_bytes, _SMALL_BYTES))))
+        size = min(_BUFFER_BYTES, max(expected_bytes, _SMALL_BYTES))
+        self._buffer = memoryview(bytearray(size))
         self._other: memoryview | None = None
         self._filled = 0
         self._working: list[asyncio.Future[None]] = []
@@ -60,7 +62,7 @@ class Intake:
             if self._filled == self._room:
                 await self._pass_on()
             if self._filled == len(self._buffer):  # more comes than was announced
-                larger = memoryview(bytearray(self._room))
+                larger = memoryview(bytearray(_BUFFER_BYTES))
                 larger[: self._filled] = self._buffer
                 self._buffer = larger
             part = view[: min(self._room, len(self._buffer)) - self._filled]
@@ -75,7 +77,7 @@ class Intake:
         self._start(*self._writer.lanes(batch, last=False))
         self._room = self._writer.room(_BATCH_SEGMENTS)
         if self._other is None:
-            self._other = memoryview(bytearray(self._room))
+            self._other = memoryview(bytearray(_BUFFER_BYTES))
         self._buffer, self._other = self._other, self._buffer
         self._filled = 0
 

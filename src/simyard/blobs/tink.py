@@ -49,10 +49,6 @@ class Cipher:
     def seal(self, segment: int, plain: Bytes, *, last: bool) -> bytes:
         return self._aead.encrypt(self._nonce(segment, last), plain, None)
 
-    def seal_into(self, segment: int, plain: Bytes, out: Bytes, *, last: bool) -> None:
-        """Like `seal`, into memory of the plain length + TAG_BYTES that the caller holds."""
-        self._aead.encrypt_into(self._nonce(segment, last), plain, None, out)
-
     def open(self, segment: int, sealed: Bytes, *, last: bool) -> bytes:
         """Raises Damaged where the segment is not what was sealed."""
         try:

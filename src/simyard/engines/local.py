@@ -179,8 +179,12 @@ class LocalEngine:
         if end is not None:
             return self._never_began(root, pids, end) or self._ended(root, end)
         if pids is None:
-            lost = not os.path.isdir(root) or _is_of_an_earlier_boot(f"{root}/home")
-            return Observation(phase=Phase.VANISHED if lost else Phase.UNKNOWN)
+            if not os.path.isdir(root):
+                return Observation(phase=Phase.VANISHED)
+            # Buried first: a start that is on its way must not come after all.
+            if _is_of_an_earlier_boot(f"{root}/home") and supervisor.bury(root, "lost"):
+                return self._observe(token)
+            return Observation(phase=Phase.UNKNOWN)
         alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
         if not (alive and pids["boot_id"] == supervisor.boot_id()):
             # Nobody watches it any more. Say so for good, unless it ended just now.

@@ -46,11 +46,14 @@ def write_scripts(folder: Path, steps: Sequence[Step]) -> None:
     folder.chmod(0o755)
     for n, step in enumerate(steps):
         exports = [f"export {name}={shlex.quote(value)}\n" for name, value in step.env.items()]
-        (folder / f"{n}.env").write_text("".join(exports))
+        _write(folder / f"{n}.env", "".join(exports))
         # A command that came from Windows must not carry carriage returns into the shell.
-        (folder / f"{n}.cmd").write_text(step.command.replace("\r\n", "\n") + "\n")
-    for path in folder.iterdir():
-        path.chmod(0o644)
+        _write(folder / f"{n}.cmd", step.command.replace("\r\n", "\n") + "\n")
+
+
+def _write(path: Path, content: str) -> None:
+    path.write_text(content)
+    path.chmod(0o644)  # whatever the server's umask
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """Bring the generated parts of the documentation up to date, or tell which are not: --check
 
     docs/settings.md    from simyard.settings
+    docs/authorisation.md   from the routes and the policy in tests/matrix.py
+    docs/openapi.json   from the routes
+    docs/compatibility.*    from docs/contract.toml, docs/differences.toml, docs/proofs.json and the
+                        routes; a claim without proof or reason is an error
     docs/lifecycle.md   its diagrams and tables, from simyard.domain.lifecycle
     README.md           its picture, from the imports of the packages
 
@@ -10,6 +14,7 @@ In files that people write, the generated parts stand between `<!-- generated: N
 
 import difflib
 import importlib
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -18,11 +23,16 @@ from pathlib import Path
 import grimp
 from pydantic_core import PydanticUndefined
 
+from simyard.api.app import OPERATIONS
+from simyard.api.openapi import document
 from simyard.domain import lifecycle
 from simyard.domain.lifecycle import State
 from simyard.settings import CONFIG_NAME, PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+import matrix  # noqa: E402
+import table  # noqa: E402
 
 # --- settings -------------------------------------------------------------------------------------
 
@@ -125,15 +135,33 @@ def _imports(graph: grimp.ImportGraph, name: str, other: str) -> bool:
     )
 
 
+# --- the API --------------------------------------------------------------------------------------
+
+
+def openapi_page() -> str:
+    """Committed, so that a change of the API shows in the difference."""
+    return json.dumps(document(OPERATIONS), indent=1) + "\n"
+
+
 # --- writing --------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[], str]] = {
     "life of a run": life_of_a_run,
     "states": states,
     "picture": picture,
+    "compatibility": table.summary,
+    "compatibility endpoints": table.endpoints,
+    "compatibility fields": table.objects,
+    "compatibility additions": table.added,
+    "compatibility sources": table.sources,
 }
-PAGES: dict[str, Callable[[], str]] = {"docs/settings.md": settings_page}
-WITH_PARTS = ("README.md", "docs/lifecycle.md")
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/settings.md": settings_page,
+    "docs/authorisation.md": matrix.page,
+    "docs/openapi.json": openapi_page,
+    "docs/compatibility.csv": table.csv_page,
+}
+WITH_PARTS = ("README.md", "docs/lifecycle.md", "docs/compatibility.md")
 
 _PART = re.compile(r"(<!-- generated: ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -160,6 +188,12 @@ def main() -> int:
         else:
             path.write_text(text)
             print(f"written: {name}", file=sys.stderr)
+    wrong = table.problems()
+    if wrong:
+        print("\n".join(wrong[:50]), file=sys.stderr)
+        print(f"docs/compatibility.md: {len(wrong)} lines do not hold", file=sys.stderr)
+        if "--check" in sys.argv:
+            return 1
     if stale and "--check" in sys.argv:
         print("generated documentation is out of date: make docs", file=sys.stderr)
         return 1

@@ -7,6 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from evidence import (  # noqa: F401  hooks of the runner
+    pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_testnodedown,
+)
 from harness import CONFIG, Client, Ledger, RunningServer
 
 # What a marked test needs on the machine. In CI nothing may be missing; elsewhere the tests that
@@ -14,6 +20,20 @@ from harness import CONFIG, Client, Ledger, RunningServer
 PROGRAMS = {
     "openfoam": ("simpleFoam", "openfoam"),
     "calculix": ("ccx", "calculix-ccx"),
+    "freefem": ("FreeFem++-nw", "freefem++"),
+    "ngspice": ("ngspice", "ngspice"),
+    "xtb": ("xtb", "xtb"),
+    "elk": ("elk-lapw", "elk-lapw"),
+    "gerris": ("gerris2D", "gerris"),
+    "meep": ("meep", "meep-openmpi"),
+    "getdp": ("getdp", "getdp"),
+    "r": ("Rscript", "r-base-core"),
+    "autodock": ("vina", "autodock-vina"),
+    "blast": ("blastn", "ncbi-blast+"),
+    "hmmer": ("hmmsearch", "hmmer"),
+    "samtools": ("samtools", "samtools"),
+    "picard": ("PicardCommandLine", "picard-tools"),
+    "fastqc": ("fastqc", "fastqc"),
     "mpi": ("mpirun", "openmpi-bin"),
     "sandbox": ("bwrap", "bubblewrap"),
 }

@@ -5,15 +5,19 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+import contract
 
 PATIENCE_SECONDS = 50
 # Runs are stopped quickly, and four runs go side by side whatever the machine has.
@@ -50,7 +54,7 @@ class RunningServer:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        if not line.startswith("Simyard is ready at http://"):
+        if not line.startswith(("Simyard is ready at http://", "Simyard is ready at https://")):
             self.process.wait(timeout=20)
             self.process.stdout.close()
             raise ServerDied(f"{line!r}\n{self.log()}")
@@ -90,11 +94,25 @@ class RunningServer:
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
+    def change_database(self, statement: str) -> None:
+        """What no request can do: for tests of what time alone brings about."""
+        with contextlib.closing(sqlite3.connect(self.data / "simyard.db", timeout=20)) as database:
+            database.execute(statement)
+            database.commit()
+
     def client(self, key: str | None = None) -> "Client":
         """The API as a user; closed with the server."""
         client = Client(self.address, key or self.key())
         self._clients.append(client)
         return client
+
+    def somebody(self, name: str = "somebody", role: str = "member") -> "Client":
+        """A new member whom nobody knows, by invitation: quicker than with `key`."""
+        admin = self.client((self.data / "admin.key").read_text().strip())
+        body = {"email": f"{name}-{uuid.uuid4().hex[:8]}@lab.example", "role": role}
+        token = admin.call("POST", "invitations/", 201, json=body).json()["token"]
+        made = admin.call("POST", "invitations/accept/", 201, json={"token": token}).json()
+        return self.client(made["key"])
 
     def fork_server_pid(self) -> int | None:
         """The process that forks supervisors for this server."""
@@ -161,7 +179,11 @@ class Client:
         return self.call("GET", path, expect, **options).json()
 
     def call(self, method: str, path: str, expect: int, **options: Any) -> httpx.Response:
+        """A request to a path below /api/v2/, or to one that begins with /api/."""
+        if path.startswith("/api/"):
+            path = self.base.removesuffix("/api/v2/") + path
         reply = self.http.request(method, path, **options)
+        contract.hold(reply)
         said = f"{method} {path}: {reply.status_code} {reply.content[:1000]!r}"
         assert reply.status_code == expect, said
         return reply

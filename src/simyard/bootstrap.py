@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import ip_network
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +27,7 @@ from simyard.engines.local import LocalEngine
 from simyard.service import catalogue as catalogue_service
 from simyard.service import users
 from simyard.service.catalogue import CatalogueBook
+from simyard.service.load import LoadBook
 from simyard.service.site import Site
 from simyard.settings import Settings, SettingsError
 from simyard.store import upgrade
@@ -49,6 +51,7 @@ class Server:
 
     app: ASGIApp
     site: Site
+    end_streams: Callable[[], None]  # before it is stopped: they would go on for ever
 
 
 def prepare_data(settings: Settings) -> None:
@@ -110,13 +113,14 @@ def open_keyring(settings: Settings) -> Keyring:
         raise SettingsError(f"master key: {error}") from None
 
 
-def build_server(settings: Settings) -> Server:
-    """Everything that `simyard serve` needs. Nothing listens and nothing is started yet, but for
-    the look at what is installed.
+def build_server(settings: Settings, address: str) -> Server:
+    """Everything that `simyard serve` needs. Nothing is started yet, but for the look at what is
+    installed. address: where it will answer, "http://127.0.0.1:8420".
     """
     if "SIMYARD_CRASH_AT" in os.environ:  # tests only: see domain/faults.py
         faults.arm(os.environ["SIMYARD_CRASH_AT"], os.environ["SIMYARD_CRASH_ONCE"])
     from simyard.api.app import create_app
+    from simyard.api.events import Hub
 
     data = settings.data
     if settings.blobs:
@@ -138,6 +142,9 @@ def build_server(settings: Settings) -> Server:
     site = Site(
         name=settings.site_name,
         public_url=settings.public_url.rstrip("/"),
+        trusted_proxies=tuple(ip_network(text) for text in settings.trusted_proxies),
+        profile=settings.profile,
+        job_api_url=_job_api_url(settings, address) if settings.sandbox_network else "",
         data=data,
         db=database,
         blobs=SealedBlobs(store, keyring),
@@ -145,14 +152,17 @@ def build_server(settings: Settings) -> Server:
         engine=engine,
         book=book,
         machine=machine,
+        load=LoadBook(),
         limits=Limits(
             max_walltime_seconds=settings.max_walltime_seconds,
             oversubscribe_max=settings.oversubscribe_max,
             refused_tiers=frozenset(settings.refuse_versions),
             ignore_missing_gpus=settings.gpu_missing == "ignore",
+            project_required=settings.project_required,
         ),
         clock=now,
         wake=news.wake,
+        key_lifetime_days=settings.key_lifetime_days,
         run_uninstalled=settings.run_uninstalled == "shell",
         stop_grace_seconds=settings.stop_grace_seconds,
         max_upload_bytes=settings.max_upload_bytes,
@@ -173,7 +183,15 @@ def build_server(settings: Settings) -> Server:
         database.close()
 
     _in_background(book.look)
-    return Server(create_app(site, on_start=on_start, on_stop=on_stop), site)
+    hub = Hub(site)
+    app = create_app(site, hub, on_start=on_start, on_stop=on_stop)
+    return Server(app, site, hub.close)
+
+
+def _job_api_url(settings: Settings, address: str) -> str:
+    """Runs are on this machine; a certificate, though, is good for the public name only."""
+    secure = address.startswith("https://")
+    return (settings.job_api_url or (settings.public_url if secure else "") or address).rstrip("/")
 
 
 def _settle_memory() -> None:

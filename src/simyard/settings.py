@@ -8,10 +8,12 @@ environment (`SIMYARD_` and the name in capitals), `simyard.toml` in the data fo
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 CONFIG_NAME = "simyard.toml"
 PREFIX = "SIMYARD_"
@@ -96,11 +98,49 @@ class Settings(BaseModel):
     )
     public_url: str = Field(
         "",
+        pattern=r"^(https?://[^/?#\s]+(/[A-Za-z0-9_.~-]+)*/?)?$",
+        description="Address that links in replies begin with, like `https://jobs.example.org`;"
+        " with a path if a proxy takes that away. Empty: what the client used.",
+    )
+    trusted_proxies: frozenset[str] = Field(
+        frozenset(),
+        description="Addresses or networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-Proto`,"
+        " `-Host`, `-Port` and `-Prefix` are believed when links are made. From anybody else they"
+        " are ignored.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the server's certificate and its chain: https, not http."
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the key of the certificate.")
+    job_api_url: str = Field(
+        "",
         pattern=r"^(https?://[^/?#\s]+/?)?$",
-        description="Address that links in replies begin with, like `https://jobs.example.org`: for"
-        " servers behind a proxy. Empty: what the client used.",
+        description="Where runs reach this API (`RESCALE_API_BASE_URL`). Empty: the address that"
+        " the server listens on, or `public_url` where it speaks https.",
+    )
+    key_lifetime_days: int = Field(
+        0, ge=0, description="Longest that a new API key is good. 0: until it is revoked."
+    )
+    project_required: bool = Field(
+        False, description="Whether every job must name one of the site's projects."
+    )
+    profile: Literal["open", "faithful"] = Field(
+        "open",
+        description="Rate limits: `open` has none, `faithful` keeps Rescale's published ones and"
+        " answers 429 beyond them, for testing clients.",
     )
     site_name: str = Field("Simyard", description="Name of the installation in `users/me`.")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, texts: frozenset[str]) -> frozenset[str]:
+        stripped = frozenset(text.strip() for text in texts)
+        for text in sorted(stripped):
+            try:
+                ip_network(text)
+            except ValueError as error:
+                raise PydanticCustomError("network", "{why}", {"why": str(error)}) from None
+        return stripped
 
     @property
     def database_url(self) -> str:
@@ -130,7 +170,7 @@ def load(
         variable = PREFIX + name.upper()
         if name != "data" and variable in environment:
             text = environment[variable]
-            many = name == "refuse_versions"
+            many = name in ("refuse_versions", "trusted_proxies")
             values[name] = [w for w in text.split(",") if w] if many else text
             sources[name] = variable
     for name, value in given.items():

@@ -16,6 +16,7 @@ from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed
 from simyard.api.downloads import asked_range
 from simyard.api.paging import Page
 from simyard.domain.errors import Invalid, NotFound, Problem, TooLarge
+from simyard.domain.lists import Found
 
 
 class Wheel(Body):
@@ -294,7 +295,10 @@ def request(
         "query_string": b"",
         "path": "/api/v2/things/",
         "sent_path": "/api/v2/things/",
-        "app": SimpleNamespace(state=SimpleNamespace(site=SimpleNamespace(public_url=public_url))),
+        "caller": None,
+        "app": SimpleNamespace(
+            state=SimpleNamespace(site=SimpleNamespace(public_url=public_url, trusted_proxies=()))
+        ),
         **scope,
     }
     return Request(made, receive)
@@ -351,6 +355,18 @@ def test_a_body_that_is_too_large() -> None:
     with pytest.raises(TooLarge):
         json_of([b" " * (8 << 20)] * 3)
     assert json_of([b" " * (8 << 20), b" " * ((8 << 20) - 2), b"{}"]) == {}
+
+
+def test_strangers_send_little() -> None:
+    """Where no key is asked for."""
+    for size, is_taken in ((64 << 10, True), ((64 << 10) + 1, False)):
+        sent = request(b"{}".ljust(size))
+        del sent.scope["caller"]
+        if is_taken:
+            assert asyncio.run(bodies.json_of(sent)) == {}
+        else:
+            with pytest.raises(TooLarge):
+                asyncio.run(bodies.json_of(sent))
 
 
 # --- ranges ---------------------------------------------------------------------------------------
@@ -497,7 +513,7 @@ def test_pages_that_are_none(page: str) -> None:
 
 
 def find_in(things: list[int]) -> Any:
-    return lambda offset, size: (len(things), things[offset : offset + size])
+    return lambda offset, size: Found(len(things), things[offset : offset + size])
 
 
 @given(st.integers(0, 60), st.integers(1, 20))
@@ -510,8 +526,8 @@ def test_pages_together_are_the_list(count: int, size: int) -> None:
     while url is not None:
         number += 1
         sent = request(query_string=url.partition("?")[2].encode())
-        page, total, found = paging.fetch(paging.asked(sent), find_in(things))
-        envelope = paging.envelope(sent, page, total, found)
+        page, found = paging.fetch(paging.asked(sent), find_in(things))
+        envelope = paging.envelope(sent, page, found, lambda thing: thing)
         assert (page.number, envelope["count"]) == (number, count)
         assert (envelope["previous"] is None) is (number == 1)
         seen += envelope["results"]
@@ -528,11 +544,11 @@ def test_pages_together_are_the_list(count: int, size: int) -> None:
 
 def test_links_keep_the_rest_of_the_query() -> None:
     sent = request(query_string=b"page=2&search=a%26b&empty=&search=c&page=2")
-    reply = paging.envelope(sent, Page(2, 10), 30, [])
+    reply = paging.envelope(sent, Page(2, 10), Found(30, []), str)
     assert reply["next"] == ("http://here:1/api/v2/things/?search=a%26b&empty=&search=c&page=3")
     assert reply["previous"] == "http://here:1/api/v2/things/?search=a%26b&empty=&search=c"
     json.dumps(reply)
     public = request(query_string=b"page=2", public_url="https://jobs.example.org")
-    assert paging.envelope(public, Page(2, 10), 30, [])["next"] == (
+    assert paging.envelope(public, Page(2, 10), Found(30, []), str)["next"] == (
         "https://jobs.example.org/api/v2/things/?page=3"
     )

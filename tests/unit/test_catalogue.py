@@ -8,7 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from simyard.api.v2.catalogue import encode_analysis
+from simyard.cli.catalogue import catalogue as command
 from simyard.domain.catalogue import (
     Analysis,
     Catalogue,
@@ -32,6 +35,38 @@ DEBIAN = {
     "python": "3.11",
     "user_included": "",
     "user_included_mpi": "4.1.4",
+    "openfoam_plus": "1912",
+    "R": "4.2.2",
+    "abinit": "9.6.2",
+    "autodock": "1.2.3",
+    "blast": "2.12.0",
+    "blender": "3.4.1",
+    "code_saturne": "6.0.2",
+    "cp2k": "2023.1",
+    "elk": "8.4.30",
+    "fastqc": "0.11.9",
+    "freefem": "4.11",
+    "gerris": "131206",
+    "getdp": "3.2.0",
+    "gmsh": "4.8.4",
+    "gpaw": "22.8.0",
+    "gromacs": "2022.5",
+    "hmmer": "3.3.2",
+    "lammps": "29Sep2021",
+    "liggghts": "3.8.0",
+    "meep": "1.25.0",
+    "mrbayes": "3.2.7a",
+    "ngspice": "39",
+    "nwchem": "7.0.2",
+    "octave": "7.3.0",
+    "paraview": "5.11.0",
+    "petsc": "3.18.5",
+    "picard": "2.27.5",
+    "pytorch": "1.13",
+    "quantum_espresso": "6.7",
+    "samtools": "1.16.1",
+    "scikit_learn": "1.2.1",
+    "xtb": "6.5.1",
 }
 SOLVER = """\
 code = "solver"
@@ -83,9 +118,18 @@ def core_type_of(catalogue: Catalogue, code: str) -> CoreType:
 def test_every_file_is_loaded(shipped: Catalogue) -> None:
     files = {path.stem for path in own_folder().glob("*.toml")} - {"common", "coretypes"}
     assert {analysis.code for analysis in shipped.analyses} == files == set(DEBIAN)
-    assert [a.name for a in shipped.analyses] == sorted(
-        (a.name for a in shipped.analyses), key=str.lower
-    )
+    names = [analysis.name for analysis in shipped.analyses]
+    assert names == [*sorted(names[:6], key=str.lower), *sorted(names[6:], key=str.lower)]
+    # The first page, which is all that many clients read.
+    first = [
+        "user_included_mpi",
+        "user_included",
+        "calculix",
+        "openfoam",
+        "openfoam_plus",
+        "python",
+    ]
+    assert [analysis.code for analysis in shipped.analyses[:6]] == first
     assert not shipped.all_installed
     assert {p.detail for p in shipped.presence.values()} == {"not probed"}
     assert shipped.env["OMPI_MCA_rmaps_base_oversubscribe"] == "1"
@@ -101,7 +145,10 @@ def test_an_analysis_says_enough_to_be_run_and_shown(shipped: Catalogue) -> None
             assert analysis.default_version and analysis.probe.package, analysis.code
             assert "{version}" in analysis.version_code, analysis.code
         thumbnails = own_folder().parent / "api" / "static" / "analyses"
-        assert (thumbnails / f"{analysis.code}.svg").is_file()
+        assert (thumbnails / f"{analysis.code.lower()}.svg").is_file()
+        for industry in analysis.industries:
+            assert (thumbnails.parent / "industries" / f"{industry.lower()}.svg").is_file()
+        assert analysis.license_settings == (), "nothing that is shipped takes a licence"
 
 
 def test_every_listed_version_resolves_by_the_alias_that_lists_it(debian: Catalogue) -> None:
@@ -119,6 +166,11 @@ def test_every_listed_version_resolves_by_the_alias_that_lists_it(debian: Catalo
                 assert re.search(alias.pattern, bare), f"{analysis.code}: {code}"
                 resolution = debian.resolve(analysis, code)
                 assert resolution is not None and resolution.tier is alias.tier, code
+
+
+def test_what_is_told_before_it_is_seen_is_what_debian_has(shipped: Catalogue) -> None:
+    for analysis in shipped.analyses:
+        assert analysis.default_version == DEBIAN[analysis.code], analysis.code
 
 
 def test_codes_and_names_are_nobody_elses(shipped: Catalogue) -> None:
@@ -216,9 +268,66 @@ VERSIONS: list[tuple[str, str | None, Tier | None]] = [
     ("anaconda", "5.3.1", NEAR),
     ("miniconda", "4.8.4", NEAR),
     ("miniconda_e2e", "4.8.4_e2ed", NEAR),
-    ("scikit_learn", "0.18", NEAR),
     ("python", "3.11", SAME),
     ("python", "2.7", None),
+    ("python", "0.18", None),
+    ("scikit_learn", "0.18", FAR),
+    ("scikit_learn", "1.2.1", SAME),
+    ("openfoam_plus", "v1706+-intelmpi", NEAR),
+    ("openfoam_plus", "v1712+-intelmpi", NEAR),
+    ("openfoam_plus", "v1912+-openmpi", SAME),
+    ("openfoam_plus", "v2312+-intelmpi", FAR),
+    ("openfoam_plus", "2.3.0-openmpi", None),
+    ("R", "3.2.3-openmpi", NEAR),
+    ("r", "4.2.2", SAME),
+    ("abinit", "8.10", FAR),
+    ("autodock", "autodock-vina-4.2.5.1-1.1.2", NEAR),
+    ("blast", "2.2.29-openmpi", NEAR),
+    ("blender", "2.76", FAR),
+    ("code_saturne", "5.0", FAR),
+    ("cp2k", "6.1", NEAR),
+    ("elk", "6.8.4", FAR),
+    ("fastqc", "0.11.5-linux", NEAR),
+    ("freefem", "4.9", NEAR),
+    ("freefem", "3.61", FAR),
+    ("gerris", "12.06.13-2D-ompi", NEAR),
+    ("gerris", "131206-openmpi", SAME),
+    ("getdp", "2.11", FAR),
+    ("gmsh", "4.8.4", SAME),
+    ("gmsh", "2.16", FAR),
+    ("gpaw", "1.1.0-mpich", FAR),
+    ("gromacs", "2016.3-intelmpi-single-knl", NEAR),
+    ("gromacs", "2016.1-openmpi-single-avx2", NEAR),
+    ("gromacs", "2016.1-mpich-single-gpu", FAR),
+    ("gromacs", "2016.1-mpich-double-avx2", FAR),
+    ("gromacs", "5.0-openmpi-single-avx", NEAR),
+    ("gromacs", "2023", NEAR),
+    ("gromacs", "4.6", None),
+    ("hmmer", "3.1.0-openmpi", NEAR),
+    ("lammps", "r13864-cpu", NEAR),
+    ("lammps", "r13864-gpu", FAR),
+    ("lammps", "r15407-knl", NEAR),
+    ("lammps", "17nov16-sl", NEAR),
+    ("lammps", "7Aug19", NEAR),
+    ("lammps", "29Sep2021", SAME),
+    ("lammps", "newest", None),
+    ("liggghts", "3.3.0-intel_mpi", NEAR),
+    ("liggghts", "3.0.2-gpu", FAR),
+    ("meep", "1.3.0-openmpi", NEAR),
+    ("mrbayes", "3.2.6_ompi", NEAR),
+    ("ngspice", "26", FAR),
+    ("nwchem", "6.6.0-openmpi", NEAR),
+    ("octave", "6.1", NEAR),
+    ("paraview", "4.3.1", NEAR),
+    ("paraview", "latest", NEAR),
+    ("petsc", "3.5.2-mpich", FAR),
+    ("picard", "2.8.1-linux", NEAR),
+    ("pytorch", "0.1.11-8.0", FAR),
+    ("pytorch", "1.13.1", NEAR),
+    ("quantum_espresso", "5.4.0-openmpi", NEAR),
+    ("quantum_espresso", "6.0-knl", NEAR),
+    ("samtools", "1.3.1-linux", NEAR),
+    ("xtb", "6.4.0", NEAR),
 ]
 
 
@@ -443,6 +552,11 @@ def test_a_folder_that_is_not_there_has_nothing(tmp_path: Path) -> None:
 
 GRAMMAR = '[grammar]\nsources = ["log"]\nx_label = "t"\nx_pattern = "^t (?P<x>.+)"\n'
 SERIES = '[[grammar.series]]\ngroup = "g"\n'
+TABLE = '[[grammar.tables]]\ngroup = "g"\n'
+NO_STEP = (
+    '[grammar]\nsources = ["log"]\nx_label = "t"\n' + SERIES + 'label = ""\npattern = "(?P<y>1)"\n'
+)
+LICENCE = '[[license_settings]]\nname = "X"\nlabel = "L"\n'
 CORE_TYPE = '[[core_type]]\ncode = "a"\nname = "A"\nmemory_mb = 1\nstorage_gb = 1\n'
 
 
@@ -467,6 +581,12 @@ CORE_TYPE = '[[core_type]]\ncode = "a"\nname = "A"\nmemory_mb = 1\nstorage_gb = 
         (SOLVER + GRAMMAR.replace("(?P<x>", "("), "grammar.x_pattern: '^t (.+)' has no group"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<z>1)"\nlabel = "l"', "series[0].pattern"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<y>1)"\nlabel = "{z}"', "series[0].label"),
+        (SOLVER + GRAMMAR + 'end_pattern = "("', "grammar.end_pattern"),
+        (SOLVER + GRAMMAR + TABLE + 'header = "("', "grammar.tables[0].header"),
+        (SOLVER + GRAMMAR + TABLE + 'header = "x"\nwidth = -1', "tables[0].width: it is negative"),
+        (SOLVER + NO_STEP, "grammar.x_pattern: nothing else says what a step is"),
+        (SOLVER + NO_STEP + TABLE + 'header = "x"', "grammar.x_pattern: nothing else says"),
+        (SOLVER + LICENCE + "port = 1", "there is no license_settings[0].port"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<y>1)"\nlabel = "{0}"', "series[0].label"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<y>1)"\nlabel = "{"', "series[0].label"),
         (SOLVER + GRAMMAR + SERIES + 'pattern = "(?P<y>1"\nlabel = "l"', "series[0].pattern"),
@@ -557,6 +677,27 @@ def test_a_program_that_answers(tmp_path: Path) -> None:
     seen = probe(probed(name, "-v"), tmp_path)
     assert seen == Presence(installed=True, version="4.2"), "whatever its return code"
     assert probe(probed(name, "-v", pattern="args: -v"), tmp_path).version == ""
+
+
+def test_a_probe_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Several solvers write down what was wrong with an input that they were not given."""
+    name = program(tmp_path, "solver", "touch CRASH; echo release $(pwd)")
+    seen = probe(probed(name), tmp_path)
+    assert seen.installed and seen.version not in ("", "/")
+    assert not Path(seen.version).exists()
+
+
+def test_a_program_that_somebody_else_tells_of(tmp_path: Path) -> None:
+    teller = program(tmp_path, "teller", "echo release 5")
+    analysis = probed(teller)
+    assert analysis.probe is not None
+    told = dataclasses.replace(analysis.probe, program="solver")
+    analysis = dataclasses.replace(analysis, probe=told, path=(str(tmp_path),))
+    assert probe(analysis, tmp_path).detail == "solver was not found"
+    program(tmp_path, "solver", "exit 1")
+    assert probe(analysis, tmp_path) == Presence(installed=True, version="5")
+    Path(teller).unlink()
+    assert probe(analysis, tmp_path).detail == f"{teller} was not found"
 
 
 def test_an_analysis_without_a_probe_is_there(tmp_path: Path) -> None:
@@ -664,6 +805,31 @@ def test_who_asks_waits_for_the_first_look(tmp_path: Path) -> None:
     assert asked[0].presence["x"].version == "9" and asked[0].all_installed
 
 
+def test_what_is_probed_alike_is_probed_once(tmp_path: Path) -> None:
+    name = program(tmp_path, "solver", f"echo x >> {tmp_path}/asked; echo release 3")
+    one = probed(name)
+    book = book_of(
+        one,
+        dataclasses.replace(one, code="y"),
+        dataclasses.replace(one, code="z", env={"A": "1"}),
+        Analysis(code="w", name="W"),
+        helpers=tmp_path / "helpers",
+    )
+    book.look()
+    seen = book.current().presence
+    assert {code: p.version for code, p in seen.items()} == {"x": "3", "y": "3", "z": "3", "w": ""}
+    assert book.current().all_installed
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+def test_probes_give_way_to_the_server(tmp_path: Path) -> None:
+    book = book_of(probed(program(tmp_path, "solver", "echo release $(nice)")), helpers=tmp_path)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    book.look()
+    assert int(book.current().presence["x"].version) == min(before + 10, 19)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
 def test_a_look_that_fails_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -700,6 +866,96 @@ def test_nobody_looks_again_all_the_time(tmp_path: Path) -> None:
     book.look_again("x")
     program(tmp_path, "solver", "echo release 1")
     assert not book.look_again("x").presence["x"].installed, "it was looked at a moment ago"
+
+
+# --- templates ------------------------------------------------------------------------------------
+
+TEMPLATES = service.templates()
+
+
+def test_templates_are_not_listed(shipped: Catalogue) -> None:
+    assert {"abaqus", "ansys_fluent", "cd_adapco_star_ccm", "ls_dyna", "matlab"} <= set(TEMPLATES)
+    for code in TEMPLATES:
+        assert shipped.analysis(code) is None, code
+
+
+@pytest.mark.parametrize("code", TEMPLATES)
+def test_a_template_is_a_file_that_a_site_can_use(site: Path, code: str) -> None:
+    text = TEMPLATES[code].read_text()
+    (site / f"{code}.toml").write_text(text)
+    catalogue = with_site(site)
+    analysis = analysis_of(catalogue, code)
+    assert analysis.code == code == fold(code)
+    assert len(catalogue.analyses) == len(DEBIAN) + 1
+    assert analysis.std_command and analysis.vendor and analysis.description.startswith("<p>")
+    names = [
+        fold(n) for a in catalogue.analyses for n in {fold(m) for m in (a.code, a.name, *a.also)}
+    ]
+    assert len(names) == len(set(names))
+    # What is to be completed is marked, and a program that is not there is not told to be.
+    assert "# complete: where the program lies" in text
+    for key in ("version_code", "version_name", "default_version"):
+        assert re.search(rf"(?m)^{key} = .*  # complete", text), key
+    assert analysis.probe is not None and analysis.probe.program
+    assert not probe(analysis, site).installed
+    there = dataclasses.replace(analysis, path=(str(site),))
+    program(site, analysis.probe.program, "echo it is not started; exit 1")
+    assert probe(there, site) == Presence(installed=True)
+    real, *aliases = catalogue.versions(analysis)
+    for listed in aliases:
+        resolution = catalogue.resolve(analysis, listed.version.code)
+        assert resolution is not None and resolution.runs == real.version
+    for alias in analysis.aliases:
+        for version in alias.listed:
+            bare = re.sub(catalogue.strip_suffix, "", version)
+            assert re.search(alias.pattern, bare) or re.search(alias.pattern, version), version
+            resolution = catalogue.resolve(analysis, version)
+            assert resolution is not None and resolution.tier is alias.tier, version
+
+
+def test_licences_of_templates() -> None:
+    free = {"code_aster", "fds", "julia", "namd", "su2", "vasp"}
+    catalogue = load([own_folder(), own_folder() / "templates"], MACHINE)
+    for code in TEMPLATES:
+        analysis = analysis_of(catalogue, code)
+        names = {setting.name for setting in analysis.license_settings}
+        assert bool(names) is (code not in free), code
+        for setting in analysis.license_settings:
+            assert setting.label and setting.help_text and setting.license_type
+        hosts = {name for name, value in analysis.env.items() if "licence.example" in value}
+        assert hosts <= names and bool(hosts) is bool(names), code
+
+
+def test_a_licence_on_the_wire(site: Path) -> None:
+    """As in the platform's published reply."""
+    (site / "abaqus.toml").write_text(TEMPLATES["abaqus"].read_text())
+    catalogue = with_site(site)
+    reply = encode_analysis(catalogue, analysis_of(catalogue, "abaqus"), "http://simyard.example")
+    assert reply["licenseSettings"][0] == {
+        "name": "LM_LICENSE_FILE",
+        "label": "License",
+        "licenseType": "Flex",
+        "isServer": True,
+        "helpText": "[port]@host of the license server",
+    }
+    names = [setting["name"] for setting in reply["licenseSettings"]]
+    assert names == ["LM_LICENSE_FILE", "ADSKFLEX_LICENSE_FILE", "DSLS_LICENSE_FILE"]
+    assert (reply["installed"], reply["installHint"]) == (False, "")
+    free = encode_analysis(catalogue, analysis_of(catalogue, "openfoam"), "http://simyard.example")
+    assert free["licenseSettings"] == []
+
+
+def test_the_command_shows_templates() -> None:
+    said = CliRunner().invoke(command, ["templates"])
+    assert said.exit_code == 0
+    assert [line.split("\t")[0] for line in said.output.splitlines()] == list(TEMPLATES)
+    assert "ansys_fluent\tAnsys Fluent\n" in said.output
+    for written in ("ls_dyna", "LS-DYNA"):
+        said = CliRunner().invoke(command, ["template", written])
+        assert (said.exit_code, said.output) == (0, TEMPLATES["ls_dyna"].read_text())
+    said = CliRunner().invoke(command, ["template", "openfoam"])
+    assert said.exit_code == 1
+    assert "there is no template openfoam" in said.output
 
 
 # --- helper programs ------------------------------------------------------------------------------

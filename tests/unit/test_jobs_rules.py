@@ -300,7 +300,7 @@ def test_no_placement_is_out_of_bounds(
     assert found.ranks == cores or cores > most * machine, "cut only beyond the limit"
     assert (found.ranks == cores <= machine) is (found.notices == ())
     assert (found.nodes - 1) * core_type.cores[-1] < cores <= found.nodes * core_type.cores[-1]
-    assert found.cores_per_node * found.nodes >= found.ranks
+    assert found.nodes == found.core_type.nodes(cores)
 
 
 @pytest.mark.parametrize("counts", [(2, 8), (8, 2), (4, 8, 1)])

@@ -64,6 +64,7 @@ def test_text_of_the_environment_becomes_what_it_stands_for(tmp_path: Path) -> N
             "SIMYARD_SANDBOX_NETWORK": "false",
             "SIMYARD_STOP_GRACE_SECONDS": "1.5",
             "SIMYARD_REFUSE_VERSIONS": "near,far",
+            "SIMYARD_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
             "SIMYARD_MASTER_KEY_FILE": "/run/key",
             "UNRELATED": "x",
             "SIMYARD_": "x",
@@ -73,6 +74,7 @@ def test_text_of_the_environment_becomes_what_it_stands_for(tmp_path: Path) -> N
     assert found.sandbox_network is False
     assert found.stop_grace_seconds == 1.5
     assert found.refuse_versions == {"near", "far"}
+    assert found.trusted_proxies == {"10.0.0.0/8", "::1"}
     assert found.master_key_file == Path("/run/key")
     assert found.port == 8420
     assert (
@@ -81,6 +83,9 @@ def test_text_of_the_environment_becomes_what_it_stands_for(tmp_path: Path) -> N
         ).refuse_versions
         == frozenset()
     ), "nothing is refused, whatever the file says"
+
+
+MANY = ("refuse_versions", "trusted_proxies")
 
 
 def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
@@ -97,6 +102,12 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "master_key": SECRET,
         "master_key_file": "/k",
         "public_url": "https://jobs.example.org",
+        "trusted_proxies": "10.0.0.0/8",
+        "tls_certificate": "/c.pem",
+        "tls_key": "/c.key",
+        "job_api_url": "http://10.0.0.1:8420",
+        "project_required": "true",
+        "profile": "faithful",
         "site_name": "s",
     }
     default = load(tmp_path, {}, {})
@@ -105,7 +116,7 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
             continue
         text = examples.get(name, "7")
         by_environment = settings(tmp_path, environment={PREFIX + name.upper(): text})
-        value = f"['{text}']" if name == "refuse_versions" else f"'{text}'"
+        value = f"['{text}']" if name in MANY else f"'{text}'"
         value = text if text in ("7", "false") else value
         by_file = settings(tmp_path, f"{name} = {value}")
         assert getattr(by_environment, name) == getattr(by_file, name)
@@ -176,6 +187,11 @@ def test_a_name_is_that_of_the_option(tmp_path: Path) -> None:
         "gpu_missing = ''",
         "sandbox_network = 'perhaps'",
         "public_url = 'jobs.example.org'",
+        "public_url = 'https://jobs.example.org/a?b'",
+        "trusted_proxies = '10.0.0.0/8'",
+        "trusted_proxies = ['proxy.example.org']",
+        "trusted_proxies = ['10.0.0.0/8', '10.0.0.1/8']",
+        "profile = 'strict'",
         "master_key_file = 5",
         "[port]\nx = 1",
     ],

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, func, select
 
 from simyard.domain.errors import NotFound, StorageFull, Unavailable
+from simyard.domain.jobs import InputFile, JobFilter, Phase
 from simyard.domain.users import Role
-from simyard.store import events, listing, upgrade, users
+from simyard.store import events, files, jobs, listing, runs, upgrade, users
 from simyard.store.database import Database, Transaction
 from simyard.store.events import Entry
+from simyard.store.files import NewOutput
 from simyard.store.schema import events as events_table
 from simyard.store.schema import list_chunks, metadata
 
@@ -208,7 +211,7 @@ def test_a_list_against_a_plain_one(changes: list[int | float], offsets: list[in
                 model += range(first, first + change)
             elif model:
                 ordinal = model.pop(int(change * len(model)))
-                listing.remove(conn, "l", ordinal // listing.CHUNK, 1)
+                listing.remove(conn, "l", ordinal)
         assert listing.total(conn, "l") == len(model)
         assert conn.scalar(select(func.sum(list_chunks.c.total))) == (len(model) or 0) or not model
         for offset in offsets:
@@ -270,7 +273,9 @@ def test_a_migration_may_rebuild_a_table_that_others_refer_to(
 ) -> None:
     """And what refers to nothing afterwards is noticed."""
     with database.engine.connect() as conn:
-        conn.exec_driver_sql("INSERT INTO users SELECT 77, 'x@y', '', 'abcde', 'member', '2026'")
+        conn.exec_driver_sql(
+            "INSERT INTO users SELECT 77, 'x@y', '', 'abcde', 'member', '2026', NULL"
+        )
         conn.exec_driver_sql("INSERT INTO idempotency SELECT 77, 'k', 'f', 'job', 'c', '2026'")
     migrations = tmp_path / "migrations"
     shutil.copytree(Path(upgrade.__file__).parent / "migrations", migrations)
@@ -286,6 +291,10 @@ def test_a_migration_may_rebuild_a_table_that_others_refer_to(
     else:
         with pytest.raises(RuntimeError, match="refers to rows that are not there"):
             upgrade.upgrade(database.engine)
+        with database.engine.connect() as conn:  # and nothing of it was done
+            assert conn.exec_driver_sql("SELECT id FROM users").scalar() == 77
+            version = conn.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            assert version != "9000"
 
 
 def test_the_head_is_the_newest_migration() -> None:
@@ -301,3 +310,159 @@ def test_a_database_of_a_newer_release(tmp_path: Path) -> None:
     with pytest.raises(upgrade.TooNew):
         upgrade.upgrade(engine)
     engine.dispose()
+
+
+# --- a database of the first release --------------------------------------------------------------
+
+# As that release wrote it.
+DEFINITION = (
+    '{"name":"A job","analyses":[{"code":"openfoam","version":null,"command":"true","hardware":{'
+    '"core_type":"emerald","cores_per_slot":1,"slots":1,"walltime_hours":null,"type":"compute"},'
+    '"input_files":[{"code":"Input0","decompress":false}],"env_vars":null,"use_mpi":false,'
+    '"use_rescale_license":false,"flags":{},"pre_script":null,"pre_command":"",'
+    '"post_script":null,"post_command":""}],"low_priority":false,"resource_filters":[],'
+    '"project_id":null}'
+)
+ENDING = '{"cause":"exited","exit_code":0,"step":"","message":""}'
+STATES = {"Draft": "draft", "Close": "closed", "Compl": "completed", "Runni": "running"}
+OUTPUTS = {1: 1500, 2: 700}  # of the closed job's runs
+
+
+@pytest.fixture
+def first_release(tmp_path: Path) -> Iterator[Database]:
+    """Two users; one has a job in every sort of state, and lists whose numbers go beyond a chunk;
+    the other sees one of them.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    database = Database(f"sqlite:///{tmp_path / 'old.db'}", clock=Ticking())
+    config = Config()
+    folder = Path(upgrade.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    with database.engine.connect() as conn:
+        config.attributes["connection"] = conn
+        command.upgrade(config, "0001")
+    with closing(sqlite3.connect(tmp_path / "old.db")) as old, old:
+        put = old.executemany
+        people = [(1, "ada"), (2, "bob")]
+        put("INSERT INTO users VALUES (?1, ?2, ?2 || '@lab.example', ?2, 'member', 1)", people)
+        old.execute("INSERT INTO blobs VALUES (1, 'k', x'00', 2, '', '', 1)")
+        put(
+            "INSERT INTO jobs VALUES (?, ?, 1, 'A job', ?, '[]', '[]', ?, ?, '', 0, 1, 1)",
+            [
+                (n, code, DEFINITION.encode(), state, "" if state == "draft" else "Completed")
+                for n, (code, state) in enumerate(STATES.items(), start=1)
+            ],
+        )
+        views = [(1, 0, 1), (1, 2, 2), (1, 999, 3), (1, 1005, 4), (2, 7, 2)]
+        put("INSERT INTO job_views VALUES (?, ?, ?)", views)
+        put(
+            "INSERT INTO runs VALUES (?, 2, ?, 'closed', 0, 1, NULL, 1, 2, ?, ?, ?)",
+            [(run, run, count, 2 * count, ENDING) for run, count in OUTPUTS.items()],
+        )
+        old.execute("INSERT INTO runs VALUES (9, 4, 1, 'running', 0, 1, 't', 1, NULL, 0, 0, NULL)")
+        of_run = [run for run, count in OUTPUTS.items() for _ in range(count)]
+        row = "(?, ?, 1, ?, ?, ?, ?, 1, ?, ?, ?, '', 1)"
+        put(
+            f"INSERT INTO files VALUES {row}",
+            [(n, f"Input{n}", n, None, None, None, 1, "in", "in") for n in range(3)]
+            + [
+                (n + 3, f"O{n}", n + 3, 2, run, n, 5, str(n), f"d/{n}")
+                for n, run in enumerate(of_run)
+            ],
+        )
+        old.execute("INSERT INTO job_inputs VALUES (1, 0)")
+        heads = {
+            "jobs:1": (1006, 4),
+            "jobs:2": (8, 1),
+            "files:1": (2203, 2203),
+            "outputs:2": (2200,) * 2,
+        }
+        put("INSERT INTO list_heads VALUES (?, ?, ?)", [(k, *v) for k, v in heads.items()])
+        chunks = [("jobs:1", 0, 3), ("jobs:1", 1, 1), ("jobs:2", 0, 1)]
+        for name, count in (("files:1", 2203), ("outputs:2", 2200)):
+            chunks += [(name, n, min(1000, count - 1000 * n)) for n in range(3)]
+        put("INSERT INTO list_chunks VALUES (?, ?, ?)", chunks)
+    yield database
+    database.close()
+
+
+def codes_of(conn: Connection, viewer: int, phase: Phase | None = None) -> list[str]:
+    """All pages of a list of jobs, one job each."""
+    count = jobs.page(conn, viewer, JobFilter(phase=phase), offset=0, size=1).count
+    found = [
+        jobs.page(conn, viewer, JobFilter(phase=phase), offset=at, size=1) for at in range(count)
+    ]
+    assert jobs.page(conn, viewer, JobFilter(phase=phase), offset=count, size=1).items == []
+    return [one.code for page in found for one in page.items]
+
+
+def outputs_of(conn: Connection, run: int, size: int) -> list[str]:
+    found: list[str] = []
+    while page := files.page_of_run(conn, 2, run, offset=len(found), size=size).items:
+        found += [file.code for file in page]
+    assert files.page_of_run(conn, 2, run, offset=0, size=1).count == len(found)
+    return found
+
+
+def test_a_database_of_the_first_release(first_release: Database) -> None:
+    """Its jobs and files are in all lists that are new, and its lists go on."""
+    upgrade.upgrade(first_release.engine)
+    upgrade.upgrade(first_release.engine)
+    first_release.start()
+    of_run = {1: [f"O{n}" for n in range(1500)], 2: [f"O{n}" for n in range(1500, 2200)]}
+
+    def lists(conn: Connection) -> None:
+        assert codes_of(conn, 1) == ["Runni", "Compl", "Close", "Draft"]
+        assert codes_of(conn, 1, Phase.COMPLETED) == ["Compl", "Close"]
+        assert codes_of(conn, 1, Phase.NOT_COMPLETED) == ["Runni", "Draft"]
+        assert codes_of(conn, 2) == codes_of(conn, 2, Phase.COMPLETED) == ["Close"]
+        assert codes_of(conn, 2, Phase.NOT_COMPLETED) == []
+        for run, expected in of_run.items():
+            for size in (300, 999, 2000):
+                assert outputs_of(conn, run, size) == expected
+        of_job = files.page_of_job(conn, 2, offset=1490, size=20)
+        assert of_job.count == 2200
+        assert [file.code for file in of_job.items] == [f"O{n}" for n in range(1490, 1510)]
+        assert files.page_of_owner(conn, 1, offset=0, size=1).count == 2203
+        library = files.page_of_library(conn, 1, None, offset=0, size=9)
+        assert [file.code for file in library.items] == ["Input2", "Input1", "Input0"]
+        assert files.page_of_trash(conn, 1, offset=0, size=9).count == 0
+        (named,) = jobs.by_id(conn, 1).definition.analyses[0].input_files
+        assert named == InputFile(code="Input0", decompress=False)
+        assert users.by_id(conn, 2).is_active
+        run = runs.by_number(conn, 2, 1)
+        assert run is not None and (run.price_micros, run.ending is not None) == (0, True)
+
+    first_release.read(lists)
+
+    def goes_on(tx: Transaction) -> None:
+        jobs.share(tx.conn, jobs.by_id(tx.conn, 3), 2)
+        jobs.share(tx.conn, jobs.by_id(tx.conn, 4), 2)
+        jobs.complete_views(tx.conn, [4])
+        jobs.unshare(tx.conn, jobs.by_id(tx.conn, 2), 2)
+        jobs.delete_job(tx.conn, jobs.by_id(tx.conn, 1), now=tx.now())
+        run = runs.by_number(tx.conn, 2, 1)
+        assert run is not None
+        more = [NewOutput(f"snapshot{n}", "", 1, 2) for n in range(600)]
+        files.add_outputs(tx.conn, owner_id=1, run=run, outputs=more, now=tx.now())
+        for code in ("O1499", "O0", "O1500"):
+            file = files.by_code(tx.conn, code)
+            assert file is not None
+            files.delete_file(tx.conn, file, now=tx.now())
+
+    first_release.write(goes_on)
+
+    def lists_then(conn: Connection) -> None:
+        assert (
+            codes_of(conn, 1) == codes_of(conn, 1, Phase.COMPLETED) == ["Runni", "Compl", "Close"]
+        )
+        assert codes_of(conn, 2) == codes_of(conn, 2, Phase.COMPLETED) == ["Runni", "Compl"]
+        found = outputs_of(conn, 1, 700)
+        assert found[:1498] == of_run[1][1:-1] and len(found) == 1498 + 600
+        assert outputs_of(conn, 2, 700) == of_run[2][1:]
+        assert files.page_of_job(conn, 2, offset=0, size=1).count == 2797
+        assert files.page_of_owner(conn, 1, offset=0, size=1).count == 2800
+
+    first_release.read(lists_then)

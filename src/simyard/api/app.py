@@ -1,5 +1,6 @@
 """The application: routes, what wraps them, and the few pages beside the API."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -14,11 +15,13 @@ from starlette.types import ASGIApp
 
 from simyard import __version__
 from simyard.api import errors
+from simyard.api.events import Hub
 from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
 from simyard.api.replies import STATIC, reply
 from simyard.api.routes import Dispatcher
-from simyard.api.v2 import catalogue, files, jobs, runs, users
+from simyard.api.v2 import catalogue, clusters, elsewhere, events, files, jobs, runs, users
+from simyard.api.v3 import folders
 from simyard.domain.errors import SimyardError
 from simyard.service.series import SeriesBook
 from simyard.service.site import Site
@@ -26,9 +29,20 @@ from simyard.service.users import nobody_yet
 
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
+# Every route of the API, in the order of the documentation.
+OPERATIONS = [
+    operation
+    for module in (files, catalogue, jobs, runs, events, clusters, users, folders, elsewhere)
+    for operation in module.route.operations
+]
 
-def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[], None]) -> ASGIApp:
-    """The server's whole HTTP side. `on_start` and `on_stop` frame the time in which it serves."""
+
+def create_app(
+    site: Site, hub: Hub, *, on_start: Callable[[], None], on_stop: Callable[[], None]
+) -> ASGIApp:
+    """The server's whole HTTP side. `on_start` and `on_stop` frame the time in which it serves;
+    the hub is closed before it may end, or it waits for streams that never do.
+    """
     pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="bytes")
 
     @asynccontextmanager
@@ -37,19 +51,14 @@ def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[]
         try:
             yield
         finally:
+            hub.close()
             on_stop()
             pool.shutdown()
-
-    operations = [
-        operation
-        for module in (files, catalogue, jobs, runs, users)
-        for operation in module.route.operations
-    ]
 
     async def openapi(_request: Request) -> Response:
         from simyard.api.openapi import document
 
-        return reply(document(operations))
+        return reply(document(OPERATIONS))
 
     app = Starlette(
         lifespan=lifespan,
@@ -65,9 +74,16 @@ def create_app(site: Site, *, on_start: Callable[[], None], on_stop: Callable[[]
     app.router.redirect_slashes = False
     app.state.site = site
     app.state.pool = pool
+    app.state.hub = hub
     app.state.series = SeriesBook(site)
-    app.state.metrics = Metrics(site)
-    return Timing(Paths(Authentication(Dispatcher(operations, app), site)), app.state.metrics)
+    app.state.metrics = Metrics(site, hub)
+    open_paths = [operation.path for operation in OPERATIONS if operation.right is None]
+    inner: ASGIApp = Dispatcher(OPERATIONS, app)
+    if site.profile == "faithful":
+        from simyard.api.throttle import Throttle
+
+        inner = Throttle(inner, time.monotonic)
+    return Timing(Paths(Authentication(inner, site, open_paths)), app.state.metrics)
 
 
 async def _health(request: Request) -> Response:

@@ -5,11 +5,21 @@ keys are passed over. Everything that is wrong is reported at once, so a model i
 every field has a default, and fields that must be there are marked with `needed`.
 """
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, TypeVar, get_args
+from urllib.parse import parse_qsl
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
@@ -17,6 +27,13 @@ from simyard.api.errors import UnsupportedMediaType
 from simyard.domain.errors import Invalid, Path, Problem, TooLarge
 
 _LARGEST_BYTES = 16 << 20
+_LARGEST_OF_STRANGERS_BYTES = 64 << 10  # where no key is asked for
+_MOST_TOKENS = 500_000  # two or three bytes each when sent, up to a hundred when read
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{,]', re.DOTALL)
+_DEEPEST = 100  # not all that handles it later goes as deep as the JSON reader
+_MOST_PROBLEMS = 100  # reported at once; nobody reads more
+_TOO_DEEP = f"JSON parse error - nested deeper than {_DEEPEST} levels"
+_MOST_FIELDS = 1000
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -46,23 +63,53 @@ def _code(value: object) -> object:
     return value.get("code", "") if isinstance(value, dict) else value
 
 
+def text_or_object(key: str, *more: str) -> dict[str, Any]:
+    """The schema of a text that may be sent as an object with this key."""
+    inside = {"type": "object", "properties": {key: {"type": "string"}}}
+    kinds: list[dict[str, Any]] = [{"type": kind} for kind in ("string", *more)]
+    return {"anyOf": [*kinds, inside]}
+
+
 LooseText = Annotated[str, BeforeValidator(_text)]
-CodeText = Annotated[str, BeforeValidator(_code)]  # "emerald" or {"code": "emerald"}
+# A code as text, or as an object that has it.
+CodeText = Annotated[str, BeforeValidator(_code), WithJsonSchema(text_or_object("code"))]
 EmptyIsNull = BeforeValidator(_null)
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _body_of(request: Request) -> bytes:
+    """Raises TooLarge."""
+    parts, size = [], 0
+    largest = _LARGEST_BYTES if "caller" in request.scope else _LARGEST_OF_STRANGERS_BYTES
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > largest:
+            raise TooLarge(f"The body is larger than {largest} bytes.")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def json_or_form_of(request: Request) -> Any:
+    """The same, or the fields of a form as texts, for routes that clients send forms to."""
+    if _kind(request) != "application/x-www-form-urlencoded":
+        return await json_of(request)
+    body = await _body_of(request)
+    text = body.decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+    except ValueError:
+        raise Invalid.at((), f"A form may have {_MOST_FIELDS} fields.") from None
 
 
 async def json_of(request: Request) -> Any:
     """The JSON of a request; {} where it has no body. Raises Invalid, TooLarge or
     UnsupportedMediaType.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    parts, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > _LARGEST_BYTES:
-            raise TooLarge(f"The body is larger than {_LARGEST_BYTES} bytes.")
-        parts.append(chunk)
-    body = b"".join(parts)
+    kind = _kind(request)
+    body = await _body_of(request)
     if not body.strip():
         return {}
     if kind in _FORMS:
@@ -73,10 +120,32 @@ async def json_of(request: Request) -> Any:
         )
     if kind and kind != "application/json" and not kind.endswith("+json"):
         raise UnsupportedMediaType(f'Unsupported media type "{kind}" in request.')
+    if len(body) > _MOST_TOKENS and next(islice(_TOKEN.finditer(body), _MOST_TOKENS, None), None):
+        raise TooLarge(f"The body has more than {_MOST_TOKENS} values and separators.")
     try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        sent = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid.at((), f"JSON parse error - {error}") from None
+    except RecursionError:
+        raise Invalid.at((), _TOO_DEEP) from None
+    if _deeper_than(_DEEPEST, sent):
+        raise Invalid.at((), _TOO_DEEP)
+    return sent
+
+
+def _deeper_than(most: int, sent: Any) -> bool:
+    """Whether more than so many lists and objects are in each other."""
+    level: list[Any] = [[sent]]
+    for _ in range(most + 1):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
@@ -87,18 +156,34 @@ def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
         kind = type(sent).__name__
         raise Invalid.at((), f"Invalid data. Expected a dictionary, but got {kind}.")
     problems: list[Problem] = []
-    for _ in range(100):
+    while len(problems) < _MOST_PROBLEMS:
         try:
             body = model.model_validate(sent)
         except ValidationError as error:
-            for found in error.errors(include_url=False):
-                path = tuple(p for p in found["loc"] if not _is_tag(p))
-                problems.append(Problem(_spelled(model, path), _message(found)))
-                sent = _without(sent, path)
+            errors = error.errors(include_url=False)[:_MOST_PROBLEMS]
+            paths = [tuple(p for p in found["loc"] if not _is_tag(p)) for found in errors]
+            problems += [
+                Problem(_spelled(model, path), _message(found))
+                for path, found in zip(paths, errors, strict=True)
+            ]
+            if len(problems) < _MOST_PROBLEMS:
+                for path in paths:
+                    sent = _without(sent, path)
         else:
-            problems += _missing(body, (), {p.path for p in problems})
+            missing = _missing(body, (), {p.path for p in problems})
+            problems += islice(missing, _MOST_PROBLEMS)
+            if len(problems) >= _MOST_PROBLEMS:
+                break
             return body, problems
     raise Invalid(problems)
+
+
+def checked(model: type[B], sent: Any) -> B:
+    """What was sent as a model. Raises Invalid with everything wrong with its shape."""
+    body, problems = read(model, sent)
+    if problems:
+        raise Invalid(problems)
+    return body
 
 
 def _is_tag(part: int | str) -> bool:
@@ -143,6 +228,8 @@ def _message(found: Any) -> str:
             return "Must be a valid boolean."
         case "greater_than_equal":
             return f"Ensure this value is greater than or equal to {found['ctx']['ge']}."
+        case "too_long":
+            return f"Ensure this field has no more than {found['ctx']['max_length']} elements."
         case "list_type" | "tuple_type":
             return f'Expected a list of items but got type "{type(value).__name__}".'
         case "dict_type":

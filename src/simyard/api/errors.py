@@ -16,6 +16,8 @@ from simyard.api.replies import reply
 from simyard.domain import errors
 from simyard.domain.errors import Invalid, Path, SimyardError
 
+_MOST_PROBLEMS = 1000
+
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +83,7 @@ def answer(error: Exception, request: Request) -> Response:
         return from_http(error, request.method)
     if isinstance(error, ClientDisconnect):
         return reply({"detail": "The client went away."}, 400)  # nobody reads it
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
     return reply({"detail": "The server made a mistake. It is in its log."}, 500)
 
 
@@ -96,7 +98,7 @@ def tree(error: Invalid) -> Any:
     if any(not problem.path for problem in error.problems):
         return {"detail": next(p.message for p in error.problems if not p.path)}
     root: dict[Any, Any] = {}
-    for problem in error.problems:
+    for problem in error.problems[:_MOST_PROBLEMS]:
         node = root
         for step in problem.path[:-1]:
             node = node.setdefault(step, {})

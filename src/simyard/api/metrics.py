@@ -14,7 +14,7 @@ from simyard.service import figures
 from simyard.service.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sized
 
     from prometheus_client.core import Metric
 
@@ -22,8 +22,10 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 1
 
 
 class Metrics:
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, streams: "Sized") -> None:
+        """streams: those that are open."""
         self._site = site
+        self._streams = streams
         self._replies: Counter[int] = Counter()
         self._buckets = [0] * (len(_BUCKETS) + 1)
         self._seconds = 0.0
@@ -76,6 +78,7 @@ class Metrics:
                 site.db.read(figures.cores_held),
             ),
             ("simyard_blob_bytes_free", "Room left for blobs", site.blobs.store.free_bytes() or 0),
+            ("simyard_event_streams", "Streams of events that are open", len(self._streams)),
             ("simyard_commits", "Commits since the start", site.db.commits),
             ("simyard_writes", "Writes since the start", site.db.writes),
         ):

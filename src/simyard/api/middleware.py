@@ -3,7 +3,7 @@ time is taken. Plain ASGI: these layers are on the path of the polled routes.
 """
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -11,11 +11,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from simyard.api import errors
 from simyard.api.metrics import Metrics
 from simyard.domain.errors import SimyardError, Unauthenticated
+from simyard.domain.users import Caller
 from simyard.service import users
 from simyard.service.site import Site
 
 _VERSIONS = {"v2", "v3"}
-_OPEN = {"/api/openapi.json/"}
+DOCUMENT = "/api/openapi.json/"
 
 
 class Paths:
@@ -41,26 +42,28 @@ def _tidy(path: str) -> str:
     if not path.endswith("/"):
         path += "/"
     first = path[len("/api/") :].split("/", 1)[0]
-    if first in _VERSIONS or path in _OPEN or not first:
+    if first in _VERSIONS or path == DOCUMENT or not first:
         return path
     return "/api/v2/" + path[len("/api/") :]
 
 
 class Authentication:
-    """Knows the caller of everything below /api/; without a good key nothing there answers."""
+    """Knows the caller of everything below /api/; without a good key nothing there answers but
+    the open paths.
+    """
 
-    def __init__(self, app: ASGIApp, site: Site) -> None:
+    def __init__(self, app: ASGIApp, site: Site, open_paths: Collection[str]) -> None:
         self._app = app
         self._site = site
+        self._open_paths = {DOCUMENT, *open_paths}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _needs_key(scope["path"]):
+        path = scope.get("path", "")
+        if not path.startswith("/api/") or path in self._open_paths:
             await self._app(scope, receive, send)
             return
-        site = self._site
         try:
-            key = _key_of(scope)
-            scope["user"] = site.db.read(users.authenticate, site.keyring, key, site.clock())
+            scope["caller"] = identify(self._site, scope)
         except SimyardError as error:
             response = errors.from_domain(error)
             # A body that was announced is not read: the connection cannot be used again.
@@ -70,8 +73,9 @@ class Authentication:
         await self._app(scope, receive, send)
 
 
-def _needs_key(path: str) -> bool:
-    return path.startswith("/api/") and path not in _OPEN
+def identify(site: Site, scope: Scope) -> Caller:
+    """Who sends this request. Raises Unauthenticated."""
+    return site.db.read(users.authenticate, site.keyring, _key_of(scope), site.clock())
 
 
 def _key_of(scope: Scope) -> str:
@@ -98,14 +102,18 @@ class Timing:
             return
         began = time.perf_counter()
         status = 0
+        headed_at = 0.0
 
         async def note(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, headed_at
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headed_at = time.perf_counter()
             await send(message)
 
         try:
             await self._app(scope, receive, note)
         finally:
-            self._metrics.replied(status or 500, time.perf_counter() - began)
+            # A stream is answered when it begins: it goes on for as long as its reader likes.
+            ended_at = headed_at if headed_at and "is_stream" in scope else time.perf_counter()
+            self._metrics.replied(status or 500, ended_at - began)

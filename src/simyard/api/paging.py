@@ -1,18 +1,21 @@
 """Pages of lists (api-v2 reference, section 1.4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
 from simyard.api.replies import base_url
+from simyard.api.routes import is_v3
 from simyard.domain.errors import NotFound
+from simyard.domain.lists import Found
 
 T = TypeVar("T")
 
 DEFAULT_SIZE = 10
+V3_DEFAULT_SIZE = 25
 LARGEST_SIZE = 2000
 
 
@@ -28,11 +31,12 @@ class Page:
         return (self.number - 1) * self.size
 
 
-def asked(request: Request, default_size: int = DEFAULT_SIZE) -> Page:
+def asked(request: Request) -> Page:
     """`page` and `page_size` of the query. A bad size is the default; a bad page is NotFound."""
     query = request.query_params
+    default_size = V3_DEFAULT_SIZE if is_v3(request) else DEFAULT_SIZE
     try:
-        size = int(query.get("page_size", default_size))
+        size = int(query.get("page_size", query.get("limit", default_size)))
     except ValueError:
         size = default_size
     if size < 1:
@@ -55,32 +59,40 @@ def resolve(page: Page, count: int) -> Page:
     return page
 
 
-def fetch(page: Page, find: Callable[[int, int], tuple[int, list[T]]]) -> tuple[Page, int, list[T]]:
-    """The page as `find(offset, size)` gives it, with its real number and the count."""
+def fetch(page: Page, find: Callable[[int, int], Found[T]]) -> tuple[Page, Found[T]]:
+    """The page as `find(offset, size)` gives it, with its real number."""
     if page.number == 0:
-        page = resolve(page, find(0, 1)[0])
-    count, found = find(page.offset, page.size)
-    return resolve(page, count), count, found
+        page = resolve(page, find(0, 1).count)
+    found = find(page.offset, page.size)
+    return resolve(page, found.count), found
 
 
-def envelope(request: Request, page: Page, count: int, results: list[Any]) -> dict[str, Any]:
+def cut(page: Page, every: Sequence[T]) -> tuple[Page, Found[T]]:
+    """The page of a list that is short enough to be had at once."""
+    return fetch(
+        page,
+        lambda offset, size: Found(len(every), list(every[offset : offset + size])),
+    )
+
+
+def envelope(request: Request, page: Page, found: Found[T], encode: Callable[[T], Any]) -> Any:
     """A page as the API has it; `next` and `previous` are absolute and can be fetched as they
-    stand.
+    stand. Where a search found more than it counts, it says so.
     """
-    more = page.offset + page.size < count
-    return {
-        "count": count,
+    more = page.offset + page.size < found.count
+    shown = {
+        "count": found.count,
         "next": _link(request, page.number + 1) if more else None,
         "previous": _link(request, page.number - 1) if page.number > 1 else None,
-        "results": results,
+        "results": [encode(item) for item in found.items],
     }
+    return {**shown, "countIsCapped": True} if found.is_capped else shown
 
 
 def _link(request: Request, number: int) -> str:
-    query = parse_qsl(request.url.query, keep_blank_values=True)
-    kept = [(key, value) for key, value in query if key != "page"]
+    kept = [(key, value) for key, value in request.query_params.multi_items() if key != "page"]
     if number > 1:
         kept.append(("page", str(number)))
     text = urlencode(kept)
-    path = request.scope["sent_path"]
+    path = quote(request.scope["sent_path"], safe="/:@!$&'()*+,;=~")
     return f"{base_url(request)}{path}{'?' + text if text else ''}"

@@ -8,6 +8,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from simyard.api.origin import origin
+
 STATIC = Path(__file__).parent / "static"  # served below /static/
 _encode = msgspec.json.Encoder().encode
 
@@ -17,25 +19,18 @@ def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None
     return Response(_encode(content), status, headers, "application/json")
 
 
-def empty(status: int) -> Response:
-    return Response(b"", status)
+def empty(status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(b"", status, headers)
 
 
-def instant(at: datetime | None) -> str | None:
+def instant_text(at: datetime | None) -> str | None:
     """ISO 8601 in UTC with microseconds and Z (api-v2 reference, section 1.6)."""
     return None if at is None else f"{at.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def base_url(request: Request) -> str:
-    """The site's public address, or else scheme and host that the client used; without a slash at
-    the end.
+    """The site's public address, or else the one that the client used; without a slash at the
+    end.
     """
-    public: str = request.app.state.site.public_url
-    if public:
-        return public
-    scope = request.scope
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return f"{scope['scheme']}://{value.decode('latin-1')}"
-    host, port = scope["server"]
-    return f"{scope['scheme']}://{host}:{port}"
+    site = request.app.state.site
+    return str(site.public_url or origin(request.scope, site.trusted_proxies))

@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from simyard.api import errors
-from simyard.domain.errors import NotFound
-from simyard.domain.users import User
+from simyard.api import errors, shapes
+from simyard.api.shapes import Shape
+from simyard.domain.errors import Forbidden, NotFound
+from simyard.domain.users import Caller, Right, User
 from simyard.service.site import Site
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
@@ -34,9 +35,19 @@ class Operation:
     summary: str
     tag: str
     status: int  # of a success
+    right: Right | None  # what the caller needs; None: nothing, not even a key
     parameters: tuple[dict[str, Any], ...] = ()  # OpenAPI query parameters
     body: type[BaseModel] | None = None  # what the JSON of a request is
     form: dict[str, Any] | None = None  # schema of a multipart form
+    json_body: Shape | None = None  # of a body that no model describes
+    reply: Shape = field(default_factory=dict)  # of a success; {}: no body
+    media_type: str = "application/json"  # of the reply
+    creates: bool = False  # takes an Idempotency-Key
+    also: tuple[int, ...] = ()  # statuses beside those that every such route has
+
+    @property
+    def parameter_names(self) -> list[str]:
+        return [name for name, _ in PARAMETER.findall(self.path)]
 
 
 @dataclass
@@ -52,26 +63,54 @@ class Routes:
         path: str,
         summary: str,
         *parameters: dict[str, Any],
+        reply: Shape = shapes.EMPTY,
         status: int = 200,
+        right: Right | None = Right.READ,
         body: type[BaseModel] | None = None,
         form: dict[str, Any] | None = None,
+        media_type: str = "application/json",
+        creates: bool = False,
+        also: tuple[int, ...] = (),
+        json_body: Shape | None = None,
+        reads: bool = False,
+        v3: bool = False,
+        v3_reply: Shape | None = None,
         tag: str = "",
     ) -> Callable[[Endpoint], Endpoint]:
-        """Declare the decorated function as a route."""
+        """Declare the decorated function as a route.
+
+        right: what it needs; where nothing is said, what changes something needs Right.WRITE.
+        reads: it changes nothing although its method would.
+        json_body: the schema of a body that no model describes.
+        v3: serve it below /api/v3/ too, where `is_v3` tells the function so; its reply is then
+        v3_reply, or the same.
+        """
+        if right is Right.READ and method not in ("GET", "HEAD") and not reads:
+            right = Right.WRITE
+        places = [(path, reply)]
+        if v3:
+            places.append((path.replace("/api/v2/", "/api/v3/", 1), v3_reply or reply))
 
         def declare(endpoint: Endpoint) -> Endpoint:
-            self.operations.append(
+            self.operations += (
                 Operation(
                     method=method,
-                    path=path,
+                    path=place,
                     endpoint=endpoint,
                     summary=summary,
                     tag=tag or self.tag,
                     status=status,
+                    right=right,
                     parameters=parameters,
                     body=body,
                     form=form,
+                    json_body=json_body,
+                    reply=shape,
+                    media_type=media_type,
+                    creates=creates,
+                    also=also,
                 )
+                for place, shape in places
             )
             return endpoint
 
@@ -86,14 +125,15 @@ class Dispatcher:
     """
 
     def __init__(self, operations: Iterable[Operation], elsewhere: Starlette) -> None:
-        by_path: dict[str, dict[str, Endpoint]] = {}
+        by_path: dict[str, dict[str, Operation]] = {}
         for operation in operations:
-            by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint
+            by_path.setdefault(operation.path, {})[operation.method] = operation
         self._elsewhere = elsewhere
-        # group of the whole path -> names of its parameters, function of each method
-        self._found: dict[int, tuple[list[str], dict[str, Endpoint]]] = {}
+        # group of the whole path -> names of its parameters, operation of each method
+        self._found: dict[int, tuple[list[str], dict[str, Operation]]] = {}
         parts, group = [], 1
-        for path, methods in by_path.items():
+        # Words before parameters, which would match them too.
+        for path, methods in sorted(by_path.items(), key=lambda item: item[0].replace("{", "~")):
             names = [name for name, _ in PARAMETER.findall(path)]
             self._found[group] = (names, methods)
             parts.append("(" + PARAMETER.sub(_as_group, path) + ")")
@@ -109,13 +149,15 @@ class Dispatcher:
         names, methods = self._found[group]
         scope["app"] = self._elsewhere
         request = Request(scope, receive)
-        endpoint = methods.get(scope["method"])
-        if endpoint is None:
+        operation = methods.get(scope["method"])
+        if operation is None:
             response = errors.method_not_allowed(scope["method"], ", ".join(sorted(methods)))
         else:
             parameters = dict(zip(names, found.groups()[group:], strict=False))
             try:
-                response = await endpoint(request, **parameters)
+                if operation.right is not None and not who(request).may(operation.right):
+                    raise Forbidden
+                response = await operation.endpoint(request, **parameters)
             except Exception as error:
                 response = errors.answer(error, request)
         await response(scope, receive, send)
@@ -136,9 +178,19 @@ def site_of(request: Request) -> Site:
     return site
 
 
+def who(request: Request) -> Caller:
+    found: Caller = request.scope["caller"]
+    return found
+
+
 def caller(request: Request) -> User:
-    user: User = request.scope["user"]
-    return user
+    return who(request).user
+
+
+def is_v3(request: Request) -> bool:
+    """Whether the reply is to be in the shapes of version 3."""
+    path: str = request.scope["path"]
+    return path.startswith("/api/v3/")
 
 
 def run_number(text: str) -> int:

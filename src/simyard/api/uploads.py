@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from simyard.api.errors import UnsupportedMediaType
 from simyard.blobs.sealed import SealedBlobs, SealedWriter
-from simyard.domain.errors import Invalid, Problem
+from simyard.domain.errors import Invalid, Problem, TooLarge
 from simyard.domain.files import Blob, FileType
 from simyard.service import files as service
 from simyard.service.site import Site
@@ -30,6 +30,8 @@ _TYPE_BYTES = 64
 _MOST_PARTS = 100
 _MOST_HEADERS = 16
 _HEADER_BYTES = 16 << 10
+_FRAME_BYTES = 256 << 10  # headers, boundaries and what stands around the parts
+_NO_DISK_BYTES = 1 << 50  # announced by mistake: nobody has so much room
 
 
 @dataclass(frozen=True)
@@ -155,17 +157,23 @@ class _Form:
                     assert self.intake is not None
                     await self.intake.feed(event)
                     service.check_size(self.intake.size_bytes, self._site.max_upload_bytes)
-                elif part == "type" and len(self._type) < _TYPE_BYTES:
-                    self._type += event[:_TYPE_BYTES]
+                elif part == "type":
+                    self._type += event[: _TYPE_BYTES - len(self._type)]
             self._parser.close()
         except MultipartError as error:
             raise Invalid.at((), f"Multipart form parse error - {error}") from None
 
     async def _events(self) -> AsyncIterator[MultipartSegment | bytes | bytearray | None]:
+        frame_bytes = 0  # what is no content of a part
         async for chunk in self._request.stream():
+            frame_bytes += len(chunk)
             if chunk and not self._parser.closed:  # what follows the end is passed over
                 for event in self._parser.parse(chunk):
+                    if isinstance(event, bytes | bytearray):
+                        frame_bytes -= len(event)
                     yield event
+            if frame_bytes > _FRAME_BYTES:
+                raise MultipartError(f"More than {_FRAME_BYTES} bytes beside the parts' contents")
 
     def _begin(self, segment: MultipartSegment) -> str:
         if segment.name in _TYPE_NAMES:
@@ -182,6 +190,8 @@ class _Form:
         if not self._typed:
             self._type = _type_of_header(segment.header("Content-Type", ""))
         announced = int(self._request.headers.get("content-length") or 0)
+        if announced > _NO_DISK_BYTES:
+            raise TooLarge("The file is larger than any disk.")
         service.check_size(announced - _HEADER_BYTES, self._site.max_upload_bytes)
         site = self._site
         self.intake = Intake(
@@ -194,9 +204,9 @@ class _Form:
         file_type = FileType.INPUT
         if self._type:
             try:
-                file_type = FileType(int(self._type))
+                file_type = _file_type(self._type)
             except ValueError:
-                text = self._type.decode("latin-1")
+                text = self._type.decode("utf-8", "replace")
                 problems.append(Problem(("type_id",), f'"{text}" is not a valid choice.'))
         if self.intake is None:
             problems.append(Problem(("file",), "No file was submitted."))
@@ -226,14 +236,16 @@ def _parser(request: Request) -> PushMultipartParser:
 
 
 _EXTENDED = re.compile(r"filename\*\s*=\s*\"?([\w-]*)'[^']*'([^\";]*)", re.IGNORECASE)
+# RFC 5987, section 3.2.1. Of Python's many codecs some raise what they like and some are slow.
+_CHARSETS = {"": "utf-8", "utf-8": "utf-8", "utf8": "utf-8", "iso-8859-1": "latin-1"}
 
 
 def _file_name(segment: MultipartSegment) -> str | None:
     """The file name of a part in either form (RFC 7578, RFC 5987); None where it has none."""
     extended = _EXTENDED.search(segment.header("Content-Disposition", ""))
-    if extended:
-        with contextlib.suppress(LookupError):
-            return str(unquote_to_bytes(extended[2]).decode(extended[1] or "utf-8", "replace"))
+    charset = _CHARSETS.get(extended[1].lower()) if extended else None
+    if extended and charset:
+        return str(unquote_to_bytes(extended[2]).decode(charset, "replace"))
     if segment.filename is None:
         return None
     name: bytes = segment.filename.encode("latin-1", "replace")
@@ -241,6 +253,14 @@ def _file_name(segment: MultipartSegment) -> str | None:
         return name.decode("utf-8")
     except UnicodeDecodeError:
         return name.decode("latin-1")
+
+
+def _file_type(sent: bytes) -> FileType:
+    """Raises ValueError."""
+    digits = sent.strip()
+    if not digits.isdigit() or len(sent) == _TYPE_BYTES:  # int() takes more than digits
+        raise ValueError(sent)
+    return FileType(int(digits))
 
 
 _DICT_HEADER = re.compile(r"^\{\s*['\"](?:type_id|typeId)['\"]\s*:\s*['\"]?(\d+)['\"]?\s*\}$")

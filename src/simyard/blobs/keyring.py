@@ -20,6 +20,7 @@ from simyard.domain.errors import Damaged
 
 MASTER_KEY_BYTES = 32
 _NONCE_BYTES = 12
+_TOKEN_DIGITS = 32  # of an attempt
 
 
 class Keyring:
@@ -28,6 +29,10 @@ class Keyring:
             raise ValueError(f"the master key must be {MASTER_KEY_BYTES} bytes, as 64 hex digits")
         self._wrapping = AESGCM(_derive(master_key, b"simyard file keys"))
         self._api_keys = _derive(master_key, b"simyard api keys")
+        self._made_keys = _derive(master_key, b"simyard made keys")
+        self._job_keys = _derive(master_key, b"simyard job keys")
+
+        self.installation = _derive(master_key, b"simyard installation")[:6].hex()  # no secret
 
     def wrap(self, file_key: bytes, blob_key: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -44,6 +49,25 @@ class Keyring:
     def api_key_digest(self, api_key: str) -> bytes:
         """What is stored of an API key. The same key gives the same digest."""
         return hmac.digest(self._api_keys, api_key.encode(), hashlib.sha256)
+
+    def made_key(self, *parts: str) -> str:
+        """A key of 40 hex digits that only this installation can make of these parts, the same
+        each time: a creation that is repeated gives the same key, and none has to be kept.
+        """
+        text = "".join(f"{len(part)}:{part}" for part in parts)
+        return hmac.digest(self._made_keys, text.encode(), hashlib.sha256)[:20].hex()
+
+    def job_key(self, token: str) -> str:
+        """The API key of the attempt with this token (32 hex digits): 64 hex digits that prove
+        themselves, so that nothing is written for them.
+        """
+        return token + hmac.digest(self._job_keys, token.encode(), hashlib.sha256)[:16].hex()
+
+    def token_of(self, api_key: str) -> str | None:
+        """The token in an attempt's key; None where it is no such key, or not ours."""
+        token = api_key[:_TOKEN_DIGITS]
+        good = hmac.compare_digest(self.job_key(token).encode(), api_key.encode())
+        return token if good and len(token) == _TOKEN_DIGITS else None
 
 
 def _derive(master_key: bytes, purpose: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """`simyard catalogue`: what can be run here."""
 
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,32 @@ def check(data: Path) -> None:
         f" all files are good, {len(missing)} not installed {' '.join(missing)}".rstrip(),
         file=sys.stderr,
     )
+
+
+@catalogue.command()
+def templates() -> None:
+    """List the analyses that a site can add by a file: licensed ones, and what Debian lacks."""
+    from simyard.service import catalogue as service
+
+    for code, path in service.templates().items():
+        print(f"{code}\t{_name_in(path)}")
+
+
+@catalogue.command()
+@click.argument("code")
+def template(code: str) -> None:
+    """Print the file for an analysis, to be completed and saved in the data folder's catalogue/."""
+    from simyard.domain.catalogue import fold
+    from simyard.service import catalogue as service
+
+    path = service.templates().get(fold(code))
+    if path is None:
+        options.fail(f"there is no template {code}", hint="simyard catalogue templates lists them")
+    print(path.read_text(), end="")
+
+
+def _name_in(path: Path) -> str:
+    return str(tomllib.loads(path.read_text())["name"])
 
 
 def _look(data: Path) -> "Catalogue":

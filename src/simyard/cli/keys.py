@@ -1,12 +1,17 @@
 """`simyard keys`: API keys."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from simyard.cli import options
+
+if TYPE_CHECKING:
+    from simyard.store.database import Database
 
 
 @click.group()
@@ -52,3 +57,52 @@ def create(data: Path, email: str, admin: bool, label: str, expires_in_days: int
     except (SettingsError, SimyardError) as error:
         options.fail(error)
     print(key)
+
+
+@keys.command(name="list")
+@options.data
+@click.option("--email", required=True, help="Whose keys.")
+def list_(data: Path, email: str) -> None:
+    """Show the keys of a user: id, label, until when each is good. The keys themselves are not
+    kept.
+    """
+    from simyard.service import users
+
+    def show(database: "Database") -> None:
+        for key in database.read(users.keys_of, email):
+            end = key.revoked_at or key.expires_at
+            word = "revoked" if key.revoked_at else "until" if end else "in force"
+            shown = f"{word} {end:%Y-%m-%d %H:%M} UTC" if end else word
+            print(f"{key.code}  {shown:<30}  {key.label}")
+
+    _with_database(data, show)
+
+
+@keys.command()
+@options.data
+@click.option("--email", required=True, help="Whose key.")
+@click.argument("key_id")
+def revoke(data: Path, email: str, key_id: str) -> None:
+    """End a key at once and for good, by the id that `list` shows. Works while the server runs."""
+    from simyard.service import users
+
+    _with_database(data, lambda database: database.write(users.revoke_key, email, key_id))
+
+
+def _with_database(data: Path, use: Callable[["Database"], object]) -> None:
+    """Do something with the database of an installation, running or not."""
+    os.umask(0o077)
+    settings = options.settings_of(data)
+    from simyard import bootstrap
+    from simyard.domain.errors import SimyardError
+    from simyard.settings import SettingsError
+
+    try:
+        database = bootstrap.open_database(settings)
+        database.start()
+        try:
+            use(database)
+        finally:
+            database.close()
+    except (SettingsError, SimyardError) as error:
+        options.fail(error)

@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ from simyard.cli import options
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from simyard.cli import tls
+    from simyard.settings import Settings
 
 _STOP_SECONDS = 10  # that requests under way are given at the end
 
@@ -40,20 +43,32 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
     )
     settings = options.settings_of(data, **given)
     from simyard import bootstrap
+    from simyard.cli import tls
     from simyard.service.catalogue import CatalogueError
     from simyard.settings import SettingsError
 
     try:
+        certificate = tls.certificate(settings.tls_certificate, settings.tls_key)
+        if certificate:  # from its being ready on, SIGHUP has the certificate read again
+            signal.signal(signal.SIGHUP, lambda *_: None)
         bootstrap.prepare_data(settings)
         bootstrap.lock_data(settings.data)
         listener = _listen(settings.host, settings.port)
-        server = bootstrap.build_server(settings)
+        server = bootstrap.build_server(settings, _address(settings, listener))
     except (SettingsError, CatalogueError) as error:
         options.fail(error)
     engine = server.site.engine.capabilities()
     print(f"Isolation of runs: {engine.isolation}. {engine.isolation_detail}", file=sys.stderr)
     _allow_many_files()
-    _run(server.app, listener, settings.host)
+    _run(server.app, listener, settings.host, certificate, server.end_streams)
+
+
+def _address(settings: "Settings", listener: socket.socket) -> str:
+    """Where runs on this machine reach the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    scheme = "https" if settings.tls_certificate else "http"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -77,23 +92,34 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _run(app: Any, listener: socket.socket, host: str) -> None:
+def _run(
+    app: Any,
+    listener: socket.socket,
+    host: str,
+    certificate: "tls.Certificate | None",
+    end_streams: Callable[[], None],
+) -> None:
     import uvicorn
+
+    from simyard.cli.protocol import Http
 
     port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
+    scheme = "https" if certificate else "http"
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nobody's word about where a request came from is taken
+        proxy_headers=False,  # what is believed, and whose word it is: api/origin.py
         timeout_graceful_shutdown=_STOP_SECONDS,
         lifespan="on",
+        ssl_context_factory=(lambda _config, _usual: certificate.context) if certificate else None,
     )
-    server = _announcing(uvicorn.Server)(config, f"Simyard is ready at http://{shown}:{port}")
+    line = f"Simyard is ready at {scheme}://{shown}:{port}"
+    server = _announcing(uvicorn.Server)(config, line, certificate, end_streams)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
@@ -103,9 +129,15 @@ def _announcing(base: "type[uvicorn.Server]") -> Any:
     """A server that says so on stdout, once it answers."""
 
     class Announcing(base):  # type: ignore[misc, valid-type]
-        def __init__(self, config: Any, line: str) -> None:
+        def __init__(
+            self,
+            config: Any,
+            line: str,
+            certificate: "tls.Certificate | None",
+            end_streams: Callable[[], None],
+        ) -> None:
             super().__init__(config)
-            self._line = line
+            self._line, self._certificate, self._end_streams = line, certificate, end_streams
 
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -117,6 +149,15 @@ def _announcing(base: "type[uvicorn.Server]") -> Any:
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
+                if self._certificate:
+                    import asyncio
+
+                    loop = asyncio.get_running_loop()
+                    loop.add_signal_handler(signal.SIGHUP, self._certificate.read_again)
                 print(self._line, flush=True)
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            self._end_streams()  # or they would be waited for
+            await super().shutdown(sockets=sockets)
 
     return Announcing

@@ -66,6 +66,10 @@ class CoreType:
         """A listed count, or a whole number of nodes."""
         return cores in self.cores or (cores > 0 and cores % self.cores[-1] == 0)
 
+    def price_micros(self, *, low_priority: bool) -> int:
+        """Of a core and hour, in millionths."""
+        return round((self.low_priority_price if low_priority else self.price) * 1_000_000)
+
     def nodes(self, cores: int) -> int:
         return -(-cores // self.cores[-1])
 
@@ -80,10 +84,10 @@ class CoreType:
 class Placement:
     """What a request for cores comes to on this machine (catalogue reference, section 3.3)."""
 
+    core_type: CoreType
     ranks: int  # what the job is told it has (RESCALE_CORES_PER_SLOT)
     charge: int  # cores set aside in the queue
     nodes: int
-    cores_per_node: int
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -123,10 +127,10 @@ def place(
             ),
         )
     return Placement(
+        core_type=core_type,
         ranks=ranks,
         charge=charge,
         nodes=nodes,
-        cores_per_node=-(-ranks // nodes),
         notices=notices,
     )
 
@@ -144,6 +148,7 @@ class Probe:
     command: tuple[str, ...]  # argv; the first word is looked up on the job's PATH
     pattern: str  # must be found in the output; a group named `version` names the release
     package: str  # what a Debian or Ubuntu machine installs to have it
+    program: str = ""  # must be on the job's PATH too; for a command that only asks about it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +175,17 @@ class Helpers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LicenseSetting:
+    """A variable by which jobs say where their licences come from."""
+
+    name: str  # of the environment variable
+    label: str
+    license_type: str = ""  # "Flex", "RLM", ...
+    is_server: bool = True  # its value names a licence server
+    help_text: str = ""  # what its value looks like
+
+
+@dataclass(frozen=True, kw_only=True)
 class Analysis:
     code: str
     name: str
@@ -177,6 +193,7 @@ class Analysis:
     vendor: str = ""
     industries: tuple[str, ...] = ()
     also: tuple[str, ...] = ()  # codes accepted in its place, never listed
+    featured: bool = False  # listed before the others: many clients read one page only
     probe: Probe | None = None  # None: always there
     version_code: str = "0"  # may hold {version} of the probe
     version_name: str = "CPU"
@@ -191,6 +208,7 @@ class Analysis:
     binds: tuple[str, ...] = ()  # folders beside the system's that the sandbox must show
     helpers: Helpers | None = None
     network: bool = True  # False: no network inside its sandbox
+    license_settings: tuple[LicenseSetting, ...] = ()
     grammar: Grammar | None = None
 
 

@@ -87,12 +87,47 @@ class File:
     type: FileType
     blob: Blob
     uploaded_at: datetime
-    job_code: str | None = None  # of outputs
+    job_id: int | None = None  # of outputs; internal
     run_number: int | None = None  # of outputs
+    folder_code: str | None = None  # None: the library itself, or an output
+    is_trashed: bool = False
+    tags: tuple[str, ...] = ()
+    shared_with: tuple[str, ...] = ()  # emails of those who see it through a job
 
     @property
     def view_in_browser(self) -> bool:
         return viewable(self.name, self.blob.size_bytes)
+
+
+@dataclass(frozen=True)
+class DeletedFile:
+    """What is kept of a file that was deleted while jobs named it."""
+
+    code: str
+    name: str
+    type: FileType
+    uploaded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A folder of somebody's library."""
+
+    id: int  # internal
+    code: str
+    owner_id: int
+    parent_code: str | None  # None: the library itself
+    name: str
+    created_at: datetime
+    is_trashed: bool
+
+
+TAG_LENGTH = 100
+
+
+def normalized(tag: str) -> str:
+    """What makes two tags the same: case and blanks do not count."""
+    return " ".join(tag.split()).casefold()
 
 
 def viewable(name: str, size_bytes: int) -> bool:

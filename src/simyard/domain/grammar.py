@@ -1,7 +1,7 @@
 """Log grammars: how the progress of a solver is read from what it prints.
 
-A grammar is data (the `[log]` part of a catalogue entry). `Reader` takes lines in order and gives
-points; it holds no file and can be fed as the file grows.
+A grammar is data (the `[grammar]` part of a catalogue entry). `Reader` takes lines in order and
+gives points; it holds no file and can be fed as the file grows.
 """
 
 import re
@@ -30,12 +30,26 @@ class SeriesRule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableRule:
+    """Columns of numbers under a line that names them: each is a series."""
+
+    group: str
+    header: str  # matches the line that names the columns; the columns are what it names
+    x: str = ""  # the column to chart against; "": the step that the grammar's x_pattern began
+    width: int = 0  # characters of a column whose name may hold blanks; 0: blanks part them
+    skip: tuple[str, ...] = ()  # columns that are not worth a chart
+    log_scale: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Grammar:
     sources: tuple[str, ...]  # file name patterns in order of preference
     x_label: str  # what a step counts: "iteration", "time"
-    x_pattern: str  # with a group `x`; begins a new step
+    x_pattern: str = ""  # with a group `x`; begins a new step; "": tables have their own
     x_counts_on: bool = False  # x is the number of the step: what is printed starts again and again
+    end_pattern: str = ""  # what follows belongs to no step and to no table: averages, summaries
     series: tuple[SeriesRule, ...] = field(default_factory=tuple)
+    tables: tuple[TableRule, ...] = field(default_factory=tuple)
 
     def source_rank(self, path: str) -> int | None:
         """How well a file suits as the source (0 is best); None where it does not."""
@@ -64,50 +78,102 @@ class Reader:
         self.series: dict[str, Series] = {}
         self.steps = 0
         self._grammar = grammar
-        self._x_pattern = re.compile(grammar.x_pattern)
+        self._x_pattern = re.compile(grammar.x_pattern) if grammar.x_pattern else None
+        self._end_pattern = re.compile(grammar.end_pattern) if grammar.end_pattern else None
         self._rules = [(rule, re.compile(rule.pattern)) for rule in grammar.series]
+        self._headers = [(rule, re.compile(rule.header)) for rule in grammar.tables]
         self._x: float | None = None
+        self._table: tuple[TableRule, list[str]] | None = None
 
     def feed(self, line: str) -> None:
         """One line, without its newline."""
-        begun = self._x_pattern.search(line)
+        if self._end_pattern and self._end_pattern.search(line):
+            self._x = self._table = None
+            return
+        begun = self._x_pattern.search(line) if self._x_pattern else None
         if begun:
             x = _number(begun["x"])
             if x is not None:
-                self.steps += 1
-                self._x = self.steps if self._grammar.x_counts_on else x
+                self._begin(x)
+        if self._x is not None:
+            for rule, pattern in self._rules:
+                found = pattern.search(line)
+                if found:
+                    y = _number(found["y"])
+                    if y is not None:
+                        self._point(rule, found.groupdict(), self._x, y)
+        if self._headers and not begun:
+            self._row(line)
+
+    def _begin(self, x: float) -> None:
+        self.steps += 1
+        self._x = self.steps if self._grammar.x_counts_on else x
+
+    def _row(self, line: str) -> None:
+        """A line of a table, or one that begins it."""
+        for rule, header in self._headers:
+            if header.search(line):
+                self._table = rule, _cells(line, rule.width)
+                return
+        if self._table is None:
             return
+        rule, names = self._table
+        cells = _cells(line, rule.width)
+        values = [_number(cell) for cell in cells[: len(names)]]
+        if len(cells) < len(names) or None in values[:2]:
+            return
+        row = dict(zip(names, values, strict=True))
+        if rule.x:
+            x = row.pop(rule.x, None)
+            if x is None:
+                return
+            self._begin(x)
         if self._x is None:
             return
-        for rule, pattern in self._rules:
-            found = pattern.search(line)
-            if found:
-                y = _number(found["y"])
-                if y is not None:
-                    self._point(rule, found.groupdict(), self._x, y)
+        for name, y in row.items():
+            if y is not None and name not in rule.skip:
+                self._add(rule.group, name, "", rule.log_scale, Pick.LAST, self._x, y)
 
     def _point(self, rule: SeriesRule, names: Mapping[str, str], x: float, y: float) -> None:
         label = rule.label.format_map(names)
-        key = f"{rule.group}/{label}"
+        self._add(rule.group, label, rule.unit, rule.log_scale, rule.pick, x, y)
+
+    def _add(
+        self, group: str, label: str, unit: str, log_scale: bool, pick: Pick, x: float, y: float
+    ) -> None:
+        key = f"{group}/{label}"
         series = self.series.get(key)
         if series is None:
             series = self.series[key] = Series(
-                key=key, label=label, group=rule.group, unit=rule.unit, log_scale=rule.log_scale
+                key=key, label=label, group=group, unit=unit, log_scale=log_scale
             )
         if series.x and series.x[-1] == x:
-            if rule.pick is Pick.LAST or (rule.pick is Pick.MAX and y > series.y[-1]):
+            if pick is Pick.LAST or (pick is Pick.MAX and y > series.y[-1]):
                 series.y[-1] = y
             return
         series.x.append(x)
         series.y.append(y)
 
 
+_MOST_COLUMNS = 60
+_FORTRAN = str.maketrans("Dd", "ee")  # 1.5D-03
+
+
 def _number(text: str | None) -> float | None:
     """None too where the pattern's group took no part."""
     try:
-        return None if text is None else float(text)
+        return None if text is None else float(text.translate(_FORTRAN))
     except ValueError:
         return None
+
+
+def _cells(line: str, width: int) -> list[str]:
+    """The columns of a line: those of a fixed width, or those that blanks part."""
+    if not width:
+        return line.split(maxsplit=_MOST_COLUMNS)[:_MOST_COLUMNS]
+    line = line.rstrip()
+    last = min(len(line), width * _MOST_COLUMNS)
+    return [line[i : i + width].strip() for i in range(0, last, width)]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ of the files, and does no I/O.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from simyard.domain.catalogue import Catalogue, Machine, Notice, Placement, place
 from simyard.domain.errors import Path, Problem
 from simyard.domain.lifecycle import State
 
 NAME_LENGTH = 255
-
-# Commands of analyses that run nothing by themselves (api-v2 reference, section 4.3).
-IDLE_COMMANDS = frozenset({"#", ":"})
+# What a program can be started with: execve(2), MAX_ARG_STRLEN and a good part of ARG_MAX.
+ENV_VAR_BYTES = 120_000
+ENV_VARS_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Hardware:
     slots: int = 1  # runs at the same time
     walltime_hours: int | None = None  # None: the site's default
     type: str = "compute"
+    is_reusable: bool = False  # kept, without effect
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +45,13 @@ class JobAnalysis:
     env_vars: Mapping[str, str] | None = None
     use_mpi: bool = False
     use_rescale_license: bool = False
-    flags: Mapping[str, bool] = field(default_factory=dict)
+    flags: Mapping[str, object] = field(default_factory=dict)
     pre_script: str | None = None  # file id
     pre_command: str = ""
     post_script: str | None = None  # file id
     post_command: str = ""
+    # Wire name -> value of fields that are kept and shown and have no effect: job_bodies.py.
+    kept: Mapping[str, object] = field(default_factory=dict)
 
     def files(self) -> Iterator[tuple[Path, str]]:
         """Every file it names, with the place where it does."""
@@ -87,6 +91,8 @@ class JobDefinition:
     low_priority: bool = False
     resource_filters: tuple[ResourceFilter, ...] = DEFAULT_FILTERS
     project_id: str | None = None
+    # Wire name -> value of fields that are kept and shown and have no effect: job_bodies.py.
+    kept: Mapping[str, object] = field(default_factory=dict)
 
     def files(self) -> Iterator[tuple[Path, str]]:
         for i, analysis in enumerate(self.analyses):
@@ -125,6 +131,24 @@ class JobSummary:
     status: str  # the newest word; "" for a draft
     cluster_status: str
     storage_bytes: int
+    shared_with: tuple[str, ...] = ()  # emails
+
+
+class Phase(StrEnum):
+    """What lists of jobs are filtered by."""
+
+    COMPLETED = "completed"
+    NOT_COMPLETED = "not_completed"  # drafts too
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobFilter:
+    """Which jobs a list shows. All that is given must hold."""
+
+    phase: Phase | None = None
+    status: str | None = None  # a status word; "" for drafts
+    active: bool = False  # only those that were submitted and are not completed
+    text: str = ""  # part of the name, without regard to case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +159,7 @@ class Limits:
     oversubscribe_max: int = 4
     refused_tiers: frozenset[str] = frozenset()
     ignore_missing_gpus: bool = False
+    project_required: bool = False
 
 
 def check(
@@ -171,7 +196,8 @@ def check(
 def _check_analysis(
     sent: JobAnalysis, catalogue: Catalogue, machine: Machine, limits: Limits
 ) -> Iterator[Problem]:
-    if not sent.command.strip() and not sent.flags.get("igCv"):
+    may_be_blank = sent.flags.get("igCv") or sent.hardware.type == "interactive"
+    if not sent.command.strip() and not may_be_blank:
         yield Problem(("command",), "This field may not be blank.")
     analysis = catalogue.analysis(sent.code)
     if analysis is None:
@@ -186,9 +212,24 @@ def _check_analysis(
                 "The specified version is not available. This site does not run"
                 f" {resolution.runs.name} in its place.",
             )
-    for name in sent.env_vars or {}:
+    for name, value in (sent.env_vars or {}).items():
         if not (name.isascii() and name.isidentifier()):
             yield Problem(("envVars", name), "Not a name that an environment variable can have.")
+        elif "\0" in value:
+            yield Problem(("envVars", name), "Null characters are not allowed.")
+        elif len(value.encode()) > ENV_VAR_BYTES:
+            yield Problem(
+                ("envVars", name), f"Ensure this value has at most {ENV_VAR_BYTES} bytes."
+            )
+    if sum(len(f"{k}={v}".encode()) for k, v in (sent.env_vars or {}).items()) > ENV_VARS_BYTES:
+        yield Problem(("envVars",), f"Ensure the variables have at most {ENV_VARS_BYTES} bytes.")
+    for where, command in (
+        ("command", sent.command),
+        ("preProcessScriptCommand", sent.pre_command),
+        ("postProcessScriptCommand", sent.post_command),
+    ):
+        if "\0" in command:
+            yield Problem((where,), "Null characters are not allowed.")
     hardware = sent.hardware
     core_type = catalogue.core_type(hardware.core_type)
     if core_type is None:
@@ -246,6 +287,11 @@ def notices(
             found[resolution.notice.message] = resolution.notice
     for notice in placement(definition, catalogue, machine, limits).notices:
         found[notice.message] = notice
+    for name in _without_effect(definition):
+        notice = Notice(
+            code="field-without-effect", message=f"{name} is kept and has no effect here."
+        )
+        found[notice.message] = notice
     known = {GENERATED_FILES, COMPLETED_TEMPLATES, INPUT_FILES}
     for rule in definition.resource_filters:
         if rule.filter_type not in known:
@@ -256,3 +302,27 @@ def notices(
             )
             found[notice.message] = notice
     return tuple(found.values())
+
+
+# Kept fields that ask for something which does not happen here, with what asks for nothing.
+_ASKS = {
+    "archiveFilters": ([], None),
+    "autoTerminateCluster": (True, None),
+    "cidrRule": (None, ""),
+    "clusterId": (None, ""),
+    "inputFolders": ([], None),
+    "isCustomDoe": (False, None),
+    "jobAutomations": ([], None),
+    "publicKey": (None, ""),
+    "remoteVizConfig": (None, ""),
+    "setupCommand": (None, ""),
+    "shouldRunForever": (False, None),
+    "stopCommand": (None, ""),
+}
+
+
+def _without_effect(definition: JobDefinition) -> Iterator[str]:
+    for kept in (definition.kept, *(analysis.kept for analysis in definition.analyses)):
+        for name, value in kept.items():
+            if name in _ASKS and value not in _ASKS[name]:
+                yield name

@@ -72,6 +72,8 @@ class Run:
     number: int  # from 1; the API's run id, there as text
     state: State
     cores: int  # set aside for it while it holds any
+    core_type: str
+    price_micros: int  # for a core and hour, in millionths of the site's currency
     started_at: datetime | None  # the solver's process was seen
     completed_at: datetime | None  # its outputs are stored
     output_count: int
@@ -81,9 +83,29 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One supervised start of a run."""
+
+    run_number: int
+    number: int  # from 1
+    token: str  # what the API calls the id of a cluster
+    engine: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def charge_micros(core_microseconds: int, price_micros: int) -> int:
+    """What core-time costs, in millionths, rounded half up. Exact: integers only."""
+    hour = 3_600_000_000
+    return (core_microseconds * price_micros * 2 + hour) // (2 * hour)
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatusEntry:
     """One line of a job's or a cluster's history."""
 
+    id: int  # internal; later ones have higher ids
     word: str
     reason: str | None
     at: datetime

@@ -1,4 +1,4 @@
-"""Who uses the installation, and the keys they hold."""
+"""Who uses the installation, what each may do, and the keys they hold."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,8 +6,18 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    ADMIN = "admin"  # may also look after the installation
+    ADMIN = "admin"  # may also look after members and projects
     MEMBER = "member"
+    READ_ONLY = "read-only"  # sees what is shared with him, changes nothing
+
+
+class Right(StrEnum):
+    """What a request needs of its caller, before it is asked whose thing it is about."""
+
+    READ = "read"  # any key that is in force
+    WRITE = "write"  # not a read-only member
+    ACCOUNT = "account"  # a person: not the key of a running job
+    ADMIN = "admin"  # an administrator in person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +27,74 @@ class User:
     email: str  # lower case; what the API calls `owner`
     full_name: str
     role: Role
+    is_active: bool = True  # False: a member who left; his keys do not open anything
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Whoever sends a request."""
+
+    user: User
+    job_id: int | None = None  # of the job whose key it is; None: a person's own key
+
+    def may(self, right: Right) -> bool:
+        match right:
+            case Right.READ:
+                return True
+            case Right.WRITE:
+                return self.user.role is not Role.READ_ONLY
+            case Right.ACCOUNT:
+                return self.job_id is None
+            case Right.ADMIN:
+                return self.job_id is None and self.user.role is Role.ADMIN
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
     """A key as it is stored. The key itself is shown once, at its creation, and never kept."""
 
+    id: int  # internal
+    digest: bytes
     user: User
+    label: str
+    created_at: datetime
     expires_at: datetime | None  # None: never
     revoked_at: datetime | None  # None: in force
+
+    @property
+    def code(self) -> str:
+        """What the API calls it: opens nothing."""
+        return self.digest.hex()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """An offer to become a member, open until it is taken, withdrawn or too old."""
+
+    id: int  # internal
+    code: str
+    email: str
+    role: Role
+    invited_by: str  # email
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """What jobs can be booked on."""
+
+    id: int  # internal
+    code: str
+    name: str
+    external_id: str  # how the organisation itself calls it; "" for none
+    created_at: datetime
+    is_open: bool  # closed ones take no new jobs
+
+
+def email_address(sent: str) -> str | None:
+    """An address as it is kept; None for what cannot be one."""
+    address = sent.strip().lower()
+    name, at, host = address.rpartition("@")
+    good = name and at and host and "@" not in name and len(address) <= 254
+    return address if good and address.isprintable() and " " not in address else None

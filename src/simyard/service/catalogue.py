@@ -1,11 +1,14 @@
 """Reading the catalogue's files, and seeing what of it is really installed."""
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import tomllib
@@ -19,9 +22,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, fold
+from simyard.domain.grammar import Grammar
 
 _T = TypeVar("_T")
-_HELPERS = "helpers"  # folder beside the catalogue's files
+# Folders beside the catalogue's files.
+_HELPERS = "helpers"
+_TEMPLATES = "templates"
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +35,7 @@ log = logging.getLogger(__name__)
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/games", "/usr/games")
 _PROBE_SECONDS = 20
 _LOOK_AGAIN_SECONDS = 5
+_NICENESS = 10
 _NOT_ANALYSES = {"common.toml", "coretypes.toml"}
 
 
@@ -39,6 +46,11 @@ class CatalogueError(Exception):
 def own_folder() -> Path:
     """The catalogue that comes with the product."""
     return Path(__file__).parent.parent / "catalogue"
+
+
+def templates() -> dict[str, Path]:
+    """Files that a site completes and adds: programs that no distribution brings. By code."""
+    return {path.stem: path for path in sorted((own_folder() / _TEMPLATES).glob("*.toml"))}
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -88,7 +100,7 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
         for order, core_type in enumerate(core_types.values(), start=1)
     ]
     return Catalogue(
-        analyses=tuple(sorted(analyses.values(), key=lambda a: a.name.lower())),
+        analyses=tuple(sorted(analyses.values(), key=lambda a: (not a.featured, a.name.lower()))),
         core_types=tuple(ordered),
         presence={
             analysis.code: Presence(installed=False, detail="not probed")
@@ -126,13 +138,18 @@ def _unknown_keys(content: Any, into: Any, place: str) -> Iterable[str]:
         for i, item in enumerate(content):
             yield from _unknown_keys(item, typing.get_args(into)[0], f"{place}[{i}]")
     elif dataclasses.is_dataclass(into) and isinstance(content, dict):
-        hints = typing.get_type_hints(into)
+        hints = _hints(typing.cast("Any", into))
         for key, value in content.items():
             name = f"{place}.{key}" if place else key
             if key in hints:
                 yield from _unknown_keys(value, hints[key], name)
             else:
                 yield name
+
+
+@functools.cache
+def _hints(into: Any) -> dict[str, Any]:
+    return typing.get_type_hints(into)
 
 
 def _check_analysis(path: Path, analysis: Analysis) -> None:
@@ -149,16 +166,28 @@ def _check_analysis(path: Path, analysis: Analysis) -> None:
             f" Simyard ({', '.join(_shipped_helpers())}); show your own by binds and path"
         )
     if analysis.grammar:
-        _check_pattern(path, "grammar.x_pattern", analysis.grammar.x_pattern, group="x")
-        for i, rule in enumerate(analysis.grammar.series):
-            place = f"grammar.series[{i}]"
-            pattern = _check_pattern(path, f"{place}.pattern", rule.pattern, group="y")
-            try:
-                rule.label.format_map(dict.fromkeys(pattern.groupindex, ""))
-            except (LookupError, ValueError, AttributeError):
-                raise CatalogueError(
-                    f"{path}: {place}.label: {rule.label!r} names no group of the pattern"
-                ) from None
+        _check_grammar(path, analysis.grammar)
+
+
+def _check_grammar(path: Path, grammar: Grammar) -> None:
+    if grammar.x_pattern:
+        _check_pattern(path, "grammar.x_pattern", grammar.x_pattern, group="x")
+    elif grammar.series or not all(table.x for table in grammar.tables):
+        raise CatalogueError(f"{path}: grammar.x_pattern: nothing else says what a step is")
+    _check_pattern(path, "grammar.end_pattern", grammar.end_pattern)
+    for i, rule in enumerate(grammar.series):
+        place = f"grammar.series[{i}]"
+        pattern = _check_pattern(path, f"{place}.pattern", rule.pattern, group="y")
+        try:
+            rule.label.format_map(dict.fromkeys(pattern.groupindex, ""))
+        except (LookupError, ValueError, AttributeError):
+            raise CatalogueError(
+                f"{path}: {place}.label: {rule.label!r} names no group of the pattern"
+            ) from None
+    for i, table in enumerate(grammar.tables):
+        _check_pattern(path, f"grammar.tables[{i}].header", table.header)
+        if table.width < 0:
+            raise CatalogueError(f"{path}: grammar.tables[{i}].width: it is negative")
 
 
 def _check_pattern(path: Path, field: str, pattern: str, group: str = "") -> re.Pattern[str]:
@@ -277,26 +306,46 @@ def probe(analysis: Analysis, helpers: Path) -> Presence:
     )
     env = {name: fill(value, places) for name, value in analysis.env.items()}
     name, *arguments = analysis.probe.command
-    program = shutil.which(name, path=path)
-    if program is None:
-        return Presence(installed=False, detail=f"{name} was not found")
+    for needed in (analysis.probe.program or name, name):
+        program = shutil.which(needed, path=path)
+        if program is None:
+            return Presence(installed=False, detail=f"{needed} was not found")
+    assert program is not None
     try:
-        done = subprocess.run(
-            [program, *arguments],
-            env={**env, "PATH": path, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_PROBE_SECONDS,
-            cwd="/",
-            check=False,
-        )
+        # Several solvers leave files behind that tell what was wrong with their input.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as nowhere:
+            done = subprocess.run(
+                [program, *arguments],
+                env={**env, "PATH": path, "LANG": "C.UTF-8", "HOME": "/nonexistent"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_PROBE_SECONDS,
+                cwd=nowhere,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Presence(installed=False, detail=f"{name} does not answer: {error}")
     found = re.search(analysis.probe.pattern, done.stdout.decode(errors="replace"))
     if found is None:
         return Presence(installed=False, detail=f"{name} does not print what it should")
     return Presence(installed=True, version=found.groupdict().get("version") or "")
+
+
+def _what_is_probed(analysis: Analysis) -> str:
+    """The same for analyses whose probes can only see the same."""
+    if analysis.probe is None:
+        return ""
+    places = (analysis.path, analysis.path_after, analysis.env, analysis.helpers)
+    return repr((analysis.probe, analysis.default_version, places))
+
+
+def _give_way() -> None:
+    """Probes are many, and a server that starts has better things to do: Linux keeps a niceness
+    for each thread, and what a thread starts has its own.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class CatalogueBook:
@@ -313,11 +362,18 @@ class CatalogueBook:
         """Lay out the helper programs and probe everything once."""
         try:
             lay_out_helpers(self._catalogue, self.helpers)
-            with ThreadPoolExecutor(max_workers=4) as pool:
-                seen = list(
-                    pool.map(lambda a: (a.code, probe(a, self.helpers)), self._catalogue.analyses)
+            alike: dict[str, list[Analysis]] = {}
+            for analysis in self._catalogue.analyses:
+                alike.setdefault(_what_is_probed(analysis), []).append(analysis)
+            with ThreadPoolExecutor(max_workers=4, initializer=_give_way) as pool:
+                seen = pool.map(lambda same: probe(same[0], self.helpers), alike.values())
+                self._note(
+                    {
+                        analysis.code: presence
+                        for same, presence in zip(alike.values(), seen, strict=True)
+                        for analysis in same
+                    }
                 )
-            self._note(dict(seen))
         finally:
             self._ready.set()
 

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from simyard.blobs.sealed import SealedWriter
 from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
@@ -22,9 +24,11 @@ from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder
 from simyard.service.site import Site
 from simyard.service.workfolder import Found
+from simyard.store import events, jobs, runs
 from simyard.store import files as store
-from simyard.store import jobs, runs
 from simyard.store.database import Transaction
+from simyard.store.events import Entry
+from simyard.store.files import NewOutput
 
 _BATCH_FILES = 500
 _BATCH_BYTES = 256 << 20
@@ -167,8 +171,7 @@ def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> No
     """Show the outputs in the lists and complete the run, all in one transaction."""
     now = tx.now()
     recorded: dict[str, int] = {}
-    rows: list[tuple[str, str, int]] = []
-    owner = store.owner_code(tx.conn, job.owner_id)
+    rows: list[NewOutput] = []
     for output in outputs:
         if isinstance(output.blob, int):
             blob_id = output.blob
@@ -177,16 +180,24 @@ def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> No
         else:
             blob_id = recorded[output.blob.key] = store.insert_blob(tx.conn, output.blob, now=now)
         path = workfolder.shown(output.path)
-        where = f"user/user_{owner}/output/job_{job.code}/run{run.number}/{path}"
-        rows.append((path, where, blob_id))
-    store.insert_outputs(
-        tx.conn,
-        owner_id=job.owner_id,
-        job_id=job.id,
-        run_number=run.number,
-        outputs=rows,
-        now=now,
-    )
-    size = sum(output.size_bytes for output in outputs)
-    runs.set_completed(tx.conn, run, output_count=len(outputs), output_bytes=size, at=now)
-    jobs.add_storage(tx.conn, job.id, size)
+        where = storage_path(tx.conn, job, run, path)
+        rows.append(NewOutput(path, where, blob_id, output.size_bytes))
+    store.add_outputs(tx.conn, owner_id=job.owner_id, run=run, outputs=rows, now=now)
+    runs.set_completed(tx.conn, run, at=now)
+    jobs.add_storage(tx.conn, job.id, sum(output.size_bytes for output in outputs))
+    if rows:
+        tell(tx, run, rows)
+
+
+def tell(tx: Transaction, run: Run, outputs: Sequence[NewOutput]) -> None:
+    """Write into the journal how many outputs a run has, now that there are these more."""
+    count = run.output_count + len(outputs)
+    size_bytes = run.output_bytes + sum(output.size_bytes for output in outputs)
+    told = {"count": count, "bytes": size_bytes}
+    events.append(tx.conn, [Entry("run.files", tx.now(), run.job_id, run.number, told)])
+
+
+def storage_path(conn: Connection, job: Job, run: Run, path: str) -> str:
+    """`path` on the wire of an output (api-v2 reference, section 2.1)."""
+    owner = store.owner_code(conn, job.owner_id)
+    return f"user/user_{owner}/output/job_{job.code}/run{run.number}/{path}"

@@ -1,45 +1,100 @@
-"""Creating, submitting, stopping and deleting jobs, and looking at them."""
+"""Creating, submitting, stopping, sharing and deleting jobs, and looking at them."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
 from simyard.domain import jobs as rules
 from simyard.domain import lifecycle
-from simyard.domain.catalogue import Catalogue
-from simyard.domain.errors import Invalid, NotFound, Problem, Refused
+from simyard.domain.catalogue import Catalogue, Notice
+from simyard.domain.errors import Forbidden, Invalid, NotFound, Path, Problem, Refused
 from simyard.domain.faults import crash_point
-from simyard.domain.files import File
-from simyard.domain.jobs import Job, JobDefinition, JobSummary
+from simyard.domain.files import DeletedFile, File
+from simyard.domain.jobs import Job, JobDefinition, JobFilter, JobSummary
 from simyard.domain.lifecycle import Event, State
-from simyard.domain.runs import Run, StatusEntry
-from simyard.domain.users import User
-from simyard.service import idempotency, moves
+from simyard.domain.lists import Found
+from simyard.domain.runs import Attempt, Run, StatusEntry
+from simyard.domain.users import User, email_address
+from simyard.service import idempotency, labels, moves
 from simyard.service.idempotency import Once
 from simyard.service.moves import Change, Happening
 from simyard.service.site import Site
-from simyard.store import events, files, listing
+from simyard.store import events, files, users
 from simyard.store import jobs as store
 from simyard.store import runs as run_store
 from simyard.store.database import Transaction
 from simyard.store.events import Entry
+from simyard.store.files import Within
 from simyard.store.jobs import Standing
+
+_MESSAGE_LENGTH = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobView:
-    """A job with what its reply needs: the files it names."""
+    """A job with what its reply needs beside it."""
 
     job: Job
-    files: dict[str, File]  # by code; a file that was deleted is missing
+    files: dict[str, File]  # those it names, by code
+    deleted: dict[str, DeletedFile]  # those it names and that were deleted since
+    tags: tuple[str, ...]
+    shared_with: tuple[str, ...]  # emails
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A definition that can be saved."""
+
+    definition: JobDefinition
+    inputs: dict[str, File]
+    analysis_names: tuple[str, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def storage_bytes(self) -> int:
+        return sum(file.blob.size_bytes for file in self.inputs.values())
 
 
 def check_job(
     conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
 ) -> list[Problem]:
     """Everything wrong with a definition, for this user."""
-    known = files.by_codes(conn, (code for _, code in definition.files()), owner_id=owner.id)
-    return rules.check(definition, catalogue, site.machine, site.limits, frozenset(known))
+    known = files.usable(conn, (code for _, code in definition.files()), owner.id)
+    problems = rules.check(definition, catalogue, site.machine, site.limits, frozenset(known))
+    _, wrong = _project(conn, site, definition.project_id)
+    return [*problems, *wrong]
+
+
+def _project(conn: Connection, site: Site, text: str | None) -> tuple[str | None, list[Problem]]:
+    """The id of the project that a job names (by id, external id or name), and what is wrong."""
+    if not text:
+        missing = Problem(("projectId",), "This field is required.")
+        return None, [missing] if site.limits.project_required else []
+    found = users.project_named(conn, text)
+    if found is None:
+        return None, [Problem(("projectId",), f'Invalid pk "{text}" - object does not exist.')]
+    if not found.is_open:
+        return None, [Problem(("projectId",), f"The project {found.name} is closed.")]
+    return found.code, []
+
+
+def _checked(
+    conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
+) -> _Checked:
+    """Raises Invalid with everything that is wrong."""
+    problems = check_job(conn, site, catalogue, owner, definition)
+    if problems:
+        raise Invalid(problems, _lengths(definition))
+    project, _ = _project(conn, site, definition.project_id)
+    return _Checked(
+        definition=dataclasses.replace(definition, project_id=project),
+        inputs=files.usable(conn, (code for _, code in definition.files()), owner.id),
+        analysis_names=tuple(_name(catalogue, a.code) for a in definition.analyses),
+        notices=rules.notices(definition, catalogue, site.machine, site.limits),
+    )
 
 
 def create_job(
@@ -49,6 +104,9 @@ def create_job(
     owner: User,
     definition: JobDefinition,
     once: Once | None,
+    *,
+    tags: Sequence[str] = (),
+    custom_fields: Mapping[str, Any] | None = None,
 ) -> tuple[JobView, bool]:
     """Save a draft. Returns it, and whether it is new (False: the same request came before).
 
@@ -57,25 +115,94 @@ def create_job(
     done = idempotency.already_done(tx.conn, once, "job")
     if done is not None:
         return get_job(tx.conn, owner, done), False
-    inputs = files.by_codes(tx.conn, (code for _, code in definition.files()), owner_id=owner.id)
-    problems = rules.check(definition, catalogue, site.machine, site.limits, frozenset(inputs))
-    if problems:
-        raise Invalid(problems, _lengths(definition))
+    checked = _checked(tx.conn, site, catalogue, owner, definition)
     job = store.insert(
         tx.conn,
         owner=owner,
-        definition=definition,
-        analysis_names=tuple(_name(catalogue, a.code) for a in definition.analyses),
-        notices=rules.notices(definition, catalogue, site.machine, site.limits),
-        storage_bytes=sum(file.blob.size_bytes for file in inputs.values()),
+        definition=checked.definition,
+        analysis_names=checked.analysis_names,
+        notices=checked.notices,
+        storage_bytes=checked.storage_bytes,
         now=tx.now(),
     )
-    files.link_inputs(tx.conn, job.id, inputs.values())
+    files.link_inputs(tx.conn, job.id, checked.inputs.values())
+    names = labels.checked_tags(tags)
+    if names:
+        store.set_tags(tx.conn, job.id, names)
+    if custom_fields:
+        _set_fields(tx, job, custom_fields, ("customFields",))
     events.append(tx.conn, [Entry("job.created", job.created_at, job.id)])
     idempotency.note(tx, once, "job", job.code)
     crash_point("create.recorded")
     tx.after_commit(lambda: crash_point("create.committed"))
-    return JobView(job=job, files=inputs), True
+    view = JobView(
+        job=job,
+        files=_labelled(tx.conn, checked.inputs),
+        deleted={},
+        tags=_in_order(names),
+        shared_with=(),
+    )
+    return view, True
+
+
+def _labelled(conn: Connection, inputs: Mapping[str, File]) -> dict[str, File]:
+    """The same with their tags and with those who see them."""
+    return {file.code: file for file in files.labelled(conn, list(inputs.values()))}
+
+
+def _in_order(names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(names[key] for key in sorted(names))
+
+
+def change_job(
+    tx: Transaction,
+    site: Site,
+    catalogue: Catalogue,
+    caller: User,
+    code: str,
+    definition: JobDefinition,
+    *,
+    tags: Sequence[str] | None,
+    custom_fields: Mapping[str, Any] | None,
+    based_on: JobDefinition | None = None,
+) -> JobView:
+    """Put another definition in the place of a draft's. None leaves tags and fields as they are.
+
+    based_on: the definition that the new one was made from. Raises Refused for what was submitted
+    or was changed since, Forbidden, NotFound, or Invalid with all that is wrong.
+    """
+    job = _owned(tx.conn, caller, code)
+    if based_on is not None and job.definition != based_on:
+        raise Refused("The job was changed by another request meanwhile. Send the change again.")
+    if job.state is not State.DRAFT:
+        raise Refused("This job was submitted; only a draft can be changed.")
+    checked = _checked(tx.conn, site, catalogue, caller, definition)
+    store.redefine(
+        tx.conn,
+        job.id,
+        definition=checked.definition,
+        analysis_names=checked.analysis_names,
+        notices=checked.notices,
+        storage_bytes=checked.storage_bytes,
+    )
+    files.unlink_inputs(tx.conn, job.id)
+    files.link_inputs(tx.conn, job.id, checked.inputs.values())
+    if tags is not None:
+        store.set_tags(tx.conn, job.id, labels.checked_tags(tags))
+    if custom_fields:
+        _set_fields(tx, job, custom_fields, ("customFields",))
+    events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
+    return get_job(tx.conn, caller, code)
+
+
+def assign_project(tx: Transaction, site: Site, caller: User, code: str, project: str) -> None:
+    """Book a job on a project from now on: usage that ended before stays where it is."""
+    job = _owned(tx.conn, caller, code)
+    found, problems = _project(tx.conn, site, project)
+    if problems:
+        raise Invalid(problems)
+    store.set_definition(tx.conn, job.id, dataclasses.replace(job.definition, project_id=found))
+    events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
 
 
 def _name(catalogue: Catalogue, code: str) -> str:
@@ -90,17 +217,31 @@ def _lengths(definition: JobDefinition) -> dict[tuple[str | int, ...], int]:
     return lengths
 
 
-def submit_job(tx: Transaction, site: Site, catalogue: Catalogue, caller: User, code: str) -> None:
-    """Send a draft on its way. Its first status is there when this is committed.
+def submit_job(
+    tx: Transaction,
+    site: Site,
+    catalogue: Catalogue,
+    caller: User,
+    code: str,
+    once: Once | None = None,
+) -> bool:
+    """Send a draft on its way. Its first status is there when this is committed. Returns False
+    where the same request did so before.
 
     Raises Refused where it was submitted before or cannot run here, Invalid where an input is gone.
     """
-    job = _own(tx.conn, caller, code)
+    if idempotency.already_done(tx.conn, once, "submit") is not None:
+        return False
+    job = _owned(tx.conn, caller, code)
     state = lifecycle.after(job.state, Event.SUBMIT)
     definition = job.definition
+    if not definition.project_id:
+        _, missing = _project(tx.conn, site, None)  # the site may want one since it was saved
+        if missing:
+            raise Invalid(missing)
     named = dict(definition.files())
     if named:
-        known = files.by_codes(tx.conn, named.values(), owner_id=job.owner_id)
+        known = files.usable(tx.conn, named.values(), job.owner_id)
         gone = [
             Problem(path, f'Invalid pk "{file}" - object does not exist.')
             for path, file in named.items()
@@ -116,19 +257,23 @@ def submit_job(tx: Transaction, site: Site, catalogue: Catalogue, caller: User, 
         job.id,
         count=1,
         cores=placement.charge,
+        core_type=placement.core_type.code,
+        price_micros=placement.core_type.price_micros(low_priority=definition.low_priority),
         low_priority=definition.low_priority,
         state=state,
     )
     draft = Standing(job.id, job.state, submitted_at=tx.now())
     moves.record(tx, [Change(draft, state)])
+    idempotency.note(tx, once, "submit", job.code)
     tx.after_commit(site.wake)
     crash_point("submit.recorded")
     tx.after_commit(lambda: crash_point("submit.committed"))
+    return True
 
 
 def not_installed(conn: Connection, catalogue: Catalogue, caller: User, code: str) -> list[str]:
     """The analyses of a job whose program was not there when somebody last looked."""
-    job = _own(conn, caller, code)
+    job = _owned(conn, caller, code)
     found = []
     for sent in job.definition.analyses:
         analysis = catalogue.analysis(sent.code)
@@ -155,7 +300,7 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
     """Ask for the end of a job. Returns at once; repeating it, or stopping a finished job, does
     nothing. Raises Refused for a draft.
     """
-    job = _own(tx.conn, caller, code)
+    job = _owned(tx.conn, caller, code)
     lifecycle.after(job.state, Event.STOP)
     every = run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id))
     moves.apply(tx, [Happening(run, Event.STOP) for run in every])
@@ -164,44 +309,166 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
     tx.after_commit(lambda: crash_point("stop.committed"))
 
 
-def delete_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
-    """Remove a job with its outputs. Raises Refused unless it is a draft or nothing of it is left
-    on the machine.
+def stop_run(tx: Transaction, site: Site, caller: User, code: str, number: int) -> None:
+    """Ask for the end of one run; the others go on. Returns at once.
+
+    Raises NotFound, Forbidden, or Refused where there is nothing to stop.
     """
-    job = _own(tx.conn, caller, code)
+    job = _owned(tx.conn, caller, code)
+    run = run_store.by_number(tx.conn, job.id, number)
+    if run is None:
+        raise NotFound
+    if (run.state, Event.STOP) in lifecycle.MOOT and run.state is not State.STOPPING:
+        raise Refused("This run is not executing.")
+    moves.apply(tx, [Happening(run, Event.STOP)])
+    tx.after_commit(site.wake)
+
+
+def delete_job(
+    tx: Transaction, site: Site, caller: User, code: str, *, with_inputs: bool = False
+) -> None:
+    """Remove a job with its outputs; with_inputs: and with those of its inputs that are the
+    caller's and that no other job names. Raises Refused unless it is a draft or nothing of it is
+    left on the machine.
+    """
+    job = _owned(tx.conn, caller, code)
     if job.state not in (State.DRAFT, State.CLOSED):
         raise Refused(
             "This job cannot be deleted yet: its cluster is not Stopped."
             f" It is {store.history(tx.conn, job.id, moves.CLUSTER)[0].word}."
         )
+    viewers = store.viewers(tx.conn, job.id)
+    named = [code for _, code in job.definition.files()]
+    inputs = files.by_codes(tx.conn, named) if with_inputs else {}
     store.delete_job(tx.conn, job, now=tx.now())
-    events.append(tx.conn, [Entry("job.deleted", tx.now(), job.id, None, {"code": job.code})])
+    for file in inputs.values():
+        own = file.owner_id == caller.id and file.job_id is None  # outputs stay with their jobs
+        if own and not files.jobs_naming(tx.conn, file):
+            files.delete_file(tx.conn, file, now=tx.now())
+    gone = {"code": job.code, "viewers": viewers}
+    events.append(tx.conn, [Entry("job.deleted", tx.now(), job.id, None, gone)])
     tx.after_commit(site.wake)
+
+
+# --- sharing --------------------------------------------------------------------------------------
+
+
+def share_job(tx: Transaction, caller: User, code: str, email: str, message: str) -> str:
+    """Let another member see a job and all that it holds. Returns his address. Idempotent.
+
+    Raises Invalid where nobody here has this address.
+    """
+    job = _owned(tx.conn, caller, code)
+    address = email_address(email)
+    if address is None:
+        raise Invalid.at("email", "Enter a valid email address.")
+    recipient = users.by_email(tx.conn, address)
+    if recipient is None or not recipient.is_active:
+        raise Invalid.at("email", "A job can be shared within the organisation only.")
+    if store.share(tx.conn, job, recipient.id):
+        told = {"by": caller.email, "with": address, "message": message[:_MESSAGE_LENGTH]}
+        events.append(tx.conn, [Entry("job.shared", tx.now(), job.id, None, told)])
+    return address
+
+
+def unshare_job(tx: Transaction, caller: User, code: str, email: str) -> None:
+    """Take a job out of a member's sight again. Idempotent; the owner always sees it."""
+    job = _owned(tx.conn, caller, code)
+    recipient = users.by_email(tx.conn, email_address(email) or "")
+    if recipient is None or recipient.id == job.owner_id:
+        return
+    viewers = [recipient.id]
+    if store.unshare(tx.conn, job, recipient.id):
+        told = {"code": job.code, "with": recipient.email, "viewers": viewers}
+        events.append(tx.conn, [Entry("job.unshared", tx.now(), job.id, None, told)])
+
+
+# --- tags and custom fields -----------------------------------------------------------------------
+
+
+def tags(conn: Connection, viewer: User, code: str) -> tuple[str, ...]:
+    return store.tags(conn, _visible_id(conn, viewer, code))
+
+
+def tag_job(tx: Transaction, caller: User, code: str, name: str) -> str:
+    """Give a job a tag. Returns it as it is shown. Idempotent."""
+    job = _owned(tx.conn, caller, code)
+    names, shown = labels.with_tag(store.tags(tx.conn, job.id), name)
+    store.set_tags(tx.conn, job.id, names)
+    events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
+    return shown
+
+
+def untag_job(tx: Transaction, caller: User, code: str, name: str) -> None:
+    """Take a tag away. Idempotent."""
+    job = _owned(tx.conn, caller, code)
+    store.set_tags(tx.conn, job.id, labels.without_tag(store.tags(tx.conn, job.id), name))
+    events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
+
+
+def custom_fields(conn: Connection, viewer: User, code: str) -> dict[str, Any]:
+    return store.custom_fields(conn, _visible_id(conn, viewer, code))
+
+
+def set_custom_fields(
+    tx: Transaction, caller: User, code: str, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Set these fields, null takes one away. Returns all that the job has then."""
+    job = _owned(tx.conn, caller, code)
+    _set_fields(tx, job, values)
+    events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
+    return store.custom_fields(tx.conn, job.id)
+
+
+def _set_fields(tx: Transaction, job: Job, values: Mapping[str, Any], at: Path = ()) -> None:
+    store.set_custom_fields(tx.conn, job.id, labels.checked_fields(values, at))
+    labels.check_number_of_fields(store.custom_fields(tx.conn, job.id))
 
 
 # --- looking --------------------------------------------------------------------------------------
 
 
-def _own(conn: Connection, caller: User, code: str) -> Job:
-    """A job that the caller may change. Raises NotFound."""
-    job = store.visible(conn, code, caller.id)
+def _visible(conn: Connection, viewer: User, code: str) -> Job:
+    """A job that somebody may look at. Raises NotFound."""
+    job = store.visible(conn, code, viewer.id)
     if job is None:
         raise NotFound
     return job
 
 
+def _owned(conn: Connection, caller: User, code: str) -> Job:
+    """A job that the caller may change. Raises NotFound, or Forbidden where he may only look."""
+    job = _visible(conn, caller, code)
+    if job.owner_id != caller.id:
+        raise Forbidden
+    return job
+
+
+def get_own_job(conn: Connection, caller: User, code: str) -> JobView:
+    """A job that the caller may change. Raises NotFound or Forbidden."""
+    _owned(conn, caller, code)
+    return get_job(conn, caller, code)
+
+
 def get_job(conn: Connection, viewer: User, code: str) -> JobView:
-    job = _own(conn, viewer, code)
-    named = [code for _, code in job.definition.files()]
+    job = _visible(conn, viewer, code)
+    named = {code for _, code in job.definition.files()}
+    found = files.by_codes(conn, named) if named else {}
+    missing = named - found.keys()
     return JobView(
-        job=job, files=files.by_codes(conn, named, owner_id=job.owner_id) if named else {}
+        job=job,
+        files=_labelled(conn, found),
+        deleted=files.deleted(conn, missing) if missing else {},
+        tags=store.tags(conn, job.id),
+        shared_with=store.shared_with(conn, [job.id]).get(job.id, ()),
     )
 
 
 def list_jobs(
-    conn: Connection, viewer: User, *, offset: int, size: int
-) -> tuple[int, list[JobSummary]]:
-    return store.page(conn, viewer.id, offset=offset, size=size)
+    conn: Connection, viewer: User, wanted: JobFilter, *, offset: int, size: int
+) -> Found[JobSummary]:
+    """What the viewer may see, newest first."""
+    return store.page(conn, viewer.id, wanted, offset=offset, size=size)
 
 
 def history(conn: Connection, viewer: User, code: str, track: str) -> list[StatusEntry]:
@@ -216,11 +483,10 @@ def _visible_id(conn: Connection, viewer: User, code: str) -> int:
     return job_id
 
 
-def list_runs(
-    conn: Connection, viewer: User, code: str, *, offset: int, size: int
-) -> tuple[int, list[Run]]:
+def list_runs(conn: Connection, viewer: User, code: str, *, offset: int, size: int) -> Found[Run]:
     job_id = _visible_id(conn, viewer, code)
-    return run_store.count(conn, job_id), run_store.page(conn, job_id, offset=offset, size=size)
+    page = run_store.page(conn, job_id, offset=offset, size=size)
+    return Found(run_store.count(conn, job_id), page)
 
 
 def get_run(conn: Connection, viewer: User, code: str, number: int) -> Run:
@@ -232,19 +498,43 @@ def get_run(conn: Connection, viewer: User, code: str, number: int) -> Run:
 
 def list_job_files(
     conn: Connection, viewer: User, code: str, *, offset: int, size: int, text: str = ""
-) -> tuple[int, list[File]]:
-    """A job's outputs: count and one page."""
+) -> Found[File]:
+    """A job's outputs. A text filters by path."""
     job_id = _visible_id(conn, viewer, code)
     if text:
-        return files.search(conn, job_id=job_id, offset=offset, size=size, text=text)
-    total = listing.total(conn, listing.outputs_of(job_id))
-    return total, files.page_of_job(conn, job_id, offset=offset, size=size)
+        return files.search(conn, Within(job_id=job_id), offset=offset, size=size, text=text)
+    return files.page_of_job(conn, job_id, offset=offset, size=size)
 
 
 def list_run_files(
-    conn: Connection, viewer: User, code: str, number: int, *, offset: int, size: int
-) -> tuple[int, list[File]]:
-    """The outputs of one run: count and one page."""
+    conn: Connection,
+    viewer: User,
+    code: str,
+    number: int,
+    *,
+    offset: int,
+    size: int,
+    text: str = "",
+) -> Found[File]:
+    """The outputs of one run. A text filters by path."""
     run = get_run(conn, viewer, code, number)
-    page = files.page_of_run(conn, run.job_id, run.number, offset=offset, size=size)
-    return run.output_count, page
+    if text:
+        within = Within(job_id=run.job_id, run_number=run.number)
+        return files.search(conn, within, offset=offset, size=size, text=text)
+    return files.page_of_run(conn, run.job_id, run.number, offset=offset, size=size)
+
+
+def attempts(
+    conn: Connection, viewer: User, code: str, *, after: int = 0, size: int = 2000
+) -> tuple[Job, list[Attempt]]:
+    """The attempts of a job's runs: what the API calls its clusters."""
+    job = _visible(conn, viewer, code)
+    return job, run_store.attempts_of(conn, job.id, after=after, size=size)
+
+
+def history_of_cluster(conn: Connection, viewer: User, token: str) -> list[StatusEntry]:
+    """The cluster statuses of the job that an attempt belongs to. Raises NotFound."""
+    job_id = run_store.job_of_attempt(conn, token)
+    if job_id is None or store.visible(conn, store.by_id(conn, job_id).code, viewer.id) is None:
+        raise NotFound
+    return store.history(conn, job_id, moves.CLUSTER)

@@ -12,7 +12,7 @@ from simyard.service.site import Site
 
 MOST_LINES = 10_000
 _STEP_BYTES = 1 << 16
-_MOST_BYTES = 16 << 20
+_MOST_BYTES = 4 << 20
 _MOST_ENTRIES = 100_000
 
 # From the moment at which the inputs lie there to the moment at which the outputs are stored.

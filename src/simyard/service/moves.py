@@ -5,23 +5,25 @@ words of the API and the journal, all in the caller's transaction.
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from simyard.domain import lifecycle
 from simyard.domain.lifecycle import (
     CLUSTER_HISTORY,
     CLUSTER_WORDS,
+    FINAL,
     JOB_HISTORY,
     JOB_WORDS,
     STOPPING_WORD,
     Event,
     State,
 )
-from simyard.domain.runs import Ending, Run
-from simyard.store import events, jobs, runs
+from simyard.domain.runs import Ending, Run, charge_micros
+from simyard.store import events, jobs, runs, usage
 from simyard.store.database import Transaction
 from simyard.store.events import Entry
 from simyard.store.jobs import Standing, Word
+from simyard.store.usage import Used
 
 JOB = "job"
 CLUSTER = "cluster"
@@ -58,6 +60,7 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
     endings = [(h.run, h.ending, h.at or tx.now()) for h, _ in moved if h.ending is not None]
     if endings:
         runs.set_ended(tx.conn, endings)
+        _charge(tx, endings)
     at = {happening.run.job_id: happening.at for happening, _ in moved}
     entries = [
         Entry(
@@ -79,6 +82,32 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
     return after
 
 
+def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) -> None:
+    """Write down what runs that ended have used. In the transaction of their end: never twice,
+    never not at all.
+    """
+    rows = []
+    for run, _, at in endings:
+        if run.started_at is None:
+            continue  # nothing of it ever ran
+        job = jobs.by_id(tx.conn, run.job_id)
+        used = max(0, (at - run.started_at) // timedelta(microseconds=1)) * run.cores
+        rows.append(
+            Used(
+                ended_at=at,
+                user_id=job.owner_id,
+                project=job.definition.project_id or "",
+                job=job.code,
+                run_number=run.number,
+                core_type=run.core_type,
+                core_microseconds=used,
+                charge_micros=charge_micros(used, run.price_micros),
+            )
+        )
+    if rows:
+        usage.record(tx.conn, rows)
+
+
 @dataclass(frozen=True)
 class Change:
     """A job comes to a state."""
@@ -98,6 +127,7 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
     journal = list(entries)
     words: list[Word] = []
     standings: list[Standing] = []
+    completed: list[int] = []
     for change in changes:
         before, state = change.before, change.state
         if before.state is state:
@@ -114,12 +144,21 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
                 words.append(Word(before.job_id, CLUSTER, word, None, change.at or tx.now()))
                 standing = dataclasses.replace(standing, cluster_status=word)
         standings.append(standing)
-        data = {"state": state.value, "reason": change.reason}
+        if state in FINAL and before.state not in FINAL:
+            completed.append(before.job_id)
+        data = {
+            "state": state.value,
+            "status": standing.status,
+            "clusterStatus": standing.cluster_status,
+            "reason": change.reason,
+        }
         journal.append(Entry("job.state", change.at or tx.now(), before.job_id, None, data))
     if words:
         jobs.add_words(tx.conn, words)
     if standings:
         jobs.set_standings(tx.conn, standings)
+    if completed:
+        jobs.complete_views(tx.conn, completed)
     if journal:
         events.append(tx.conn, journal)
 

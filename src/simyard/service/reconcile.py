@@ -29,7 +29,7 @@ from simyard.service import collecting, idempotency, moves, staging
 from simyard.service.moves import Happening
 from simyard.service.site import Site
 from simyard.service.staging import CannotStart, StopWanted
-from simyard.store import events, files, jobs, runs
+from simyard.store import events, files, jobs, runs, tasks
 from simyard.store import idempotency as idempotency_store
 from simyard.store.database import Transaction
 
@@ -41,6 +41,7 @@ WATCHED = (State.SUBMITTING, State.RUNNING, State.STOPPING)
 DRIVEN = (State.STAGING, State.SUBMITTING, State.STOPPING, State.COLLECTING, State.COMPLETED)
 
 _EVENTS_KEPT = timedelta(days=30)
+_TASKS_KEPT = timedelta(days=1)
 _ORPHAN_SECONDS = 3600.0  # a blob that nobody recorded in this time belongs to nobody
 _DELETE_AT_ONCE = 200
 _ADMIT_AT_ONCE = 1000
@@ -298,7 +299,7 @@ class Reconciler:
         named = [code for _, code in job.definition.files()]
         if not named:
             return {}
-        return self._site.db.read(files.by_codes, named, owner_id=job.owner_id)
+        return self._site.db.read(files.by_codes, named)
 
     def _submit(self, run: Run) -> Report | None:
         site = self._site
@@ -438,3 +439,4 @@ def _forget_blobs(tx: Transaction, keys: Sequence[str]) -> None:
 def _prune(tx: Transaction) -> None:
     events.prune(tx.conn, before=tx.now() - _EVENTS_KEPT)
     idempotency_store.prune(tx.conn, before=tx.now() - idempotency.KEPT)
+    tasks.prune(tx.conn, before=tx.now() - _TASKS_KEPT)

@@ -91,7 +91,7 @@ class SeriesBook:
             file.relative_path: file
             for file in site.db.read(
                 store.page_of_run, run.job_id, run.number, offset=0, size=_CANDIDATES
-            )
+            ).items
         }
         sizes = ((path, file.blob.size_bytes) for path, file in outputs.items())
         chosen = _choose(sizes, grammars)

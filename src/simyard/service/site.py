@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from simyard.blobs.keyring import Keyring
@@ -11,6 +12,7 @@ from simyard.domain.catalogue import Machine
 from simyard.domain.jobs import Limits
 from simyard.engines.protocol import Engine
 from simyard.service.catalogue import CatalogueBook
+from simyard.service.load import LoadBook
 from simyard.store.database import Database
 
 
@@ -18,6 +20,9 @@ from simyard.store.database import Database
 class Site:
     name: str
     public_url: str  # "https://host", for absolute links; "": what the client used
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]  # who is believed about the rest
+    profile: str  # "open", or "faithful": with the rate limits that Rescale has
+    job_api_url: str  # "http://127.0.0.1:8420", where runs reach the API; "": they do not
     data: Path
     db: Database
     blobs: SealedBlobs
@@ -25,11 +30,22 @@ class Site:
     engine: Engine
     book: CatalogueBook
     machine: Machine
+    load: LoadBook
     limits: Limits
     clock: Callable[[], datetime]
     wake: Callable[[], None]  # tell the worker that something is owed; cheap, from any thread
+    key_lifetime_days: int  # longest that a new key is good; 0: for ever
     run_uninstalled: bool  # run the command although its solver is not installed
     stop_grace_seconds: float
     max_upload_bytes: int  # 0: no limit but the disk
     unpack_max_bytes: int
     unpack_max_entries: int
+
+    @property
+    def company_code(self) -> str:
+        """One installation is one organisation with one workspace, both named after the site."""
+        return "".join(c for c in self.name.lower() if c.isascii() and c.isalnum()) or "simyard"
+
+    @property
+    def workspace_id(self) -> str:
+        return "01-0001"

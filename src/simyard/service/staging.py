@@ -342,4 +342,13 @@ def _environment(
         "MPI_ROOT": "/usr",
         "MACHINES": f"localhost:{ranks}",
         "FLUENT_HOSTS": f"{folder.inside_home}/machinefile",
+        **_door(site, run),
     }
+
+
+def _door(site: Site, run: Run) -> dict[str, str]:
+    """How a run reaches the API as its owner, while it lives (api-v2 reference, section 1.2)."""
+    if not site.job_api_url or run.token is None:
+        return {}
+    key = site.keyring.job_key(run.token)
+    return {"RESCALE_API_KEY": key, "RESCALE_API_BASE_URL": site.job_api_url}

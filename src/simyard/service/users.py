@@ -1,4 +1,4 @@
-"""Users and keys."""
+"""Who a key belongs to, and the first keys."""
 
 import secrets
 from datetime import datetime, timedelta
@@ -6,12 +6,20 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from simyard.blobs.keyring import Keyring
-from simyard.domain.errors import Invalid, KeyExpired, Unauthenticated
-from simyard.domain.users import Role, User
+from simyard.domain.errors import Invalid, KeyExpired, NotFound, Unauthenticated
+from simyard.domain.lifecycle import State
+from simyard.domain.users import ApiKey, Caller, Role, email_address
+from simyard.store import jobs, runs
 from simyard.store import users as store
 from simyard.store.database import Transaction
 
 _KEY_BYTES = 20  # 40 hex digits, as clients expect
+NO_ADDRESS = "Enter a valid email address."
+_LEFT = "User inactive or deleted."
+_OVER = "API key is no longer active"  # api-v2 reference, section 1.2
+
+# While something of a run can be alive, its key opens what its owner may see and do.
+_KEY_HOLDS = (State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING)
 
 
 def new_key() -> str:
@@ -31,16 +39,18 @@ def create_key(
 ) -> str:
     """Make this (new) key one of the user of this address, who is created if he is new.
 
-    Returns the key; it cannot be shown again. `role` counts for a new user only.
+    Returns the key; it cannot be shown again. `role` counts for a new user only. Raises Invalid.
     """
-    address = email.strip().lower()
-    if address.count("@") != 1 or address.startswith("@") or address.endswith("@"):
-        raise Invalid.at("email", "Enter a valid email address.")
+    address = email_address(email)
+    if address is None:
+        raise Invalid.at("email", NO_ADDRESS)
     now = tx.now()
     user = store.by_email(tx.conn, address)
     if user is None:
         name = address.split("@")[0]
         user = store.insert(tx.conn, email=address, full_name=name, role=role, now=now)
+    elif not user.is_active:
+        raise Invalid.at("email", f"{address} is no longer a member; invite him again.")
     store.insert_key(
         tx.conn,
         user,
@@ -52,14 +62,47 @@ def create_key(
     return key
 
 
-def authenticate(conn: Connection, keyring: Keyring, key: str, now: datetime) -> User:
-    """The user of a key. Raises Unauthenticated, or KeyExpired for one that was good once."""
+def keys_of(conn: Connection, email: str) -> list[ApiKey]:
+    """All keys of a member, newest first. Raises NotFound where there is no such member."""
+    user = store.by_email(conn, email_address(email) or "")
+    if user is None:
+        raise NotFound(f"Nobody here has the address {email}.")
+    return store.keys_of(conn, user.id)
+
+
+def revoke_key(tx: Transaction, email: str, code: str) -> None:
+    """End a key at once, by its id. Idempotent. Raises NotFound."""
+    for key in keys_of(tx.conn, email):
+        if key.code == code:
+            store.revoke_key(tx.conn, key.id, now=tx.now())
+            return
+    raise NotFound(f"{email} has no key {code}.")
+
+
+def authenticate(conn: Connection, keyring: Keyring, key: str, now: datetime) -> Caller:
+    """Who sends a key. Raises Unauthenticated, or KeyExpired for one that was good once."""
+    token = keyring.token_of(key)
+    if token is not None:
+        return _running_job(conn, token)
     found = store.key_by_digest(conn, keyring.api_key_digest(key))
     if found is None or found.revoked_at is not None:
         raise Unauthenticated("Invalid token.")
+    if not found.user.is_active:
+        raise Unauthenticated(_LEFT)
     if found.expires_at is not None and found.expires_at <= now:
-        raise KeyExpired("API key is no longer active")
-    return found.user
+        raise KeyExpired(_OVER)
+    return Caller(user=found.user)
+
+
+def _running_job(conn: Connection, token: str) -> Caller:
+    """Raises KeyExpired once nothing of the attempt can be alive."""
+    run = next(iter(runs.by_tokens(conn, [token])), None)
+    if run is None or run.state not in _KEY_HOLDS:
+        raise KeyExpired(_OVER)
+    owner = store.by_id(conn, jobs.by_id(conn, run.job_id).owner_id)
+    if not owner.is_active:
+        raise Unauthenticated(_LEFT)
+    return Caller(user=owner, job_id=run.job_id)
 
 
 def nobody_yet(conn: Connection) -> bool:

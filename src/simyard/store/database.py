@@ -76,6 +76,7 @@ class Database:
         self._filled = threading.Condition()
         self._closing = False
         self._writer: threading.Thread | None = None
+        self._listeners: list[Callable[[], None]] = []
         self.commits = 0  # for /metrics and benchmarks
         self.writes = 0
 
@@ -148,6 +149,12 @@ class Database:
         self._put(_Work(lambda tx: work(tx, *args, **kwargs), deliver, loop=loop))
         return await future
 
+    def on_commit(self, hook: Callable[[], None]) -> None:
+        """Call this after every commit of this process, from the writer's thread, once its callers
+        have been told. It must be quick and must not raise.
+        """
+        self._listeners.append(hook)
+
     def _put(self, work: _Work) -> None:
         with self._filled:
             if self._closing or self._writer is None:
@@ -181,6 +188,8 @@ class Database:
                     conn.close()
                     conn = None
             _deliver(group)
+            for hook in self._listeners:
+                hook()
         if conn is not None:
             conn.close()
 

@@ -1,19 +1,40 @@
 """Files and the blobs they show."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, delete, exists, func, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from simyard.domain.files import Blob, File, FileType
+from simyard.domain.files import Blob, DeletedFile, File, FileType
+from simyard.domain.lists import Found
+from simyard.domain.runs import Run
 from simyard.domain.users import User
-from simyard.store import codes, listing
-from simyard.store.schema import AnyRow, blob_deletions, blobs, files, job_inputs, users
+from simyard.store import codes, listing, runs
+from simyard.store.schema import (
+    AnyRow,
+    blob_deletions,
+    blobs,
+    file_tags,
+    files,
+    folders,
+    job_inputs,
+    job_views,
+    users,
+)
 
 _T = TypeVar("_T")
-
-aliased_files = files.alias("others")
 
 _COLUMNS = (
     files.c.id,
@@ -29,6 +50,9 @@ _COLUMNS = (
     files.c.owner_ordinal,
     files.c.job_id,
     files.c.job_ordinal,
+    files.c.run_ordinal,
+    files.c.trashed_at,
+    folders.c.code.label("folder"),
     files.c.blob_id,
     blobs.c.key,
     blobs.c.wrapped_key,
@@ -40,7 +64,9 @@ _FILES = (
     select(*_COLUMNS)
     .join(blobs, blobs.c.id == files.c.blob_id)
     .join(users, users.c.id == files.c.owner_id)
+    .outerjoin(folders, folders.c.id == files.c.folder_id)
 )
+_LISTED = _FILES.where(files.c.trashed_at.is_(None))
 
 
 def _file(row: AnyRow) -> File:
@@ -55,6 +81,9 @@ def _file(row: AnyRow) -> File:
         type=FileType(row.type_id),
         uploaded_at=row.uploaded_at,
         run_number=row.run_number,
+        job_id=row.job_id,
+        folder_code=row.folder,
+        is_trashed=row.trashed_at is not None,
         blob=Blob(
             id=row.blob_id,
             key=row.key,
@@ -155,92 +184,243 @@ def owner_code(conn: Connection, owner_id: int) -> str:
     return code
 
 
-def insert_outputs(
-    conn: Connection,
-    *,
-    owner_id: int,
-    job_id: int,
-    run_number: int,
-    outputs: Sequence[tuple[str, str, int]],
-    now: datetime,
+@dataclass(frozen=True)
+class NewOutput:
+    """A file that a run leaves behind, its bytes recorded already."""
+
+    relative_path: str
+    storage_path: str
+    blob_id: int
+    size_bytes: int
+    type: FileType = FileType.OUTPUT
+    code: str | None = None  # None: any
+
+
+def add_outputs(
+    conn: Connection, *, owner_id: int, run: Run, outputs: Sequence[NewOutput], now: datetime
 ) -> None:
-    """The files a run left behind: (relative path, storage path, blob id), in listing order."""
+    """Show files of a run in all lists, in this order, and count them."""
     if not outputs:
         return
-    owner_ordinal = listing.append(conn, listing.files_of(owner_id), len(outputs))
-    job_ordinal = listing.append(conn, listing.outputs_of(job_id), len(outputs))
-    taken: set[str] = set()
-    while len(taken) < len(outputs):
-        fresh = {codes.letters(codes.FILE_LETTERS) for _ in range(len(outputs) - len(taken))}
-        for part in _parts(sorted(fresh)):
-            fresh -= set(conn.scalars(_TAKEN, {"wanted": part}))
-        taken |= fresh
+    count = len(outputs)
+    owner_ordinal = listing.append(conn, listing.files_of(owner_id), count)
+    job_ordinal = listing.append(conn, listing.outputs_of(run.job_id), count)
+    run_ordinal = listing.append(conn, listing.outputs_of_run(run.job_id, run.number), count)
     conn.execute(
         _INSERT,
         [
             {
-                "code": code,
+                "code": output.code or code,
                 "owner_id": owner_id,
                 "owner_ordinal": owner_ordinal + i,
-                "job_id": job_id,
-                "run_number": run_number,
+                "job_id": run.job_id,
+                "run_number": run.number,
                 "job_ordinal": job_ordinal + i,
-                "blob_id": blob_id,
-                "type_id": FileType.OUTPUT.value,
-                "name": relative_path.rsplit("/", 1)[-1],
-                "relative_path": relative_path,
-                "storage_path": storage_path,
+                "run_ordinal": run_ordinal + i,
+                "blob_id": output.blob_id,
+                "type_id": output.type.value,
+                "name": output.relative_path.rsplit("/", 1)[-1],
+                "relative_path": output.relative_path,
+                "storage_path": output.storage_path,
                 "uploaded_at": now,
             }
-            for i, (code, (relative_path, storage_path, blob_id)) in enumerate(
-                zip(taken, outputs, strict=True)
-            )
+            for i, (code, output) in enumerate(zip(_fresh_codes(conn, count), outputs, strict=True))
         ],
     )
+    size_bytes = sum(output.size_bytes for output in outputs)
+    runs.add_outputs(conn, run, count=count, size_bytes=size_bytes)
+
+
+def _fresh_codes(conn: Connection, count: int) -> set[str]:
+    taken: set[str] = set()
+    while len(taken) < count:
+        fresh = {codes.letters(codes.FILE_LETTERS) for _ in range(count - len(taken))}
+        for part in _parts(sorted(fresh)):
+            fresh -= set(conn.scalars(_TAKEN, {"wanted": part}))
+        taken |= fresh
+    return taken
 
 
 _BY_CODE = _FILES.where(files.c.code == bindparam("code"))
 
 
 def by_code(conn: Connection, code: str) -> File | None:
+    """A file, also one in the trash; not one that was deleted."""
     row = conn.execute(_BY_CODE, {"code": code}).first()
     return _file(row) if row else None
 
 
-_BY_CODES = _FILES.where(
-    files.c.code.in_(bindparam("wanted", expanding=True)), files.c.owner_id == bindparam("owner")
+_BY_CODES = _FILES.where(files.c.code.in_(bindparam("wanted", expanding=True)))
+_SEEN_THROUGH_JOBS = exists().where(
+    job_views.c.viewer_id == bindparam("viewer"),
+    or_(
+        job_views.c.job_id == files.c.job_id,
+        job_views.c.job_id.in_(
+            select(job_inputs.c.job_id)
+            .where(job_inputs.c.file_id == files.c.id)
+            .correlate(files)  # the file asked about, not any: not found by itself two levels down
+        ),
+    ),
 )
+_USABLE = _LISTED.where(
+    files.c.code.in_(bindparam("wanted", expanding=True)),
+    or_(files.c.owner_id == bindparam("viewer"), _SEEN_THROUGH_JOBS),
+)
+_VISIBLE = select(files.c.id).where(files.c.id == bindparam("file"), _SEEN_THROUGH_JOBS)
 
 
-def by_codes(conn: Connection, wanted: Iterable[str], *, owner_id: int) -> dict[str, File]:
-    """Those of the wanted files that exist and belong to the owner."""
+def by_codes(conn: Connection, wanted: Iterable[str]) -> dict[str, File]:
+    """Those of the wanted files that exist, whoever owns them."""
     found: dict[str, File] = {}
     for part in _parts(sorted(set(wanted))):
-        rows = conn.execute(_BY_CODES, {"wanted": part, "owner": owner_id})
+        rows = conn.execute(_BY_CODES, {"wanted": part})
         found.update((row.code, _file(row)) for row in rows)
     return found
 
 
+def usable(conn: Connection, wanted: Iterable[str], viewer_id: int) -> dict[str, File]:
+    """Those of the wanted files that this user may name in a job: his own, and those of jobs that
+    he sees; none in the trash.
+    """
+    found: dict[str, File] = {}
+    for part in _parts(sorted(set(wanted))):
+        rows = conn.execute(_USABLE, {"wanted": part, "viewer": viewer_id})
+        found.update((row.code, _file(row)) for row in rows)
+    return found
+
+
+def seen_through_job(conn: Connection, file: File, viewer_id: int) -> bool:
+    """Whether somebody sees a file because he sees a job that made or names it."""
+    return conn.execute(_VISIBLE, {"file": file.id, "viewer": viewer_id}).first() is not None
+
+
+_DELETED = select(files.c.code, files.c.name, files.c.type_id, files.c.uploaded_at).where(
+    files.c.code.in_(bindparam("wanted", expanding=True)), files.c.blob_id.is_(None)
+)
+
+
+def deleted(conn: Connection, wanted: Iterable[str]) -> dict[str, DeletedFile]:
+    """Those of the wanted files that were deleted while jobs still named them."""
+    return {
+        row.code: DeletedFile(row.code, row.name, FileType(row.type_id), row.uploaded_at)
+        for row in conn.execute(_DELETED, {"wanted": sorted(set(wanted))})
+    }
+
+
+def change(conn: Connection, file: File, *, name: str, file_type: FileType) -> None:
+    relative_path = name
+    if file.run_number is not None:
+        relative_path = file.relative_path.removesuffix(file.name) + name
+    conn.execute(
+        update(files)
+        .where(files.c.id == file.id)
+        .values(name=name, relative_path=relative_path, type_id=file_type.value)
+    )
+
+
+def move(conn: Connection, file_ids: Sequence[int], folder_id: int | None) -> None:
+    for part in _parts(file_ids):
+        conn.execute(update(files).where(files.c.id.in_(part)).values(folder_id=folder_id))
+
+
+# --- out of the lists and back --------------------------------------------------------------------
+
+_PLACES = select(
+    files.c.id,
+    files.c.owner_id,
+    files.c.owner_ordinal,
+    files.c.job_id,
+    files.c.run_number,
+    files.c.job_ordinal,
+    files.c.run_ordinal,
+).where(files.c.id == bindparam("file"))
+
+
+def trash(conn: Connection, file: File, *, now: datetime) -> None:
+    """Take a file out of every list. Idempotent."""
+    if not file.is_trashed:
+        _count(conn, file, -1)
+        conn.execute(update(files).where(files.c.id == file.id).values(trashed_at=now))
+
+
+def recover(conn: Connection, file: File) -> None:
+    """Put a file back where it was. Idempotent."""
+    if file.is_trashed:
+        conn.execute(update(files).where(files.c.id == file.id).values(trashed_at=None))
+        _count(conn, file, +1)
+
+
+def _count(conn: Connection, file: File, sign: int) -> None:
+    """Take a file off the books of its lists, or enter it again."""
+    row = conn.execute(_PLACES, {"file": file.id}).one()
+    lists = [(listing.files_of(row.owner_id), row.owner_ordinal)]
+    if row.job_id is not None:
+        lists += [
+            (listing.outputs_of(row.job_id), row.job_ordinal),
+            (listing.outputs_of_run(row.job_id, row.run_number), row.run_ordinal),
+        ]
+        size = sign * file.blob.size_bytes
+        runs.change_outputs(conn, row.job_id, row.run_number, count=sign, size_bytes=size)
+    for name, ordinal in lists:
+        if sign < 0:
+            listing.remove(conn, name, ordinal)
+        else:
+            listing.put(conn, name, ordinal)
+
+
+def delete_file(conn: Connection, file: File, *, now: datetime) -> None:
+    """Delete a file for good. Where jobs name it as an input, they go on to name it; its content
+    is gone.
+    """
+    if not file.is_trashed:
+        _count(conn, file, -1)
+    conn.execute(delete(file_tags).where(file_tags.c.file_id == file.id))
+    if jobs_naming(conn, file):
+        gone = {"blob_id": None, "folder_id": None, "trashed_at": now}
+        conn.execute(update(files).where(files.c.id == file.id).values(**gone))
+    else:
+        conn.execute(delete(files).where(files.c.id == file.id))
+    _drop_blobs(conn, [file.blob.id or 0], now=now)
+
+
+def jobs_naming(conn: Connection, file: File) -> list[int]:
+    """Internal ids of the jobs that name a file as an input or a script."""
+    query = select(job_inputs.c.job_id).where(job_inputs.c.file_id == file.id)
+    return list(conn.scalars(query))
+
+
+def _drop_blobs(conn: Connection, blob_ids: Sequence[int], *, now: datetime) -> None:
+    """Forget those of the blobs that no file shows any more; their bytes are to go."""
+    shown = exists().where(files.c.blob_id == blobs.c.id)
+    for part in _parts(sorted(set(blob_ids))):
+        query = select(blobs.c.id, blobs.c.key).where(blobs.c.id.in_(part), ~shown)
+        rows = conn.execute(query).all()
+        if rows:
+            gone = [{"key": row.key, "asked_at": now} for row in rows]
+            conn.execute(blob_deletions.insert(), gone)
+            conn.execute(delete(blobs).where(blobs.c.id.in_([row.id for row in rows])))
+
+
 def delete_outputs(conn: Connection, job_id: int, owner_id: int, *, now: datetime) -> None:
     """Take all outputs of a job out of every list; blobs that nothing else shows are to go."""
-    gone = files.c.job_id == job_id
+    mine = files.c.job_id == job_id
     chunk = files.c.owner_ordinal // listing.CHUNK
-    counts = conn.execute(select(chunk, func.count()).where(gone).group_by(chunk)).all()
-    for number, count in counts:
-        listing.remove(conn, listing.files_of(owner_id), number, count)
-    listing.drop(conn, listing.outputs_of(job_id))
-    shown = aliased_files.c.blob_id == blobs.c.id
-    elsewhere = exists().where(shown, aliased_files.c.job_id.is_distinct_from(job_id))
-    orphans = select(blobs.c.id, blobs.c.key).where(
-        blobs.c.id.in_(select(files.c.blob_id).where(gone)), ~elsewhere
+    listed = select(chunk, func.count()).where(mine, files.c.trashed_at.is_(None)).group_by(chunk)
+    for number, count in conn.execute(listed).all():
+        listing.remove(conn, listing.files_of(owner_id), number * listing.CHUNK, count)
+    listing.drop_outputs(conn, job_id)
+    blob_ids = list(conn.scalars(select(files.c.blob_id).where(mine).distinct()))
+    of_mine = select(files.c.id).where(mine)
+    conn.execute(delete(file_tags).where(file_tags.c.file_id.in_(of_mine)))
+    # Other jobs may name some of them.
+    named = exists().where(job_inputs.c.file_id == files.c.id, job_inputs.c.job_id != job_id)
+    nothing = dict.fromkeys(
+        ("blob_id", "folder_id", "job_id", "run_number", "job_ordinal", "run_ordinal")
     )
-    rows = conn.execute(orphans).all()
-    conn.execute(delete(job_inputs).where(job_inputs.c.file_id.in_(select(files.c.id).where(gone))))
-    conn.execute(delete(files).where(gone))
-    if rows:
-        conn.execute(blob_deletions.insert(), [{"key": row.key, "asked_at": now} for row in rows])
-        for part in _parts([row.id for row in rows]):
-            conn.execute(delete(blobs).where(blobs.c.id.in_(part)))
+    conn.execute(update(files).where(mine, named).values(**nothing, trashed_at=now))
+    conn.execute(delete(job_inputs).where(job_inputs.c.file_id.in_(of_mine)))
+    conn.execute(delete(files).where(mine))
+    _drop_blobs(conn, [blob_id for blob_id in blob_ids if blob_id is not None], now=now)
 
 
 _OF_JOB = (
@@ -271,74 +451,171 @@ def blob_of_content(
 # --- pages ----------------------------------------------------------------------------------------
 
 SEARCH_MOST = 10_000
+SEARCH_LENGTH = 255  # characters of what is searched for
 
 
-def page_of_owner(conn: Connection, owner_id: int, *, offset: int, size: int) -> list[File]:
+def page_of_owner(conn: Connection, owner_id: int, *, offset: int, size: int) -> Found[File]:
     """The owner's files, newest first."""
-    place = listing.place(conn, listing.files_of(owner_id), offset, newest_first=True)
+    name = listing.files_of(owner_id)
+    place = listing.place(conn, name, offset, newest_first=True)
     if place is None:
-        return []
-    query = (
-        _FILES.where(files.c.owner_id == owner_id, files.c.owner_ordinal <= place.ordinal)
-        .order_by(files.c.owner_ordinal.desc())
-        .offset(place.skip)
-        .limit(size)
-    )
-    return [_file(row) for row in conn.execute(query)]
+        return Found(listing.total(conn, name), [])
+    query = _LISTED.where(files.c.owner_id == owner_id, files.c.owner_ordinal <= place.ordinal)
+    query = query.order_by(files.c.owner_ordinal.desc()).offset(place.skip).limit(size)
+    return Found(listing.total(conn, name), _files(conn, query))
 
 
-def page_of_job(conn: Connection, job_id: int, *, offset: int, size: int) -> list[File]:
+def page_of_job(conn: Connection, job_id: int, *, offset: int, size: int) -> Found[File]:
     """A job's outputs, by run, then by path without regard to case."""
-    place = listing.place(conn, listing.outputs_of(job_id), offset, newest_first=False)
+    name = listing.outputs_of(job_id)
+    place = listing.place(conn, name, offset, newest_first=False)
     if place is None:
-        return []
-    query = (
-        _FILES.where(files.c.job_id == job_id, files.c.job_ordinal >= place.ordinal)
-        .order_by(files.c.job_ordinal)
-        .offset(place.skip)
-        .limit(size)
-    )
-    return [_file(row) for row in conn.execute(query)]
+        return Found(listing.total(conn, name), [])
+    query = _LISTED.where(files.c.job_id == job_id, files.c.job_ordinal >= place.ordinal)
+    query = query.order_by(files.c.job_ordinal).offset(place.skip).limit(size)
+    return Found(listing.total(conn, name), _files(conn, query))
 
 
 def page_of_run(
     conn: Connection, job_id: int, run_number: int, *, offset: int, size: int
-) -> list[File]:
-    """The outputs of one run, by path without regard to case."""
-    query = (
-        _FILES.where(files.c.job_id == job_id, files.c.run_number == run_number)
-        .order_by(files.c.job_ordinal)
-        .offset(offset)
-        .limit(size)
+) -> Found[File]:
+    """The outputs of one run, by path without regard to case; snapshots as they came."""
+    name = listing.outputs_of_run(job_id, run_number)
+    place = listing.place(conn, name, offset, newest_first=False)
+    if place is None:
+        return Found(listing.total(conn, name), [])
+    query = _LISTED.where(
+        files.c.job_id == job_id,
+        files.c.run_number == run_number,
+        files.c.run_ordinal >= place.ordinal,
     )
-    return [_file(row) for row in conn.execute(query)]
+    query = query.order_by(files.c.run_ordinal).offset(place.skip).limit(size)
+    return Found(listing.total(conn, name), _files(conn, query))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Within:
+    """Where to search: the files of an owner, or the outputs of a job or of one of its runs."""
+
+    owner_id: int | None = None
+    job_id: int | None = None
+    run_number: int | None = None
 
 
 def search(
     conn: Connection,
+    within: Within,
     *,
     offset: int,
     size: int,
-    owner_id: int | None = None,
-    job_id: int | None = None,
     text: str = "",
     file_type: FileType | None = None,
-) -> tuple[int, list[File]]:
-    """A filtered page and its count; the count is exact up to SEARCH_MOST."""
-    query = _FILES
-    if owner_id is not None:
-        query = query.where(files.c.owner_id == owner_id).order_by(files.c.owner_ordinal.desc())
-    if job_id is not None:
-        query = query.where(files.c.job_id == job_id).order_by(files.c.job_ordinal)
+) -> Found[File]:
+    """A filtered page and its count, which is exact up to SEARCH_MOST."""
+    query = _LISTED
+    column = files.c.relative_path
+    if within.owner_id is not None:
+        query = query.where(files.c.owner_id == within.owner_id)
+        query = query.order_by(files.c.owner_ordinal.desc())
+        column = files.c.name
+    if within.job_id is not None:
+        query = query.where(files.c.job_id == within.job_id).order_by(files.c.job_ordinal)
+    if within.run_number is not None:
+        query = query.where(files.c.run_number == within.run_number)
     if text:
-        column = files.c.name if job_id is None else files.c.relative_path
-        query = query.where(column.icontains(text, autoescape=True))
+        query = query.where(column.icontains(text[:SEARCH_LENGTH], autoescape=True))
     if file_type is not None:
         query = query.where(files.c.type_id == file_type.value)
-    matches = query.with_only_columns(files.c.id).order_by(None).limit(SEARCH_MOST)
-    count = conn.scalar(select(func.count()).select_from(matches.subquery()))
-    rows = conn.execute(query.offset(offset).limit(size))
-    return count or 0, [_file(row) for row in rows]
+    matches = query.with_only_columns(files.c.id).order_by(None).limit(SEARCH_MOST + 1)
+    count = conn.scalar(select(func.count()).select_from(matches.subquery())) or 0
+    found = _files(conn, query.offset(offset).limit(size)) if offset < SEARCH_MOST else []
+    return Found(min(count, SEARCH_MOST), found, is_capped=count > SEARCH_MOST)
+
+
+def page_of_library(
+    conn: Connection, owner_id: int, folder_id: int | None, *, offset: int, size: int
+) -> Found[File]:
+    """The uploads in a folder (None: in the library itself), newest first. The count is exact up
+    to SEARCH_MOST.
+    """
+    query = _LISTED.where(
+        files.c.owner_id == owner_id, files.c.folder_id.is_(folder_id), files.c.job_id.is_(None)
+    )
+    if folder_id is not None:
+        query = _LISTED.where(
+            files.c.owner_id == owner_id, files.c.folder_id == folder_id, files.c.job_id.is_(None)
+        )
+    return _capped(conn, query, offset=offset, size=size)
+
+
+def page_of_trash(conn: Connection, owner_id: int, *, offset: int, size: int) -> Found[File]:
+    """What the owner put into the trash by itself, newest upload first."""
+    query = _FILES.where(files.c.owner_id == owner_id, files.c.trashed_at.is_not(None))
+    return _capped(conn, query, offset=offset, size=size)
+
+
+def _capped(conn: Connection, query: Select[Any], *, offset: int, size: int) -> Found[File]:
+    matches = query.with_only_columns(files.c.id).limit(SEARCH_MOST + 1)
+    count = conn.scalar(select(func.count()).select_from(matches.subquery())) or 0
+    rows = query.order_by(files.c.owner_ordinal.desc()).offset(offset).limit(size)
+    found = _files(conn, rows) if offset < SEARCH_MOST else []
+    return Found(min(count, SEARCH_MOST), found, is_capped=count > SEARCH_MOST)
+
+
+def _files(conn: Connection, query: Select[Any]) -> list[File]:
+    return labelled(conn, [_file(row) for row in conn.execute(query)])
+
+
+# --- what is said of them -------------------------------------------------------------------------
+
+_TAGS = (
+    select(file_tags.c.file_id, file_tags.c.name)
+    .where(file_tags.c.file_id.in_(bindparam("wanted", expanding=True)))
+    .order_by(file_tags.c.normalized)
+)
+_naming = job_inputs.join(job_views, job_views.c.job_id == job_inputs.c.job_id)
+_VIEWERS_OF_INPUTS = (
+    select(job_inputs.c.file_id, users.c.email, users.c.id.label("viewer_id"))
+    .select_from(_naming.join(users, users.c.id == job_views.c.viewer_id))
+    .where(job_inputs.c.file_id.in_(bindparam("wanted", expanding=True)))
+)
+_VIEWERS_OF_JOBS = (
+    select(job_views.c.job_id, users.c.email, users.c.id.label("viewer_id"))
+    .join(users, users.c.id == job_views.c.viewer_id)
+    .where(job_views.c.job_id.in_(bindparam("wanted", expanding=True)))
+)
+
+
+def labelled(conn: Connection, found: Sequence[File]) -> list[File]:
+    """The same files with their tags and with those who see them beside their owners."""
+    tags: dict[int, list[str]] = {}
+    viewers: dict[int, dict[str, int]] = {}
+    of_jobs: dict[int, dict[str, int]] = {}
+    for part in _parts([file.id for file in found]):
+        for row in conn.execute(_TAGS, {"wanted": part}):
+            tags.setdefault(row.file_id, []).append(row.name)
+        for file_id, email, viewer in conn.execute(_VIEWERS_OF_INPUTS, {"wanted": part}):
+            viewers.setdefault(file_id, {})[email] = viewer
+    job_ids = sorted({file.job_id for file in found if file.job_id is not None})
+    for part in _parts(job_ids):
+        for job_id, email, viewer in conn.execute(_VIEWERS_OF_JOBS, {"wanted": part}):
+            of_jobs.setdefault(job_id, {})[email] = viewer
+    if not tags and not viewers and not of_jobs:
+        return list(found)
+    labelled = []
+    for file in found:
+        seen = {**viewers.get(file.id, {}), **of_jobs.get(file.job_id or 0, {})}
+        others = sorted(email for email, viewer in seen.items() if viewer != file.owner_id)
+        labelled.append(replace(file, tags=tuple(tags.get(file.id, ())), shared_with=tuple(others)))
+    return labelled
+
+
+def set_tags(conn: Connection, file_id: int, names: Mapping[str, str]) -> None:
+    """Put these tags (normalized name -> name) in the place of all that it has."""
+    conn.execute(delete(file_tags).where(file_tags.c.file_id == file_id))
+    rows = [{"file_id": file_id, "normalized": k, "name": v} for k, v in names.items()]
+    if rows:
+        conn.execute(file_tags.insert(), rows)
 
 
 # --- inputs of jobs -------------------------------------------------------------------------------
@@ -351,7 +628,17 @@ def link_inputs(conn: Connection, job_id: int, inputs: Iterable[File]) -> None:
 
 
 def unlink_inputs(conn: Connection, job_id: int) -> None:
+    """A job names no files any more; what was kept of deleted ones for its sake only goes too."""
+    query = (
+        select(files.c.id)
+        .join(job_inputs, job_inputs.c.file_id == files.c.id)
+        .where(job_inputs.c.job_id == job_id, files.c.blob_id.is_(None))
+    )
+    husks = list(conn.scalars(query))
     conn.execute(delete(job_inputs).where(job_inputs.c.job_id == job_id))
+    named = exists().where(job_inputs.c.file_id == files.c.id)
+    for part in _parts(husks):
+        conn.execute(delete(files).where(files.c.id.in_(part), ~named))
 
 
 def _parts(values: Sequence[_T], size: int = 500) -> Iterable[Sequence[_T]]:

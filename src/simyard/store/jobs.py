@@ -1,19 +1,33 @@
 """Jobs, who sees them, and their history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, select, update
 
 from simyard.domain.catalogue import Notice
-from simyard.domain.jobs import Job, JobDefinition, JobSummary
-from simyard.domain.lifecycle import State
+from simyard.domain.jobs import Job, JobDefinition, JobFilter, JobSummary, Phase
+from simyard.domain.lifecycle import FINAL, State
+from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
 from simyard.store import codes, files, listing
-from simyard.store.schema import AnyRow, Instant, attempts, job_views, jobs, runs, statuses, users
+from simyard.store.schema import (
+    AnyRow,
+    Instant,
+    attempts,
+    job_custom_fields,
+    job_tags,
+    job_views,
+    jobs,
+    runs,
+    snapshots,
+    statuses,
+    users,
+)
 
 _encode = msgspec.json.encode
 _definition = msgspec.json.Decoder(JobDefinition)
@@ -77,11 +91,136 @@ def insert(
         )
     )
     (job_id,) = result.inserted_primary_key or (0,)
-    ordinal = listing.append(conn, listing.jobs_of(owner.id))
-    conn.execute(job_views.insert().values(viewer_id=owner.id, ordinal=ordinal, job_id=job_id))
+    _let_see(conn, job_id, owner.id, completed=False)
     job = visible(conn, code, owner.id)
     assert job is not None
     return job
+
+
+def redefine(
+    conn: Connection,
+    job_id: int,
+    *,
+    definition: JobDefinition,
+    analysis_names: tuple[str, ...],
+    notices: tuple[Notice, ...],
+    storage_bytes: int,
+) -> None:
+    """Put another definition in the place of a draft's."""
+    conn.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(
+            name=definition.name,
+            definition=_encode(definition),
+            analysis_names=_encode(analysis_names).decode(),
+            notices=_encode(notices).decode(),
+            storage_bytes=storage_bytes,
+        )
+    )
+
+
+def set_definition(conn: Connection, job_id: int, definition: JobDefinition) -> None:
+    """For changes that leave everything else of a job as it is."""
+    conn.execute(update(jobs).where(jobs.c.id == job_id).values(definition=_encode(definition)))
+
+
+# --- who sees it ----------------------------------------------------------------------------------
+
+_NEW_VIEW = job_views.insert()
+_VIEWS = select(job_views.c.viewer_id, job_views.c.ordinal, job_views.c.completed).where(
+    job_views.c.job_id == bindparam("job")
+)
+_VIEWERS = (
+    select(job_views.c.job_id, users.c.email)
+    .join(users, users.c.id == job_views.c.viewer_id)
+    .join(jobs, jobs.c.id == job_views.c.job_id)
+    .where(
+        job_views.c.job_id.in_(bindparam("wanted", expanding=True)),
+        job_views.c.viewer_id != jobs.c.owner_id,
+    )
+    .order_by(users.c.email)
+)
+
+
+def _let_see(conn: Connection, job_id: int, viewer_id: int, *, completed: bool) -> None:
+    ordinal = listing.append(conn, listing.jobs_of(viewer_id))
+    if completed:
+        listing.put(conn, listing.completed_jobs_of(viewer_id), ordinal)
+    row = {"viewer_id": viewer_id, "ordinal": ordinal, "job_id": job_id, "completed": completed}
+    conn.execute(_NEW_VIEW, row)
+
+
+def share(conn: Connection, job: Job, viewer_id: int) -> bool:
+    """Let somebody see a job. Returns False where he did already."""
+    if visible_id(conn, job.code, viewer_id) is not None:
+        return False
+    _let_see(conn, job.id, viewer_id, completed=job.state in FINAL)
+    return True
+
+
+def unshare(conn: Connection, job: Job, viewer_id: int) -> bool:
+    """Take a job out of somebody's sight. Returns False where he did not see it."""
+    for view in conn.execute(_VIEWS, {"job": job.id}).all():
+        if view.viewer_id == viewer_id:
+            _close_view(conn, view)
+            conn.execute(
+                delete(job_views).where(
+                    job_views.c.job_id == job.id, job_views.c.viewer_id == viewer_id
+                )
+            )
+            return True
+    return False
+
+
+def _close_view(conn: Connection, view: AnyRow) -> None:
+    listing.remove(conn, listing.jobs_of(view.viewer_id), view.ordinal)
+    if view.completed:
+        listing.remove(conn, listing.completed_jobs_of(view.viewer_id), view.ordinal)
+
+
+def shared_with(conn: Connection, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The addresses of those who see these jobs and do not own them."""
+    found: dict[int, list[str]] = {}
+    for row in conn.execute(_VIEWERS, {"wanted": job_ids}):
+        found.setdefault(row.job_id, []).append(row.email)
+    return {job_id: tuple(emails) for job_id, emails in found.items()}
+
+
+def viewers(conn: Connection, job_id: int) -> list[int]:
+    """Internal ids of everybody who sees a job."""
+    return [row.viewer_id for row in conn.execute(_VIEWS, {"job": job_id})]
+
+
+_EVERY_VIEW = select(job_views.c.job_id, job_views.c.viewer_id).where(
+    job_views.c.job_id.in_(bindparam("wanted", expanding=True))
+)
+
+
+def viewers_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, list[int]]:
+    """Internal ids of everybody who sees these jobs, by job. At most some thousands at once."""
+    found: dict[int, list[int]] = {}
+    for row in conn.execute(_EVERY_VIEW, {"wanted": job_ids}):
+        found.setdefault(row.job_id, []).append(row.viewer_id)
+    return found
+
+
+_COMPLETE = (
+    update(job_views)
+    .where(job_views.c.job_id.in_(bindparam("wanted", expanding=True)))
+    .values(completed=True)
+)
+_OPEN_VIEWS = select(job_views.c.viewer_id, job_views.c.ordinal).where(
+    job_views.c.job_id.in_(bindparam("wanted", expanding=True)),
+    job_views.c.completed.is_(False),
+)
+
+
+def complete_views(conn: Connection, job_ids: Sequence[int]) -> None:
+    """Put jobs among the completed ones of everybody who sees them. Idempotent."""
+    for view in conn.execute(_OPEN_VIEWS, {"wanted": job_ids}).all():
+        listing.put(conn, listing.completed_jobs_of(view.viewer_id), view.ordinal)
+    conn.execute(_COMPLETE, {"wanted": job_ids})
 
 
 _VISIBLE = _JOBS.join(job_views, job_views.c.job_id == jobs.c.id).where(
@@ -138,34 +277,85 @@ def visible_id(conn: Connection, code: str, viewer_id: int) -> int | None:
     return conn.scalar(_VISIBLE_ID, {"code": code, "viewer": viewer_id})
 
 
-def page(
-    conn: Connection, viewer_id: int, *, offset: int, size: int
-) -> tuple[int, list[JobSummary]]:
-    """What the viewer may see, newest first, with the exact count."""
-    name = listing.jobs_of(viewer_id)
-    place = listing.place(conn, name, offset, newest_first=True)
-    if place is None:
-        return listing.total(conn, name), []
-    query = (
-        select(
-            jobs.c.code,
-            jobs.c.name,
-            users.c.email,
-            jobs.c.analysis_names,
-            jobs.c.created_at,
-            jobs.c.status,
-            jobs.c.cluster_status,
-            jobs.c.storage_bytes,
-        )
-        .select_from(job_views)
-        .join(jobs, jobs.c.id == job_views.c.job_id)
-        .join(users, users.c.id == jobs.c.owner_id)
-        .where(job_views.c.viewer_id == viewer_id, job_views.c.ordinal <= place.ordinal)
-        .order_by(job_views.c.ordinal.desc())
-        .offset(place.skip)
-        .limit(size)
+SEARCH_MOST = 10_000
+_SUMMARY = (
+    select(
+        jobs.c.id,
+        jobs.c.code,
+        jobs.c.name,
+        users.c.email,
+        jobs.c.analysis_names,
+        jobs.c.created_at,
+        jobs.c.status,
+        jobs.c.cluster_status,
+        jobs.c.storage_bytes,
     )
-    return listing.total(conn, name), [
+    .select_from(job_views)
+    .join(jobs, jobs.c.id == job_views.c.job_id)
+    .join(users, users.c.id == jobs.c.owner_id)
+    .order_by(job_views.c.ordinal.desc())
+)
+
+
+def page(
+    conn: Connection, viewer_id: int, wanted: JobFilter, *, offset: int, size: int
+) -> Found[JobSummary]:
+    """What the viewer may see of what is wanted, newest first. The count is exact, but for
+    searches that find more than SEARCH_MOST.
+    """
+    phase, status = wanted.phase, wanted.status
+    if status == "Completed":
+        phase, status = (None, "no") if phase is Phase.NOT_COMPLETED else (Phase.COMPLETED, None)
+    mine = job_views.c.viewer_id == viewer_id
+    if phase is not None:
+        mine &= job_views.c.completed.is_(phase is Phase.COMPLETED)
+    if wanted.active:
+        mine &= job_views.c.completed.is_(False) & (jobs.c.status != "")
+    if status is not None or wanted.text or wanted.active:
+        return _search(conn, mine, status, wanted.text, offset=offset, size=size)
+    every, done = listing.jobs_of(viewer_id), listing.completed_jobs_of(viewer_id)
+    match phase:
+        case None:
+            count = listing.total(conn, every)
+            place = listing.place(conn, every, offset, newest_first=True)
+        case Phase.COMPLETED:
+            count = listing.total(conn, done)
+            place = listing.place(conn, done, offset, newest_first=True)
+        case Phase.NOT_COMPLETED:
+            count = listing.total(conn, every) - listing.total(conn, done)
+            place = listing.place(conn, every, offset, newest_first=True, without=done)
+    if place is None:
+        return Found(count, [])
+    query = (
+        _SUMMARY.where(mine, job_views.c.ordinal <= place.ordinal).offset(place.skip).limit(size)
+    )
+    return Found(count, _summaries(conn, query))
+
+
+def _search(
+    conn: Connection,
+    mine: ColumnElement[bool],
+    status: str | None,
+    text: str,
+    *,
+    offset: int,
+    size: int,
+) -> Found[JobSummary]:
+    query = _SUMMARY.where(mine)
+    if status is not None:
+        query = query.where(jobs.c.status == status)
+    if text:
+        query = query.where(jobs.c.name.icontains(text[: files.SEARCH_LENGTH], autoescape=True))
+    matches = query.with_only_columns(jobs.c.id).order_by(None).limit(SEARCH_MOST + 1)
+    count = conn.scalar(select(func.count()).select_from(matches.subquery())) or 0
+    found = _summaries(conn, query.offset(offset).limit(size)) if offset < SEARCH_MOST else []
+    return Found(min(count, SEARCH_MOST), found, is_capped=count > SEARCH_MOST)
+
+
+def _summaries(conn: Connection, query: Select[Any]) -> list[JobSummary]:
+    rows = conn.execute(query).all()
+    shared = shared_with(conn, [row.id for row in rows]) if rows else {}
+    return [
         JobSummary(
             code=row.code,
             name=row.name,
@@ -175,8 +365,9 @@ def page(
             status=row.status,
             cluster_status=row.cluster_status,
             storage_bytes=row.storage_bytes,
+            shared_with=shared.get(row.id, ()),
         )
-        for row in conn.execute(query)
+        for row in rows
     ]
 
 
@@ -227,17 +418,56 @@ def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
     """Remove a job with its outputs and history. Its inputs stay."""
     files.delete_outputs(conn, job.id, job.owner_id, now=now)
     files.unlink_inputs(conn, job.id)
-    views = conn.execute(
-        select(job_views.c.viewer_id, job_views.c.ordinal).where(job_views.c.job_id == job.id)
-    ).all()
-    for view in views:
-        listing.remove(conn, listing.jobs_of(view.viewer_id), view.ordinal // listing.CHUNK, 1)
-    conn.execute(delete(job_views).where(job_views.c.job_id == job.id))
+    for view in conn.execute(_VIEWS, {"job": job.id}).all():
+        _close_view(conn, view)
+    for table in (job_views, job_tags, job_custom_fields):
+        conn.execute(delete(table).where(table.c.job_id == job.id))
     conn.execute(delete(statuses).where(statuses.c.job_id == job.id))
     of_job = select(runs.c.id).where(runs.c.job_id == job.id)
+    conn.execute(delete(snapshots).where(snapshots.c.run_id.in_(of_job)))
     conn.execute(delete(attempts).where(attempts.c.run_id.in_(of_job)))
     conn.execute(delete(runs).where(runs.c.job_id == job.id))
     conn.execute(delete(jobs).where(jobs.c.id == job.id))
+
+
+# --- tags and custom fields -----------------------------------------------------------------------
+
+_TAGS = (
+    select(job_tags.c.name)
+    .where(job_tags.c.job_id == bindparam("job"))
+    .order_by(job_tags.c.normalized)
+)
+
+
+def tags(conn: Connection, job_id: int) -> tuple[str, ...]:
+    return tuple(conn.scalars(_TAGS, {"job": job_id}))
+
+
+def set_tags(conn: Connection, job_id: int, names: Mapping[str, str]) -> None:
+    """Put these tags (normalized name -> name) in the place of all that it has."""
+    conn.execute(delete(job_tags).where(job_tags.c.job_id == job_id))
+    rows = [{"job_id": job_id, "normalized": k, "name": v} for k, v in names.items()]
+    if rows:
+        conn.execute(job_tags.insert(), rows)
+
+
+def custom_fields(conn: Connection, job_id: int) -> dict[str, Any]:
+    query = (
+        select(job_custom_fields.c.name, job_custom_fields.c.value)
+        .where(job_custom_fields.c.job_id == job_id)
+        .order_by(job_custom_fields.c.name)
+    )
+    return {row.name: msgspec.json.decode(row.value) for row in conn.execute(query)}
+
+
+def set_custom_fields(conn: Connection, job_id: int, values: Mapping[str, Any]) -> None:
+    """Set these; None takes a field away; others stay."""
+    column = job_custom_fields.c
+    for name, value in values.items():
+        conn.execute(delete(job_custom_fields).where(column.job_id == job_id, column.name == name))
+        if value is not None:
+            text = _encode(value).decode()
+            conn.execute(job_custom_fields.insert().values(job_id=job_id, name=name, value=text))
 
 
 # --- history --------------------------------------------------------------------------------------
@@ -273,7 +503,7 @@ def add_words(conn: Connection, words: Sequence[Word]) -> None:
 
 
 _HISTORY = (
-    select(statuses.c.word, statuses.c.reason, statuses.c.at)
+    select(statuses.c.id, statuses.c.word, statuses.c.reason, statuses.c.at)
     .where(statuses.c.job_id == bindparam("job"), statuses.c.track == bindparam("track"))
     .order_by(statuses.c.id.desc())
 )
@@ -282,6 +512,6 @@ _HISTORY = (
 def history(conn: Connection, job_id: int, track: str) -> list[StatusEntry]:
     """Newest first. A dozen rows at most for a job, so pages are cut by the caller."""
     return [
-        StatusEntry(word=row.word, reason=row.reason, at=row.at)
+        StatusEntry(id=row.id, word=row.word, reason=row.reason, at=row.at)
         for row in conn.execute(_HISTORY, {"job": job_id, "track": track})
     ]

@@ -8,7 +8,7 @@ a list of a million entries has a thousand sums.
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from simyard.store.schema import list_chunks, list_heads
 
@@ -23,8 +23,17 @@ def files_of(owner_id: int) -> str:
     return f"files:{owner_id}"
 
 
+def completed_jobs_of(viewer_id: int) -> str:
+    """A part of `jobs_of`, by the same numbers."""
+    return f"done:{viewer_id}"
+
+
 def outputs_of(job_id: int) -> str:
     return f"outputs:{job_id}"
+
+
+def outputs_of_run(job_id: int, run_number: int) -> str:
+    return f"outputs:{job_id}:{run_number}"
 
 
 def total(conn: Connection, name: str) -> int:
@@ -50,16 +59,32 @@ def append(conn: Connection, name: str, count: int = 1) -> int:
     return first
 
 
-def remove(conn: Connection, name: str, chunk: int, count: int) -> None:
-    """Take entries of one chunk off the books. The caller removes the entries themselves."""
+def remove(conn: Connection, name: str, ordinal: int, count: int = 1) -> None:
+    """Take entries off the books whose numbers are in the chunk of this one. The caller removes
+    the entries themselves.
+    """
     conn.execute(_SHRINK, {"l": name, "n": count})
-    conn.execute(_ADD, {"l": name, "c": chunk, "n": -count})
+    conn.execute(_ADD, {"l": name, "c": ordinal // CHUNK, "n": -count})
 
 
-def drop(conn: Connection, name: str) -> None:
-    """Forget a whole list."""
-    conn.execute(delete(list_heads).where(list_heads.c.list == name))
-    conn.execute(delete(list_chunks).where(list_chunks.c.list == name))
+def put(conn: Connection, name: str, ordinal: int) -> None:
+    """Enter what has its number from elsewhere: an entry that was removed before, or one of a list
+    that is a part of another.
+    """
+    if conn.execute(_SHRINK, {"l": name, "n": -1}).rowcount == 0:
+        conn.execute(_NEW_HEAD, {"list": name, "next_ordinal": 0, "total": 1})
+    chunk = ordinal // CHUNK
+    if conn.execute(_ADD, {"l": name, "c": chunk, "n": 1}).rowcount == 0:
+        conn.execute(_NEW_CHUNK, {"list": name, "chunk": chunk, "total": 1})
+
+
+def drop_outputs(conn: Connection, job_id: int) -> None:
+    """Forget the lists of a job's outputs: its own and those of its runs."""
+    name = outputs_of(job_id)
+    for table in (list_heads, list_chunks):
+        # ";" is what comes after ":".
+        of_runs = and_(table.c.list > f"{name}:", table.c.list < f"{name};")
+        conn.execute(delete(table).where(or_(table.c.list == name, of_runs)))
 
 
 @dataclass(frozen=True)
@@ -70,17 +95,18 @@ class Place:
     skip: int  # less than CHUNK
 
 
-def place(conn: Connection, name: str, offset: int, *, newest_first: bool) -> Place | None:
-    """Where the entry at `offset` is found; None beyond the end."""
-    order = list_chunks.c.chunk.desc() if newest_first else list_chunks.c.chunk
-    rows = conn.execute(
-        select(list_chunks.c.chunk, list_chunks.c.total)
-        .where(list_chunks.c.list == name, list_chunks.c.total > 0)
-        .order_by(order)
-    )
+def place(
+    conn: Connection, name: str, offset: int, *, newest_first: bool, without: str = ""
+) -> Place | None:
+    """Where the entry at `offset` is found; None beyond the end.
+
+    without: a list that is a part of this one and whose entries are passed over.
+    """
+    rows = conn.execute(_CHUNKS[newest_first], {"l": name, "without": without})
     left = offset
     try:
-        for chunk, here in rows:
+        for chunk, total, part in rows:
+            here = total - (part or 0)
             if left < here:
                 first = chunk * CHUNK
                 return Place(ordinal=first + CHUNK - 1 if newest_first else first, skip=left)
@@ -90,6 +116,19 @@ def place(conn: Connection, name: str, offset: int, *, newest_first: bool) -> Pl
     return None
 
 
+_part = list_chunks.alias("part")
+_chunks = (
+    select(list_chunks.c.chunk, list_chunks.c.total, _part.c.total.label("part"))
+    .outerjoin(
+        _part,
+        and_(_part.c.list == bindparam("without"), _part.c.chunk == list_chunks.c.chunk),
+    )
+    .where(list_chunks.c.list == bindparam("l"), list_chunks.c.total > 0)
+)
+_CHUNKS = {
+    True: _chunks.order_by(list_chunks.c.chunk.desc()),
+    False: _chunks.order_by(list_chunks.c.chunk),
+}
 _HEAD = select(list_heads.c.total, list_heads.c.next_ordinal).where(
     list_heads.c.list == bindparam("l")
 )

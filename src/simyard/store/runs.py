@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from simyard.domain.lifecycle import HOLDS_CORES, State
-from simyard.domain.runs import Ending, Run
+from simyard.domain.runs import Attempt, Ending, Run
 from simyard.store.schema import AnyRow, attempts, runs
 
 _encode = msgspec.json.encode
@@ -25,6 +25,8 @@ def _run(row: AnyRow) -> Run:
         number=row.number,
         state=State(row.state),
         cores=row.cores,
+        core_type=row.core_type,
+        price_micros=row.price_micros,
         started_at=row.started_at,
         completed_at=row.completed_at,
         output_count=row.output_count,
@@ -38,7 +40,15 @@ _INSERT = runs.insert()
 
 
 def insert(
-    conn: Connection, job_id: int, *, count: int, cores: int, low_priority: bool, state: State
+    conn: Connection,
+    job_id: int,
+    *,
+    count: int,
+    cores: int,
+    core_type: str,
+    price_micros: int,
+    low_priority: bool,
+    state: State,
 ) -> None:
     """The runs of a job that was just submitted, numbered from 1."""
     conn.execute(
@@ -50,6 +60,8 @@ def insert(
                 "state": state.value,
                 "low_priority": low_priority,
                 "cores": cores,
+                "core_type": core_type,
+                "price_micros": price_micros,
                 "output_count": 0,
                 "output_bytes": 0,
             }
@@ -181,13 +193,21 @@ def counts(conn: Connection) -> dict[State, int]:
 _SET_STATE = update(runs).where(runs.c.id == bindparam("run")).values(state=bindparam("new_state"))
 _STARTED = update(runs).where(runs.c.id == bindparam("run")).values(started_at=bindparam("at"))
 _ENDED = update(runs).where(runs.c.id == bindparam("run")).values(ending=bindparam("text"))
-_COMPLETED = (
+_COMPLETED = update(runs).where(runs.c.id == bindparam("run")).values(completed_at=bindparam("at"))
+_OUTPUTS = (
     update(runs)
     .where(runs.c.id == bindparam("run"))
     .values(
-        completed_at=bindparam("at"),
-        output_count=bindparam("count"),
-        output_bytes=bindparam("bytes"),
+        output_count=runs.c.output_count + bindparam("more"),
+        output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
+    )
+)
+_OUTPUTS_BY_NUMBER = (
+    update(runs)
+    .where(runs.c.job_id == bindparam("job"), runs.c.number == bindparam("number_"))
+    .values(
+        output_count=runs.c.output_count + bindparam("more"),
+        output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
     )
 )
 _ATTEMPT_STARTED = (
@@ -227,12 +247,21 @@ def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -
     )
 
 
-def set_completed(
-    conn: Connection, run: Run, *, output_count: int, output_bytes: int, at: datetime
+def set_completed(conn: Connection, run: Run, *, at: datetime) -> None:
+    conn.execute(_COMPLETED, {"run": run.id, "at": at})
+
+
+def add_outputs(conn: Connection, run: Run, *, count: int, size_bytes: int) -> None:
+    """Count files that were added to a run's outputs."""
+    conn.execute(_OUTPUTS, {"run": run.id, "more": count, "more_bytes": size_bytes})
+
+
+def change_outputs(
+    conn: Connection, job_id: int, number: int, *, count: int, size_bytes: int
 ) -> None:
-    conn.execute(
-        _COMPLETED, {"run": run.id, "at": at, "count": output_count, "bytes": output_bytes}
-    )
+    """Count files that were taken from a run's outputs (negative) or given back."""
+    values = {"job": job_id, "number_": number, "more": count, "more_bytes": size_bytes}
+    conn.execute(_OUTPUTS_BY_NUMBER, values)
 
 
 def new_attempt(
@@ -258,6 +287,41 @@ def new_attempt(
         },
     )
     conn.execute(_PRESENT_ATTEMPT, {"run": run.id, "attempt": token})
+
+
+_ATTEMPTS = (
+    select(
+        runs.c.number.label("run_number"),
+        attempts.c.number,
+        attempts.c.token,
+        attempts.c.engine,
+        attempts.c.created_at,
+        attempts.c.started_at,
+        attempts.c.ended_at,
+    )
+    .join(runs, runs.c.id == attempts.c.run_id)
+    .where(runs.c.job_id == bindparam("job"), runs.c.number > bindparam("after"))
+    .order_by(runs.c.number, attempts.c.number)
+    .limit(bindparam("size"))
+)
+
+
+def attempts_of(conn: Connection, job_id: int, *, after: int, size: int) -> list[Attempt]:
+    """Attempts of a job's runs from the one after `after` on; few runs have more than one."""
+    rows = conn.execute(_ATTEMPTS, {"job": job_id, "after": after, "size": size})
+    return [Attempt(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+_JOB_OF = (
+    select(runs.c.job_id)
+    .join(attempts, attempts.c.run_id == runs.c.id)
+    .where(attempts.c.token == bindparam("token"))
+)
+
+
+def job_of_attempt(conn: Connection, token: str) -> int | None:
+    """Internal id of the job that an attempt belongs to."""
+    return conn.scalar(_JOB_OF, {"token": token})
 
 
 def all_tokens(conn: Connection, tokens: Sequence[str]) -> dict[str, State]:

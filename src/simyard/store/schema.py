@@ -66,6 +66,7 @@ users = Table(
     Column("full_name", Text, nullable=False),
     Column("role", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("left_at", Instant),  # his keys open nothing from then on
 )
 
 api_keys = Table(
@@ -79,6 +80,32 @@ api_keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+)
+
+# Offers to become a member.
+invitations = Table(
+    "invitations",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),
+    Column("email", String(254), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # HMAC of what opens it
+    Column("invited_by", _Id, ForeignKey("users.id"), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("closed_at", Instant),  # taken or withdrawn
+)
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("external_id", String(255), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("closed_at", Instant),
 )
 
 blobs = Table(
@@ -101,6 +128,20 @@ blob_deletions = Table(
     Column("asked_at", Instant, nullable=False),
 )
 
+# Where members keep their uploads. A member's library itself has no row.
+folders = Table(
+    "folders",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),
+    Column("owner_id", _Id, ForeignKey("users.id"), nullable=False),
+    Column("parent_id", _Id, ForeignKey("folders.id"), index=True),  # none: the library
+    Column("name", String(255), nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("trashed_at", Instant),
+    Index("ix_folders_owner_id_parent_id_name", "owner_id", "parent_id", "name"),
+)
+
 files = Table(
     "files",
     metadata,
@@ -111,15 +152,36 @@ files = Table(
     Column("job_id", _Id, ForeignKey("jobs.id")),  # of outputs
     Column("run_number", Integer),  # of outputs
     Column("job_ordinal", BigInteger),  # place in the job's list of outputs
-    Column("blob_id", _Id, ForeignKey("blobs.id"), nullable=False, index=True),
+    Column("run_ordinal", BigInteger),  # place in the run's list of outputs
+    Column("folder_id", _Id, ForeignKey("folders.id")),  # none: the owner's library itself
+    # None for a file that was deleted while jobs still name it.
+    Column("blob_id", _Id, ForeignKey("blobs.id"), index=True),
     Column("type_id", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("relative_path", Text, nullable=False),
     Column("storage_path", Text, nullable=False),
     Column("uploaded_at", Instant, nullable=False),
+    Column("trashed_at", Instant),  # out of every list, until it is recovered or deleted
     UniqueConstraint("owner_id", "owner_ordinal"),
     UniqueConstraint("job_id", "job_ordinal"),
-    Index("ix_files_job_id_run_number_job_ordinal", "job_id", "run_number", "job_ordinal"),
+    UniqueConstraint("job_id", "run_number", "run_ordinal"),
+    Index("ix_files_owner_id_type_id_owner_ordinal", "owner_id", "type_id", "owner_ordinal"),
+    Index(
+        "ix_files_library",
+        "owner_id",
+        "folder_id",
+        "owner_ordinal",
+        sqlite_where=Column("job_id").is_(None),
+        postgresql_where=Column("job_id").is_(None),
+    ),
+)
+
+file_tags = Table(
+    "file_tags",
+    metadata,
+    Column("file_id", _Id, ForeignKey("files.id"), primary_key=True),
+    Column("normalized", String(100), primary_key=True),
+    Column("name", String(100), nullable=False),
 )
 
 jobs = Table(
@@ -147,7 +209,25 @@ job_views = Table(
     Column("viewer_id", _Id, ForeignKey("users.id"), primary_key=True),
     Column("ordinal", BigInteger, primary_key=True),
     Column("job_id", _Id, ForeignKey("jobs.id"), nullable=False),
+    Column("completed", Boolean, nullable=False),  # as the job is: lists are filtered by it
     UniqueConstraint("job_id", "viewer_id"),
+    Index("ix_job_views_viewer_id_completed_ordinal", "viewer_id", "completed", "ordinal"),
+)
+
+job_tags = Table(
+    "job_tags",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("normalized", String(100), primary_key=True),
+    Column("name", String(100), nullable=False),
+)
+
+job_custom_fields = Table(
+    "job_custom_fields",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("value", Text, nullable=False),  # JSON
 )
 
 # Which files a job names as inputs and scripts.
@@ -180,6 +260,9 @@ runs = Table(
     Column("state", String(16), nullable=False),
     Column("low_priority", Boolean, nullable=False),
     Column("cores", Integer, nullable=False),  # set aside while it holds any
+    Column("core_type", String(64), nullable=False),
+    # Millionths of the site's currency for a core and hour, as it was at the submit.
+    Column("price_micros", BigInteger, nullable=False),
     Column("token", String(40)),  # of the present attempt
     Column("started_at", Instant),
     Column("completed_at", Instant),
@@ -213,6 +296,49 @@ attempts = Table(
     Column("ended_at", Instant),
     Column("ending", Text),
     UniqueConstraint("run_id", "number"),
+)
+
+# Archives of live folders that were asked for: a to-do list, and a record.
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),  # the archive's, once there
+    Column("run_id", _Id, ForeignKey("runs.id"), nullable=False, index=True),
+    Column("asked_at", Instant, nullable=False),
+    Column("done_at", Instant),
+    Column("failure", Text),  # why there is none
+    Index(
+        "ix_snapshots_owed",
+        "id",
+        sqlite_where=Column("done_at").is_(None),
+        postgresql_where=Column("done_at").is_(None),
+    ),
+)
+
+# What was used and what it costs: a row for every attempt that ran. It outlives the job.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("ended_at", Instant, nullable=False, index=True),
+    Column("user_id", _Id, ForeignKey("users.id"), nullable=False),
+    Column("project", String(12), nullable=False),  # code, "" for none
+    Column("job", String(12), nullable=False),  # code
+    Column("run_number", Integer, nullable=False),
+    Column("core_type", String(64), nullable=False),
+    Column("core_microseconds", BigInteger, nullable=False),
+    Column("charge_micros", BigInteger, nullable=False),
+)
+
+# Answers to questions that took time, kept for a day.
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("token", String(36), primary_key=True),
+    Column("user_id", _Id, ForeignKey("users.id"), nullable=False),
+    Column("result", Text, nullable=False),  # JSON
+    Column("created_at", Instant, nullable=False, index=True),
 )
 
 # One row for every change of state, written in the same transaction.

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, inspect, text
 
 from simyard.store.schema import metadata
 
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 # As Alembic makes it.
 _VERSION_TABLE = """
 CREATE TABLE alembic_version (
@@ -62,8 +62,16 @@ def _migrate(engine: Engine) -> None:
         config.attributes["connection"] = conn
         # A table that others refer to may be rebuilt on the way; what counts is the end.
         conn.execute(text("PRAGMA foreign_keys = OFF"))
-        command.upgrade(config, "head")
-        broken = conn.execute(text("PRAGMA foreign_key_check")).fetchall()
-        conn.execute(text("PRAGMA foreign_keys = ON"))
-    if broken:
-        raise RuntimeError(f"the migrated database refers to rows that are not there: {broken[:3]}")
+        conn.execute(text("BEGIN IMMEDIATE"))  # all of it or nothing, whatever happens
+        try:
+            command.upgrade(config, "head")
+            broken = conn.execute(text("PRAGMA foreign_key_check")).fetchall()
+            if broken:
+                what = f"the migrated database refers to rows that are not there: {broken[:3]}"
+                raise RuntimeError(what)
+            conn.execute(text("COMMIT"))
+        except BaseException:
+            conn.execute(text("ROLLBACK"))
+            raise
+        finally:
+            conn.execute(text("PRAGMA foreign_keys = ON"))

@@ -1,19 +1,24 @@
-"""Users and their API keys."""
+"""Users, their API keys, invitations and projects."""
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from simyard.domain.users import ApiKey, Role, User
+from simyard.domain.users import ApiKey, Invitation, Project, Role, User
 from simyard.store import codes
-from simyard.store.schema import AnyRow, api_keys, users
+from simyard.store.schema import AnyRow, api_keys, invitations, projects, users
 
-_USER = (users.c.id, users.c.code, users.c.email, users.c.full_name, users.c.role)
+_USER = (users.c.id, users.c.code, users.c.email, users.c.full_name, users.c.role, users.c.left_at)
 
 
 def _user(row: AnyRow) -> User:
     return User(
-        id=row.id, code=row.code, email=row.email, full_name=row.full_name, role=Role(row.role)
+        id=row.id,
+        code=row.code,
+        email=row.email,
+        full_name=row.full_name,
+        role=Role(row.role),
+        is_active=row.left_at is None,
     )
 
 
@@ -30,8 +35,35 @@ def by_email(conn: Connection, email: str) -> User | None:
     return _user(row) if row else None
 
 
+def by_code(conn: Connection, code: str) -> User | None:
+    row = conn.execute(select(*_USER).where(users.c.code == code)).first()
+    return _user(row) if row else None
+
+
+_BY_ID = select(*_USER).where(users.c.id == bindparam("user"))
+
+
+def by_id(conn: Connection, user_id: int) -> User:
+    return _user(conn.execute(_BY_ID, {"user": user_id}).one())
+
+
+def every(conn: Connection) -> list[User]:
+    """All that ever were members, by address. Some hundreds at most."""
+    return [_user(row) for row in conn.execute(select(*_USER).order_by(users.c.email))]
+
+
 def exist(conn: Connection) -> bool:
     return conn.execute(select(func.min(users.c.id))).scalar() is not None
+
+
+def change(
+    conn: Connection, user: User, *, full_name: str, role: Role, left_at: datetime | None
+) -> None:
+    values = {"full_name": full_name, "role": role.value, "left_at": left_at}
+    conn.execute(update(users).where(users.c.id == user.id).values(**values))
+
+
+# --- keys -----------------------------------------------------------------------------------------
 
 
 def insert_key(
@@ -50,15 +82,168 @@ def insert_key(
     )
 
 
-_KEY = (
-    select(*_USER, api_keys.c.expires_at, api_keys.c.revoked_at)
-    .join(users, users.c.id == api_keys.c.user_id)
-    .where(api_keys.c.digest == bindparam("digest"))
-)
+_KEYS = select(
+    *_USER,
+    api_keys.c.id.label("key_id"),
+    api_keys.c.digest,
+    api_keys.c.label,
+    api_keys.c.created_at,
+    api_keys.c.expires_at,
+    api_keys.c.revoked_at,
+).join(users, users.c.id == api_keys.c.user_id)
+_KEY = _KEYS.where(api_keys.c.digest == bindparam("digest"))
+
+
+def _key(row: AnyRow) -> ApiKey:
+    return ApiKey(
+        id=row.key_id,
+        digest=row.digest,
+        user=_user(row),
+        label=row.label,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
 
 
 def key_by_digest(conn: Connection, digest: bytes) -> ApiKey | None:
     row = conn.execute(_KEY, {"digest": digest}).first()
-    if row is None:
-        return None
-    return ApiKey(user=_user(row), expires_at=row.expires_at, revoked_at=row.revoked_at)
+    return _key(row) if row else None
+
+
+def keys_of(conn: Connection, user_id: int) -> list[ApiKey]:
+    """Newest first, those that are over among them."""
+    query = _KEYS.where(api_keys.c.user_id == user_id).order_by(api_keys.c.id.desc())
+    return [_key(row) for row in conn.execute(query)]
+
+
+def revoke_key(conn: Connection, key_id: int, *, now: datetime) -> None:
+    still = api_keys.c.revoked_at.is_(None)
+    conn.execute(update(api_keys).where(api_keys.c.id == key_id, still).values(revoked_at=now))
+
+
+# --- invitations ----------------------------------------------------------------------------------
+
+_INVITATIONS = select(
+    invitations.c.id,
+    invitations.c.code,
+    invitations.c.email,
+    invitations.c.role,
+    users.c.email.label("invited_by"),
+    invitations.c.created_at,
+    invitations.c.expires_at,
+).join(users, users.c.id == invitations.c.invited_by)
+
+
+def _invitation(row: AnyRow) -> Invitation:
+    return Invitation(
+        id=row.id,
+        code=row.code,
+        email=row.email,
+        role=Role(row.role),
+        invited_by=row.invited_by,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+    )
+
+
+def insert_invitation(
+    conn: Connection,
+    *,
+    code: str,
+    email: str,
+    role: Role,
+    digest: bytes,
+    invited_by: User,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    """Open an invitation; an older one to the same address is closed."""
+    conn.execute(
+        update(invitations)
+        .where(invitations.c.email == email, invitations.c.closed_at.is_(None))
+        .values(closed_at=now)
+    )
+    conn.execute(
+        invitations.insert().values(
+            code=code,
+            email=email,
+            role=role.value,
+            digest=digest,
+            invited_by=invited_by.id,
+            created_at=now,
+            expires_at=expires_at,
+        )
+    )
+
+
+def new_invitation_code(conn: Connection) -> str:
+    return codes.unused(conn, invitations, 8)
+
+
+def open_invitations(conn: Connection, *, now: datetime) -> list[Invitation]:
+    query = (
+        _INVITATIONS.where(invitations.c.closed_at.is_(None), invitations.c.expires_at > now)
+        .order_by(invitations.c.id.desc())
+        .limit(10_000)
+    )
+    return [_invitation(row) for row in conn.execute(query)]
+
+
+def invitation_by(
+    conn: Connection, *, code: str = "", digest: bytes = b"", now: datetime | None = None
+) -> Invitation | None:
+    """By its code or by the digest of what opens it; with `now` only while it is open."""
+    query = _INVITATIONS.where(or_(invitations.c.code == code, invitations.c.digest == digest))
+    if now is not None:
+        query = query.where(invitations.c.closed_at.is_(None), invitations.c.expires_at > now)
+    row = conn.execute(query).first()
+    return _invitation(row) if row else None
+
+
+def close_invitation(conn: Connection, invitation_id: int, *, now: datetime) -> None:
+    conn.execute(update(invitations).where(invitations.c.id == invitation_id).values(closed_at=now))
+
+
+# --- projects -------------------------------------------------------------------------------------
+
+
+def _project(row: AnyRow) -> Project:
+    return Project(
+        id=row.id,
+        code=row.code,
+        name=row.name,
+        external_id=row.external_id,
+        created_at=row.created_at,
+        is_open=row.closed_at is None,
+    )
+
+
+def insert_project(conn: Connection, *, name: str, external_id: str, now: datetime) -> Project:
+    code = codes.unused(conn, projects, 6)
+    values = {"code": code, "name": name, "external_id": external_id, "created_at": now}
+    result = conn.execute(projects.insert().values(**values))
+    (project_id,) = result.inserted_primary_key or (0,)
+    return Project(id=project_id, is_open=True, **values)  # type: ignore[arg-type]
+
+
+def all_projects(conn: Connection) -> list[Project]:
+    """By name. Some thousands at most."""
+    return [_project(row) for row in conn.execute(select(projects).order_by(projects.c.name))]
+
+
+def project_named(conn: Connection, text: str) -> Project | None:
+    """A project by its id, by the organisation's own id, or by its name, in this order."""
+    query = select(projects).where(
+        or_(projects.c.code == text, projects.c.external_id == text, projects.c.name == text)
+    )
+    found = [_project(row) for row in conn.execute(query)] if text else []
+    order = sorted(found, key=lambda p: (p.code != text, p.external_id != text, p.id))
+    return order[0] if order else None
+
+
+def change_project(
+    conn: Connection, project: Project, *, name: str, external_id: str, closed_at: datetime | None
+) -> None:
+    values = {"name": name, "external_id": external_id, "closed_at": closed_at}
+    conn.execute(update(projects).where(projects.c.id == project.id).values(**values))

@@ -4,9 +4,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from simyard.domain.errors import SimyardError
+from simyard.service import load, snapshots
 from simyard.service.reconcile import Reconciler
 from simyard.service.site import Site
 
@@ -55,6 +56,7 @@ class Worker:
         self._news = news
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="effect")
         self._reconciler = Reconciler(site, self._hand_over)
+        self._snapshots: Future[None] | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
@@ -71,10 +73,23 @@ class Worker:
     def _hand_over(self, call: Callable[[], None]) -> None:
         self._pool.submit(call)
 
+    def _make_snapshots(self) -> None:
+        """In a thread of its own, unless it is busy with earlier ones."""
+        if self._snapshots is None or self._snapshots.done():
+            self._snapshots = self._pool.submit(self._try_snapshots)
+
+    def _try_snapshots(self) -> None:
+        try:
+            snapshots.make_owed(self._site)
+        except SimyardError as error:
+            log.warning("snapshots wait: %s", error)
+        except Exception:
+            log.exception("a snapshot failed; it is tried again")
+
     def _run(self) -> None:
         self._site.book.current()  # nothing is granted before it is known what is installed
         look_at = again_at = 0.0
-        tidy_at = time.monotonic()
+        tidy_at = measure_at = time.monotonic()
         while not self._stopping:
             try:
                 tokens = self._news.take(min(look_at, again_at) - time.monotonic())
@@ -82,6 +97,11 @@ class Worker:
                 look = now >= look_at
                 if look:
                     look_at = now + _LOOK_SECONDS
+                if look:
+                    self._make_snapshots()
+                if now >= measure_at:
+                    measure_at = now + load.EVERY_SECONDS
+                    self._site.load.measure(self._site.clock())
                 if now >= tidy_at:
                     tidy_at = now + _TIDY_SECONDS
                     self._hand_over(self._reconciler.tidy)

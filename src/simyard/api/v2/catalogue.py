@@ -1,6 +1,6 @@
 """Analyses and core types (api-v2 reference, section 3)."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -10,10 +10,96 @@ from starlette.responses import Response
 from simyard.api import paging
 from simyard.api.replies import STATIC, base_url, reply
 from simyard.api.routes import PAGE, Routes, query, site_of
+from simyard.api.shapes import (
+    always,
+    anything,
+    array,
+    choice,
+    fields,
+    flag,
+    integer,
+    nullable,
+    number,
+    object_,
+    page_of,
+    text,
+)
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType
+from simyard.domain.errors import NotFound
 from simyard.service.site import Site
 
 route = Routes("catalogue")
+
+ANALYSIS = object_(
+    "Analysis",
+    code=text("openfoam"),
+    name=text("OpenFOAM"),
+    description=text("<p>Fluids</p>", "HTML."),
+    vendorName=text("OpenCFD"),
+    pricing=text(""),
+    thumbnail=text("https://simyard.example.org/static/analyses/openfoam.svg"),
+    industries=array(
+        object_("Industry", name=text("Aerospace"), icon=text("https://simyard.example.org/a.svg"))
+    ),
+    hasRescaleLicense=flag(False),
+    hasShortTermLicense=flag(False),
+    licenseSettings=array(
+        object_(
+            "LicenseSetting",
+            name=text("LM_LICENSE_FILE", "The environment variable to set."),
+            label=text("License"),
+            licenseType=text("Flex"),
+            isServer=flag(True),
+            helpText=text("[port]@host of the license server"),
+        )
+    ),
+    optimizerType=always(None),
+    resources=array(object_("Resource", url=text("https://example.org"), name=text("Manual"))),
+    supportDesks=array(anything({})),
+    versions=array(
+        object_(
+            "AnalysisVersion",
+            id=text("1912-openmpi"),
+            version=text("1912"),
+            versionCode=text("1912-openmpi", "What jobs send."),
+            aliasOf=nullable(text("1912-openmpi"), example_null=True),
+            eula=nullable(text(""), example_null=True),
+            allowedCoreTypes=array(text("emerald")),
+            stdCommand=text("<module>"),
+            smpCommand=text(""),
+            mpiCommand=text("mpirun -np <mpi-ranks> <module> -parallel"),
+        )
+    ),
+    installed=flag(True, "Whether it can run here."),
+    installHint=text("", "What to install where it cannot."),
+)
+CORE_TYPE = object_(
+    "CoreType",
+    code=text("emerald"),
+    name=text("Emerald"),
+    displayOrder=nullable(integer(1)),
+    isDeprecated=flag(False),
+    isPrimary=flag(True),
+    isActive=flag(True),
+    price=number(0.1, "For a core and hour."),
+    lowPriorityPrice=text("0.050"),
+    compute=nullable(text("3.00"), example_null=True),
+    memory=number(3750, "Megabytes per core."),
+    storage=number(40, "Gigabytes per core."),
+    io=text(""),
+    storageIo=text(""),
+    hasSsd=flag(True),
+    cores=array(integer(1), "Counts within a node."),
+    gpuCounts=array(number(0.0), "Parallel to `cores`."),
+    categoryCodes=array(text("general")),
+    processorInfo=text("Example CPU"),
+    remoteVizAllowed=flag(False),
+    walltimeRequired=flag(False),
+    mustBeRequested=flag(False),
+    requiresTempSshAuth=flag(False),
+    features=array(anything("x")),
+    description=text("General purpose"),
+)
 
 
 async def catalogue_of(site: Site) -> Catalogue:
@@ -47,7 +133,16 @@ def encode_analysis(catalogue: Catalogue, analysis: Analysis, base: str) -> dict
         ],
         "hasRescaleLicense": False,
         "hasShortTermLicense": False,
-        "licenseSettings": [],
+        "licenseSettings": [
+            {
+                "name": setting.name,
+                "label": setting.label,
+                "licenseType": setting.license_type,
+                "isServer": setting.is_server,
+                "helpText": setting.help_text,
+            }
+            for setting in analysis.license_settings
+        ],
         "optimizerType": None,
         "resources": [],
         "supportDesks": [],
@@ -101,17 +196,28 @@ def encode_core_type(core_type: CoreType) -> dict[str, Any]:
     }
 
 
-@route("GET", "/api/v2/analyses/", "The software that jobs can use", *PAGE)
+@route(
+    "GET",
+    "/api/v2/analyses/",
+    "The software that jobs can use",
+    *PAGE,
+    reply=page_of(ANALYSIS),
+    v3=True,
+)
 async def list_analyses(request: Request) -> Response:
-    page, catalogue = paging.asked(request), await catalogue_of(site_of(request))
+    catalogue, base = await catalogue_of(site_of(request)), base_url(request)
+    page, found = paging.cut(paging.asked(request), catalogue.analyses)
+    encode = partial(encode_analysis, catalogue, base=base)
+    return reply(paging.envelope(request, page, found, encode))
 
-    def find(offset: int, size: int) -> tuple[int, list[Analysis]]:
-        return len(catalogue.analyses), list(catalogue.analyses[offset : offset + size])
 
-    page, count, found = paging.fetch(page, find)
-    base = base_url(request)
-    results = [encode_analysis(catalogue, analysis, base) for analysis in found]
-    return reply(paging.envelope(request, page, count, results))
+@route("GET", "/api/v2/analyses/{code}/", "One analysis", reply=ANALYSIS, v3=True)
+async def get_analysis(request: Request, code: str) -> Response:
+    catalogue = await catalogue_of(site_of(request))
+    analysis = catalogue.analysis(code)
+    if analysis is None:
+        raise NotFound
+    return reply(encode_analysis(catalogue, analysis, base_url(request)))
 
 
 @route(
@@ -119,14 +225,49 @@ async def list_analyses(request: Request) -> Response:
     "/api/v2/coretypes/",
     "The kinds of cores that jobs can ask for",
     *PAGE,
-    query("isActive", "Only active core types."),
+    query("isActive", "`true`: only active core types; all of them are."),
+    reply=page_of(CORE_TYPE),
+    v3=True,
 )
 async def list_core_types(request: Request) -> Response:
-    page, catalogue = paging.asked(request), await catalogue_of(site_of(request))
+    catalogue = await catalogue_of(site_of(request))
+    every = catalogue.core_types
+    if request.query_params.get("isActive", "").lower() in ("false", "0"):
+        every = ()
+    page, found = paging.cut(paging.asked(request), every)
+    return reply(paging.envelope(request, page, found, encode_core_type))
 
-    def find(offset: int, size: int) -> tuple[int, list[CoreType]]:
-        return len(catalogue.core_types), list(catalogue.core_types[offset : offset + size])
 
-    page, count, found = paging.fetch(page, find)
-    results = [encode_core_type(core_type) for core_type in found]
-    return reply(paging.envelope(request, page, count, results))
+@route(
+    "GET",
+    "/api/v2/billing/computeprices/",
+    "What cores cost in an hour",
+    reply=array(
+        object_(
+            "ComputePrice",
+            coreType=text("emerald"),
+            planType=choice("on-demand", "low-priority"),
+            os=choice("linux"),
+            isActive=flag(True),
+            value=fields(amount=text("0.100")),
+        )
+    ),
+)
+async def list_prices(request: Request) -> Response:
+    catalogue = await catalogue_of(site_of(request))
+    return reply(
+        [
+            {
+                "coreType": core_type.code,
+                "planType": plan,
+                "os": "linux",
+                "isActive": True,
+                "value": {"amount": f"{price:.3f}"},
+            }
+            for core_type in catalogue.core_types
+            for plan, price in (
+                ("on-demand", core_type.price),
+                ("low-priority", core_type.low_priority_price),
+            )
+        ]
+    )

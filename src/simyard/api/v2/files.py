@@ -1,23 +1,66 @@
 """Files: upload, metadata, contents (api-v2 reference, section 2)."""
 
 import base64
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
-from simyard.api import downloads, paging, uploads
+from simyard.api import bodies, downloads, paging, uploads
+from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
 from simyard.api.idempotency import headers, once
-from simyard.api.replies import base_url, instant, reply
+from simyard.api.replies import base_url, empty, instant_text, reply
 from simyard.api.routes import PAGE, Routes, caller, query, site_of
-from simyard.domain.errors import SimyardError
-from simyard.domain.files import File, FileType
+from simyard.api.shapes import (
+    BYTES,
+    array,
+    choice,
+    flag,
+    instant,
+    integer,
+    nullable,
+    object_,
+    page_of,
+    text,
+)
+from simyard.domain.errors import Invalid, Problem, SimyardError
+from simyard.domain.files import DeletedFile, File, FileType, normalized
+from simyard.domain.lists import Found
 from simyard.service import files as service
+from simyard.service import folders
 from simyard.service.site import Site
 
 route = Routes("files")
+
+
+FILE = object_(
+    "File",
+    id=text("bQfWmc"),
+    name=text("cavity.zip"),
+    typeId=integer(1, "1 input, 2 template, 3 parameter, 4 script, 5 output, 12 snapshot, ..."),
+    dateUploaded=instant(),
+    relativePath=text("cavity.zip", "Of outputs: below the run's work folder."),
+    encodedEncryptionKey=nullable(text("q0J3bGVzc0tleUZvclNhbXBsZURhdGFPbmx5MDAwMDA=")),
+    downloadUrl=text("https://simyard.example.org/api/v2/files/bQfWmc/contents/"),
+    sharedWith=array(text("bob@lab.example"), "Who sees it through a job."),
+    decryptedSize=nullable(integer(48213, "Bytes; null for a deleted file.")),
+    owner=text("ada@lab.example"),
+    path=text("user/user_Kmzwq/cavity-5b1c0f2e.zip", "Informative; nothing is opened by it."),
+    isUploaded=flag(True),
+    viewInBrowser=flag(False),
+    isDeleted=flag(False, "Jobs go on to name deleted files."),
+    md5=nullable(text("9e107d9d372bb6826bd81d3542a419d6")),
+    fileChecksums=array(
+        object_("FileChecksum", hashFunction=choice("sha512"), fileHash=text("07e547d9586f6a73"))
+    ),
+    userTags=array(text("cfd")),
+)
+_LINES = object_("Lines", lines=array(text("first line\n"), "Newlines kept."))
+TAG = object_("Tag", name=text("CFD"), normalizedName=text("cfd"))
 
 
 def encode_file(site: Site, file: File, base: str) -> dict[str, Any]:
@@ -26,27 +69,65 @@ def encode_file(site: Site, file: File, base: str) -> dict[str, Any]:
         "id": file.code,
         "name": file.name,
         "typeId": file.type.value,
-        "dateUploaded": instant(file.uploaded_at),
+        "dateUploaded": instant_text(file.uploaded_at),
         "relativePath": file.relative_path,
         "encodedEncryptionKey": base64.b64encode(key).decode(),
         "downloadUrl": f"{base}/api/v2/files/{file.code}/contents/",
-        "sharedWith": [],
+        "sharedWith": list(file.shared_with),
         "decryptedSize": file.blob.size_bytes,
         "owner": file.owner_email,
         "path": file.storage_path,
         "isUploaded": True,
         "viewInBrowser": file.view_in_browser,
-        "isDeleted": False,
+        "isDeleted": file.is_trashed,
         "md5": file.blob.md5,
         "fileChecksums": [{"hashFunction": "sha512", "fileHash": file.blob.sha512}],
+        "userTags": list(file.tags),
     }
 
 
-def encode_page(
-    request: Request, page: paging.Page, count: int, files: list[File]
-) -> dict[str, Any]:
+def encode_deleted(file: DeletedFile, owner: str, base: str) -> dict[str, Any]:
+    """What a job shows of an input that is gone."""
+    return {
+        "id": file.code,
+        "name": file.name,
+        "typeId": file.type.value,
+        "dateUploaded": instant_text(file.uploaded_at),
+        "relativePath": file.name,
+        "encodedEncryptionKey": None,
+        "downloadUrl": f"{base}/api/v2/files/{file.code}/contents/",
+        "sharedWith": [],
+        "decryptedSize": None,
+        "owner": owner,
+        "path": "",
+        "isUploaded": False,
+        "viewInBrowser": False,
+        "isDeleted": True,
+        "md5": None,
+        "fileChecksums": [],
+        "userTags": [],
+    }
+
+
+def encode_page(request: Request, page: paging.Page, found: Found[File]) -> Any:
     site, base = site_of(request), base_url(request)
-    return paging.envelope(request, page, count, [encode_file(site, f, base) for f in files])
+    return paging.envelope(request, page, found, lambda file: encode_file(site, file, base))
+
+
+def encode_tag(name: str) -> dict[str, str]:
+    return {"name": name, "normalizedName": normalized(name)}
+
+
+class TagBody(Body):
+    name: LooseText = needed("")
+
+
+class FileBody(Body):
+    """What may be changed of a file; clients send the whole of it."""
+
+    name: str | None = None
+    type_id: Annotated[int | None, EmptyIsNull] = None
+    current_folder_id: Annotated[LooseText | None, EmptyIsNull] = None
 
 
 def _pool(request: Request) -> ThreadPoolExecutor:
@@ -60,17 +141,30 @@ _UPLOAD_FORM = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "type_id": {"type": "integer", "default": 1},
+        "typeId": {"type": "integer", "description": "The same."},
     },
 }
 
 
-@route("POST", "/api/v2/files/contents/", "Upload a file", form=_UPLOAD_FORM, status=201)
+@route(
+    "POST",
+    "/api/v2/files/contents/",
+    "Upload a file",
+    form=_UPLOAD_FORM,
+    reply=FILE,
+    status=201,
+    creates=True,
+    v3=True,
+)
 @route(
     "PUT",
     "/api/v2/files/contents/",
     "Upload a file, as some clients do it",
     form=_UPLOAD_FORM,
+    reply=FILE,
     status=201,
+    creates=True,
+    v3=True,
 )
 async def upload(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
@@ -97,6 +191,11 @@ async def upload(request: Request) -> Response:
     *PAGE,
     query("search", "Part of the name."),
     query("type_id", "Only files of this type.", "integer"),
+    query("limit", "The same as `page_size`."),
+    query("ordering", "Passed over: the newest come first."),
+    query("owner", "Passed over: the list has your own files only."),
+    reply=page_of(FILE),
+    v3=True,
 )
 async def list_files(request: Request) -> Response:
     site, page = site_of(request), paging.asked(request)
@@ -104,7 +203,7 @@ async def list_files(request: Request) -> Response:
     text = asked.get("search", "")
     file_type = _type(asked.get("type_id") or asked.get("typeId") or "")
 
-    def find(offset: int, size: int) -> tuple[int, list[File]]:
+    def find(offset: int, size: int) -> Found[File]:
         return site.db.read(
             service.list_files,
             caller(request),
@@ -125,16 +224,129 @@ def _type(text: str) -> FileType | None:
         return None  # unknown filters are passed over
 
 
-@route("GET", "/api/v2/files/{file_id}/", "A file's metadata")
+@route("GET", "/api/v2/files/{file_id}/", "A file's metadata", reply=FILE, v3=True)
 async def get_file(request: Request, file_id: str) -> Response:
     site = site_of(request)
-    file = site.db.read(service.get_file, caller(request), file_id)
+    file = site.db.read(service.shown_file, caller(request), file_id)
     return reply(encode_file(site, file, base_url(request)))
 
 
-@route("HEAD", "/api/v2/files/{file_id}/contents/", "What a download would be")
-@route("GET", "/api/v2/files/{file_id}/contents/", "A file's bytes, whole or a range")
+@route(
+    "PUT",
+    "/api/v2/files/{file_id}/",
+    "Change a file's metadata",
+    body=FileBody,
+    reply=FILE,
+    v3=True,
+)
+@route(
+    "PATCH",
+    "/api/v2/files/{file_id}/",
+    "Change a file's name, type or folder; other fields are passed over. JSON or a form",
+    body=FileBody,
+    reply=FILE,
+    v3=True,
+)
+async def change_file(request: Request, file_id: str) -> Response:
+    site, user = site_of(request), caller(request)
+    body, problems = bodies.read(FileBody, await bodies.json_or_form_of(request))
+    kind = None if body.type_id is None else _type(str(body.type_id))
+    if body.type_id is not None and kind is None:
+        problems.append(Problem(("typeId",), f'"{body.type_id}" is not a valid choice.'))
+    if problems:
+        raise Invalid(problems)
+    file = await site.db.write_async(
+        folders.change_file,
+        user,
+        file_id,
+        name=body.name,
+        file_type=kind,
+        moves="current_folder_id" in body.model_fields_set,
+        folder=body.current_folder_id,
+    )
+    return reply(encode_file(site, file, base_url(request)))
+
+
+@route("DELETE", "/api/v2/files/{file_id}/", "Delete a file for good", status=204, v3=True)
+async def delete_file(request: Request, file_id: str) -> Response:
+    site = site_of(request)
+    await site.db.write_async(service.delete_file, caller(request), file_id)
+    site.wake()
+    return empty(204)
+
+
+@route(
+    "HEAD",
+    "/api/v2/files/{file_id}/contents/",
+    "What a download would be",
+    also=(206, 304, 416),
+    v3=True,
+)
+@route(
+    "GET",
+    "/api/v2/files/{file_id}/contents/",
+    "A file's bytes, whole or a range",
+    reply=BYTES,
+    media_type="application/octet-stream",
+    also=(206, 304, 416),
+    v3=True,
+)
 async def contents(request: Request, file_id: str) -> Response:
     site = site_of(request)
     file = site.db.read(service.get_file, caller(request), file_id)
     return await downloads.send(request, site, file, _pool(request))
+
+
+@route(
+    "GET",
+    "/api/v2/files/{file_id}/lines/",
+    "The lines of a text file, newlines kept",
+    reply=_LINES,
+    also=(400,),
+)
+async def lines(request: Request, file_id: str) -> Response:
+    site = site_of(request)
+    file = site.db.read(service.get_file, caller(request), file_id)
+    found = service.lines(site, file)
+    nothing: list[str] = []
+    first = await run_in_threadpool(
+        next, found, nothing
+    )  # a binary file is refused before the reply
+
+    async def content() -> AsyncIterator[bytes]:
+        part, between = first, b""
+        try:
+            yield b'{"lines":['
+            while part:
+                yield between + msgspec.json.encode(part)[1:-1]
+                part, between = await run_in_threadpool(next, found, nothing), b","
+            yield b"]}"
+        finally:
+            found.close()  # also where the reader went away
+
+    return StreamingResponse(content(), media_type="application/json")
+
+
+# --- tags -----------------------------------------------------------------------------------------
+
+
+@route("GET", "/api/v3/files/{file_id}/tags/", "A file's tags", reply=array(TAG))
+async def list_tags(request: Request, file_id: str) -> Response:
+    file = site_of(request).db.read(service.shown_file, caller(request), file_id)
+    return reply([encode_tag(name) for name in file.tags])
+
+
+@route("POST", "/api/v3/files/{file_id}/tags/", "Tag a file", body=TagBody, reply=TAG, status=201)
+async def add_tag(request: Request, file_id: str) -> Response:
+    body = bodies.checked(TagBody, await bodies.json_of(request))
+    shown = await site_of(request).db.write_async(
+        service.tag_file, caller(request), file_id, body.name
+    )
+    return reply(encode_tag(shown), 201)
+
+
+@route("DELETE", "/api/v3/files/{file_id}/tags/", "Take a tag away", body=TagBody, status=204)
+async def remove_tag(request: Request, file_id: str) -> Response:
+    body = bodies.checked(TagBody, await bodies.json_of(request))
+    await site_of(request).db.write_async(service.untag_file, caller(request), file_id, body.name)
+    return empty(204)

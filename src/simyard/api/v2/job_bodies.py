@@ -1,11 +1,13 @@
 """What clients send as a job, and what becomes of it."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simyard.api import bodies
-from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed, text_or_object
 from simyard.domain.errors import Path, Problem
 from simyard.domain.jobs import (
     DEFAULT_FILTERS,
@@ -31,7 +33,14 @@ def _map_of_text(value: object) -> object:
     return {str(k): "" if v is None else v for k, v in value.items()}
 
 
-Ref = Annotated[str | None, BeforeValidator(_id)]
+def _tag(value: object) -> object:
+    """A tag: its name, or {"name": ...}."""
+    return value.get("name", "") if isinstance(value, dict) else value
+
+
+Ref = Annotated[str | None, BeforeValidator(_id), WithJsonSchema(text_or_object("id", "null"))]
+TagText = Annotated[LooseText, BeforeValidator(_tag), WithJsonSchema(text_or_object("name"))]
+Tags = Annotated[list[TagText], Field(max_length=1000)]
 
 
 class AnalysisRef(Body):
@@ -45,6 +54,7 @@ class HardwareBody(Body):
     slots: int = Field(1, ge=1)
     walltime: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
     type: Annotated[str | None, EmptyIsNull] = None
+    is_reusable: bool = False
 
 
 class InputFileBody(Body):
@@ -56,16 +66,33 @@ class JobAnalysisBody(Body):
     analysis: AnalysisRef = needed(AnalysisRef())
     command: str = needed("")
     hardware: HardwareBody = needed(HardwareBody())
-    input_files: Annotated[list[InputFileBody] | None, EmptyIsNull] = None
-    env_vars: Annotated[dict[str, LooseText] | None, BeforeValidator(_map_of_text)] = None
+    input_files: Annotated[
+        Annotated[list[InputFileBody], Field(max_length=10_000)] | None, EmptyIsNull
+    ] = None
+    env_vars: Annotated[
+        Annotated[dict[str, LooseText], Field(max_length=1000)] | None,
+        BeforeValidator(_map_of_text),
+    ] = None
     use_mpi: bool = False
     use_rescale_license: bool = False
-    flags: Annotated[dict[str, bool] | None, EmptyIsNull] = None
+    flags: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
     template_tasks: Annotated[list[Any] | None, EmptyIsNull] = None
     pre_process_script: Ref = None
     pre_process_script_command: str | None = None
     post_process_script: Ref = None
     post_process_script_command: str | None = None
+    # Kept and shown; see KEPT_OF_ANALYSIS.
+    on_demand_license_seller: Annotated[dict[str, Any] | None, EmptyIsNull] = None
+    user_defined_license_settings: Annotated[dict[str, Any] | None, EmptyIsNull] = None
+    license_settings: Annotated[list[Any] | dict[str, Any] | None, EmptyIsNull] = None
+    order: Annotated[int | None, EmptyIsNull] = None
+    is_custom_doe: bool = False
+    should_run_forever: bool = False
+    setup_command: str | None = None
+    stop_command: str | None = None
+    stop_command_timeout: Annotated[int | None, EmptyIsNull] = None
+    use_shared_storage: bool = False
+    input_folders: Annotated[list[Any] | None, EmptyIsNull] = None
 
 
 class ResourceFilterBody(Body):
@@ -77,9 +104,11 @@ class ResourceFilterBody(Body):
 
 class JobBody(Body):
     name: LooseText = needed("")
-    jobanalyses: list[JobAnalysisBody] = needed([])
+    jobanalyses: Annotated[list[JobAnalysisBody], Field(max_length=1000)] = needed([])
     is_low_priority: bool = False
-    resource_filters: Annotated[list[ResourceFilterBody] | None, EmptyIsNull] = None
+    resource_filters: Annotated[
+        Annotated[list[ResourceFilterBody], Field(max_length=1000)] | None, EmptyIsNull
+    ] = None
     project_id: Annotated[LooseText | None, EmptyIsNull] = None
     # What later versions build. Until then a job that uses it is refused, not run as another.
     param_file: Annotated[Any, EmptyIsNull] = None
@@ -89,6 +118,95 @@ class JobBody(Body):
     monte_carlo_iterations: Annotated[Any, EmptyIsNull] = None
     include_nominal_run: bool = False
     is_template_dry_run: bool = False
+    tags: Annotated[Tags | None, EmptyIsNull] = None
+    user_tags: Annotated[Tags | None, EmptyIsNull] = None
+    custom_fields: Annotated[
+        Annotated[dict[str, Any], Field(max_length=1000)] | None, EmptyIsNull
+    ] = None
+    # Kept and shown; see KEPT_OF_JOB.
+    description: str | None = None
+    cloned_from: Annotated[LooseText | None, EmptyIsNull] = None
+    folder_id: Annotated[LooseText | None, EmptyIsNull] = None
+    billing_priority_value: Annotated[str | None, EmptyIsNull] = None
+    cidr_rule: Annotated[str | None, EmptyIsNull] = None
+    public_key: Annotated[str | None, EmptyIsNull] = None
+    ssh_port: Annotated[int | None, EmptyIsNull] = None
+    auto_terminate_cluster: bool | None = None
+    cluster_id: Annotated[LooseText | None, EmptyIsNull] = None
+    input_file_parse_task: str | None = None
+    is_template: bool = False
+    templated_from: Annotated[LooseText | None, EmptyIsNull] = None
+    job_automations: Annotated[list[Any] | None, EmptyIsNull] = None
+    archive_filters: Annotated[list[Any] | None, EmptyIsNull] = None
+    remote_viz_config: Annotated[Any, EmptyIsNull] = None
+
+
+# Fields that are kept and shown as they were sent, with what is shown where none was sent.
+KEPT_OF_JOB: dict[str, Any] = {
+    "description": "",
+    "clonedFrom": None,
+    "folderId": None,
+    "billingPriorityValue": None,
+    "cidrRule": None,
+    "publicKey": None,
+    "sshPort": None,
+    "autoTerminateCluster": True,
+    "clusterId": None,
+    "inputFileParseTask": "",
+    "isTemplate": False,
+    "templatedFrom": None,
+    "jobAutomations": [],
+    "archiveFilters": [],
+    "remoteVizConfig": None,
+}
+KEPT_OF_ANALYSIS: dict[str, Any] = {
+    "onDemandLicenseSeller": None,
+    "userDefinedLicenseSettings": None,
+    "licenseSettings": [],
+    "order": None,
+    "isCustomDoe": False,
+    "shouldRunForever": False,
+    "setupCommand": "",
+    "stopCommand": "",
+    "stopCommandTimeout": None,
+    "useSharedStorage": False,
+    "inputFolders": [],
+}
+
+
+def _kept(body: Body, wire_names: Iterable[str]) -> dict[str, Any]:
+    """What was sent of the fields that are only kept."""
+    sent = body.model_dump(include=body.model_fields_set, by_alias=True)
+    return {name: sent[name] for name in wire_names if sent.get(name) is not None}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is said of a job beside its definition. None: nothing was sent."""
+
+    tags: list[str] | None
+    custom_fields: dict[str, Any] | None
+
+
+def labels(sent: Any, present: Sequence[str] = ()) -> Labels:
+    """The tags and custom fields in the body of a job that was read without problems.
+
+    present: the tags that it has. Who sends all of a job back has changed one of their two names.
+    """
+    body, _ = bodies.read(JobBody, sent)
+    given = [tags for tags in (body.tags, body.user_tags) if tags is not None]
+    if len(given) > 1:
+        given = [tags for tags in given if tags != list(present)] or given
+    merged = dict.fromkeys(tag for tags in given for tag in tags)
+    return Labels(list(merged) if given else None, body.custom_fields)
+
+
+def changed(present: dict[str, Any], sent: Any) -> Any:
+    """The body of a job as a PATCH leaves it: what was sent replaces what is there."""
+    if not isinstance(sent, dict):
+        return sent  # `read` refuses it
+    by_name = {name: field.alias or name for name, field in JobBody.model_fields.items()}
+    return present | {by_name.get(key, key): value for key, value in sent.items()}
 
 
 def read(sent: Any) -> tuple[JobDefinition, list[Problem], dict[Path, int]]:
@@ -139,6 +257,7 @@ def _definition(body: JobBody) -> JobDefinition:
         low_priority=body.is_low_priority,
         resource_filters=filters,
         project_id=body.project_id,
+        kept=_kept(body, KEPT_OF_JOB),
     )
 
 
@@ -153,6 +272,7 @@ def _analysis(sent: JobAnalysisBody) -> JobAnalysis:
             slots=sent.hardware.slots,
             walltime_hours=sent.hardware.walltime,
             type=sent.hardware.type or "compute",
+            is_reusable=sent.hardware.is_reusable,
         ),
         input_files=tuple(
             InputFile(code=file.id, decompress=file.decompress) for file in sent.input_files or []
@@ -165,4 +285,5 @@ def _analysis(sent: JobAnalysisBody) -> JobAnalysis:
         pre_command=sent.pre_process_script_command or "",
         post_script=sent.post_process_script,
         post_command=sent.post_process_script_command or "",
+        kept=_kept(sent, KEPT_OF_ANALYSIS),
     )

@@ -1,5 +1,6 @@
 """Jobs (api-v2 reference, section 4)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -7,17 +8,42 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simyard.api import bodies, paging
+from simyard.api import bodies, paging, shapes
+from simyard.api.bodies import Body, LooseText, needed
 from simyard.api.idempotency import headers, once
-from simyard.api.replies import base_url, empty, instant, reply
-from simyard.api.routes import PAGE, Routes, caller, query, site_of
+from simyard.api.replies import base_url, empty, instant_text, reply
+from simyard.api.routes import PAGE, Routes, caller, is_v3, query, site_of
+from simyard.api.shapes import (
+    anything,
+    array,
+    fields,
+    flag,
+    instant,
+    integer,
+    mapping,
+    nullable,
+    number,
+    object_,
+    page_of,
+    text,
+)
 from simyard.api.v2 import job_bodies
 from simyard.api.v2.catalogue import catalogue_of
-from simyard.api.v2.files import encode_file, encode_page
+from simyard.api.v2.files import (
+    FILE,
+    TAG,
+    TagBody,
+    encode_deleted,
+    encode_file,
+    encode_page,
+    encode_tag,
+)
 from simyard.domain.catalogue import Catalogue
-from simyard.domain.errors import Invalid
+from simyard.domain.errors import Invalid, NotFound, Path, Problem
 from simyard.domain.files import File
-from simyard.domain.jobs import JobAnalysis, JobSummary
+from simyard.domain.jobs import JobAnalysis, JobDefinition, JobFilter, JobSummary, Phase
+from simyard.domain.lifecycle import JOB_WORDS
+from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
 from simyard.service import jobs as service
 from simyard.service import moves
@@ -26,18 +52,190 @@ from simyard.service.site import Site
 
 route = Routes("jobs")
 
-
 # --- wire shapes ----------------------------------------------------------------------------------
+
+_SUMMARY_OF_CORES = nullable(
+    object_(
+        "CoreSummary",
+        numberOfNodes=number(1),
+        memoryPerNode=number(3750),
+        storagePerNode=number(4000),
+    )
+)
+_HARDWARE = {
+    "coresPerSlot": integer(4, "Cores of one run."),
+    "slots": integer(1, "Runs at the same time."),
+    "walltime": nullable(integer(2, "Hours.")),
+    "type": text("compute"),
+    "isReusable": flag(False),
+    "coreSummary": _SUMMARY_OF_CORES,
+}
+_INPUT_FILE = object_(
+    "InputFile",
+    **shapes.resolve(FILE)["properties"],
+    decompress=flag(True, "Archives are unpacked into the work folder."),
+)
+_ANALYSIS = {
+    "analysis": object_(
+        "JobAnalysisRef",
+        code=text("openfoam"),
+        name=text("OpenFOAM"),
+        version=text("11-openmpi", "The version code that was asked for."),
+        versionName=text("11", "What runs."),
+    ),
+    "command": text("./cavity/Allrun"),
+    "envVars": nullable(mapping(text("1"), "OMP_NUM_THREADS")),
+    "useMpi": flag(False),
+    "flags": mapping(anything(True), "igCv"),
+    "useRescaleLicense": flag(False),
+    "onDemandLicenseSeller": nullable(mapping(anything("ansys"), "code"), example_null=True),
+    "userDefinedLicenseSettings": nullable(mapping(anything([]), "featureSets"), example_null=True),
+    "licenseSettings": anything([]),
+    "order": nullable(integer(0), example_null=True),
+    "isCustomDoe": flag(False),
+    "shouldRunForever": flag(False),
+    "setupCommand": text(""),
+    "stopCommand": text(""),
+    "stopCommandTimeout": nullable(integer(60), example_null=True),
+    "useSharedStorage": flag(False),
+    "inputFolders": array(anything("fOldrA")),
+    "templateTasks": array(anything({})),
+    "inputFiles": array(_INPUT_FILE),
+    "preProcessScript": nullable(FILE, example_null=True),
+    "preProcessScriptCommand": text(""),
+    "postProcessScript": nullable(FILE, example_null=True),
+    "postProcessScriptCommand": text(""),
+}
+_FILTER = object_(
+    "ResourceFilter",
+    filterType=text("Analysis generated files"),
+    selector=text("Analysis generated files"),
+    include=flag(True),
+    caseSensitive=flag(False),
+)
+_NULL = shapes.always(None)
+_JOB = {
+    "id": text("hTrNa"),
+    "name": text("Cavity"),
+    "owner": text("ada@lab.example"),
+    "dateInserted": instant(),
+    "isLowPriority": flag(False),
+    "isTemplateDryRun": flag(False),
+    "includeNominalRun": flag(False),
+    "expectedRuns": _NULL,
+    "monteCarloIterations": _NULL,
+    "optimizer": _NULL,
+    "paramFile": _NULL,
+    "caseFile": _NULL,
+    "jobvariables": array(anything({})),
+    "projectId": nullable(text("pRjctA"), example_null=True),
+    "resourceFilters": array(_FILTER),
+    "tags": array(text("cfd")),
+    "userTags": array(text("cfd"), "The same as `tags`."),
+    "description": text(""),
+    "clonedFrom": nullable(text("QTVia"), example_null=True),
+    "folderId": nullable(text("fOldrA"), example_null=True),
+    "billingPriorityValue": nullable(text("ON_DEMAND"), example_null=True),
+    "cidrRule": nullable(text("192.0.2.0/24"), example_null=True),
+    "publicKey": nullable(text("ssh-ed25519 AAAA"), example_null=True),
+    "sshPort": nullable(integer(22), example_null=True),
+    "autoTerminateCluster": flag(True),
+    "clusterId": nullable(text("cLstRa"), example_null=True),
+    "inputFileParseTask": text(""),
+    "isTemplate": flag(False),
+    "templatedFrom": nullable(text("QTVia"), example_null=True),
+    "jobAutomations": array(anything({})),
+    "archiveFilters": array(anything({})),
+    "remoteVizConfig": anything(None),
+    "sharedWith": array(text("bob@lab.example")),
+    "notices": array(
+        object_("Notice", code=text("version-alias"), message=text("OpenFOAM 1912 runs.")),
+        "What to know of a job beside its status.",
+    ),
+}
+JOB = object_(
+    "Job",
+    **_JOB,
+    jobanalyses=array(
+        object_(
+            "JobAnalysis",
+            **_ANALYSIS,
+            hardware=object_("Hardware", coreType=text("emerald"), **_HARDWARE),
+        )
+    ),
+)
+_V3_EXTRAS: dict[str, Any] = {
+    "attachedJobs": [],
+    "autosuspend": None,
+    "delayedStart": None,
+    "elapsedWalltimeSeconds": None,
+    "isPinned": False,
+    "launchConfig": None,
+    "osCostTier": None,
+    "region": None,
+    "study": None,
+    "suspensionStatus": None,
+}
+V3_JOB = object_(
+    "V3Job",
+    **_JOB,
+    jobanalyses=array(
+        object_(
+            "V3JobAnalysis",
+            **_ANALYSIS,
+            hardware=object_(
+                "V3Hardware",
+                coreType=fields(code=text("emerald"), name=text("Emerald")),
+                **_HARDWARE,
+            ),
+        )
+    ),
+    currentUserHasFullAccess=flag(True),
+    customFields=mapping(anything("steel"), "Material"),
+    **{name: shapes.always(value) for name, value in _V3_EXTRAS.items()},
+)
+_LABEL = object_(
+    "StatusLabel", content=text("Completed"), labelClass=text(""), useLabel=flag(False)
+)
+SUMMARY = object_(
+    "JobSummary",
+    id=text("hTrNa"),
+    name=text("Cavity"),
+    owner=text("ada@lab.example"),
+    dateInserted=instant(),
+    analysisNames=array(text("OpenFOAM")),
+    jobStatus=_LABEL,
+    clusterStatusDisplay=_LABEL,
+    sharedWith=array(text("bob@lab.example")),
+    isVisible=flag(True),
+    storage=integer(48213, "Bytes of inputs and outputs."),
+)
+_STATUS = {
+    "status": text("Completed"),
+    "statusDate": instant(),
+    "statusReason": nullable(text("Completed successfully")),
+    "notify": flag(False),
+    "preventDuplicates": flag(False),
+}
+STATUS = object_("Status", **_STATUS)
+V3_STATUS = object_(
+    "V3Status", **_STATUS, id=text("17"), jobId=text("hTrNa"), substatus=shapes.always(None)
+)
+CUSTOM_FIELDS = mapping(
+    object_("CustomField", meta=fields(name=text("Material")), value=anything("steel")), "Material"
+)
 
 
 def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> dict[str, Any]:
     job, definition = view.job, view.job.definition
     encoded = {code: encode_file(site, file, base) for code, file in view.files.items()}
+    for code, gone in view.deleted.items():
+        encoded[code] = encode_deleted(gone, job.owner_email, base)
     return {
         "id": job.code,
         "name": definition.name,
         "owner": job.owner_email,
-        "dateInserted": instant(job.created_at),
+        "dateInserted": instant_text(job.created_at),
         "isLowPriority": definition.low_priority,
         "isTemplateDryRun": False,
         "includeNominalRun": False,
@@ -46,9 +244,7 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
         "optimizer": None,
         "paramFile": None,
         "caseFile": None,
-        "remoteVizConfig": None,
         "jobvariables": [],
-        "archiveFilters": [],
         "projectId": definition.project_id,
         "resourceFilters": [
             {
@@ -59,11 +255,33 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
             }
             for rule in definition.resource_filters
         ],
+        "tags": list(view.tags),
+        "userTags": list(view.tags),
+        **job_bodies.KEPT_OF_JOB,
+        **definition.kept,
         "jobanalyses": [
             _encode_analysis(catalogue, analysis, encoded) for analysis in definition.analyses
         ],
+        "sharedWith": list(view.shared_with),
         # Ours: what the user should know beside the status.
         "notices": [{"code": n.code, "message": n.message} for n in job.notices],
+    }
+
+
+def encode_v3_job(
+    encoded: dict[str, Any], catalogue: Catalogue, custom_fields: dict[str, Any], *, own: bool
+) -> dict[str, Any]:
+    """A job of version 2 as version 3 has it: core types as objects, and a few fields more."""
+    for analysis in encoded["jobanalyses"]:
+        hardware = analysis["hardware"]
+        found = catalogue.core_type(hardware["coreType"])
+        name = found.name if found else hardware["coreType"]
+        hardware["coreType"] = {"code": hardware["coreType"], "name": name}
+    return {
+        **encoded,
+        **_V3_EXTRAS,
+        "currentUserHasFullAccess": own,
+        "customFields": custom_fields,
     }
 
 
@@ -84,9 +302,15 @@ def _encode_analysis(
         "useMpi": sent.use_mpi,
         "flags": sent.flags,
         "useRescaleLicense": sent.use_rescale_license,
+        **job_bodies.KEPT_OF_ANALYSIS,
+        **sent.kept,
         "templateTasks": [],
         "hardware": _encode_hardware(catalogue, sent),
-        "inputFiles": [files[f.code] for f in sent.input_files if f.code in files],
+        "inputFiles": [
+            {**files[f.code], "decompress": f.decompress}
+            for f in sent.input_files
+            if f.code in files
+        ],
         "preProcessScript": files.get(sent.pre_script or ""),
         "preProcessScriptCommand": sent.pre_command,
         "postProcessScript": files.get(sent.post_script or ""),
@@ -113,6 +337,7 @@ def _encode_hardware(catalogue: Catalogue, sent: JobAnalysis) -> dict[str, Any]:
         "slots": hardware.slots,
         "walltime": hardware.walltime_hours,
         "type": hardware.type,
+        "isReusable": hardware.is_reusable,
         "coreSummary": summary,
     }
 
@@ -122,7 +347,7 @@ def encode_summary(job: JobSummary) -> dict[str, Any]:
         "id": job.code,
         "name": job.name,
         "owner": job.owner_email,
-        "dateInserted": instant(job.created_at),
+        "dateInserted": instant_text(job.created_at),
         "analysisNames": list(job.analysis_names),
         "jobStatus": {"content": job.status, "labelClass": "", "useLabel": False},
         "clusterStatusDisplay": {
@@ -130,7 +355,7 @@ def encode_summary(job: JobSummary) -> dict[str, Any]:
             "labelClass": "",
             "useLabel": False,
         },
-        "sharedWith": [],
+        "sharedWith": list(job.shared_with),
         "isVisible": True,
         "storage": job.storage_bytes,
     }
@@ -139,94 +364,409 @@ def encode_summary(job: JobSummary) -> dict[str, Any]:
 def encode_status(entry: StatusEntry) -> dict[str, Any]:
     return {
         "status": entry.word,
-        "statusDate": instant(entry.at),
+        "statusDate": instant_text(entry.at),
         "statusReason": entry.reason,
+        "notify": False,
+        "preventDuplicates": False,
     }
 
 
-# --- routes ---------------------------------------------------------------------------------------
+# --- lists and drafts -----------------------------------------------------------------------------
+
+# Words that other installations say and this one never does: no job is in such a state.
+_NEVER_SAID = ("Waiting for Queue", "Waiting for Cluster", "Force Stop")
+_STATUS_CODES = {
+    word.upper().replace(" ", "_"): word for word in (*JOB_WORDS.values(), *_NEVER_SAID)
+}
 
 
-@route("GET", "/api/v2/jobs/", "Your jobs, newest first", *PAGE)
+@route(
+    "GET",
+    "/api/v2/jobs/",
+    "Your jobs and those shared with you, newest first",
+    *PAGE,
+    query("state", "`completed` or `not_completed`."),
+    query("job_status", "A status in capitals, like `EXECUTING` or `WAITING_FOR_QUEUE`."),
+    query("t", "`1`: only those that were submitted and are not completed."),
+    query("search", "Part of the name."),
+    query("ordering", "Passed over: the newest come first."),
+    reply=page_of(SUMMARY),
+    v3=True,
+)
 async def list_jobs(request: Request) -> Response:
-    site, page = site_of(request), paging.asked(request)
+    site, page, asked = site_of(request), paging.asked(request), request.query_params
+    state = asked.get("state", "")
+    wanted = JobFilter(  # unknown filters and values are passed over
+        phase=Phase(state) if state in list(Phase) else None,
+        status=_STATUS_CODES.get(asked.get("job_status", "").upper()),
+        active=asked.get("t") == "1",
+        text=asked.get("search", ""),
+    )
 
-    def find(offset: int, size: int) -> tuple[int, list[JobSummary]]:
-        return site.db.read(service.list_jobs, caller(request), offset=offset, size=size)
+    def find(offset: int, size: int) -> Found[JobSummary]:
+        return site.db.read(service.list_jobs, caller(request), wanted, offset=offset, size=size)
 
-    page, count, found = await run_in_threadpool(paging.fetch, page, find)
-    return reply(paging.envelope(request, page, count, [encode_summary(job) for job in found]))
+    page, found = await run_in_threadpool(paging.fetch, page, find)
+    return reply(paging.envelope(request, page, found, encode_summary))
 
 
-@route("POST", "/api/v2/jobs/", "Save a job as a draft", body=job_bodies.JobBody, status=201)
+async def _reply(
+    request: Request,
+    view: JobView,
+    status: int = 200,
+    extra: dict[str, str] | None = None,
+) -> Response:
+    site = site_of(request)
+    catalogue = await catalogue_of(site)
+    encoded = encode_job(site, catalogue, view, base_url(request))
+    if is_v3(request):
+        user = caller(request)
+        custom = site.db.read(service.custom_fields, user, view.job.code)
+        own = view.job.owner_id == user.id
+        encoded = encode_v3_job(encoded, catalogue, custom, own=own)
+    return reply(encoded, status, extra)
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/",
+    "Save a job as a draft",
+    body=job_bodies.JobBody,
+    reply=JOB,
+    v3_reply=V3_JOB,
+    status=201,
+    creates=True,
+    v3=True,
+)
 async def create_job(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
     sent = await bodies.json_of(request)
     definition, problems, lengths = job_bodies.read(sent)
     catalogue = await catalogue_of(site)
-    if problems:
-        problems += [
-            problem
-            for problem in site.db.read(service.check_job, site, catalogue, owner, definition)
-            if not bodies.covered(problem, problems)
-        ]
-        raise Invalid(problems, lengths)
+    _report(site, request, catalogue, definition, problems, lengths)
+    said = job_bodies.labels(sent)
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
     view, is_new = await site.db.write_async(
-        service.create_job, site, catalogue, owner, definition, wanted
+        service.create_job,
+        site,
+        catalogue,
+        owner,
+        definition,
+        wanted,
+        tags=said.tags or (),
+        custom_fields=said.custom_fields,
     )
-    body = encode_job(site, catalogue, view, base_url(request))
-    return reply(body, 201, headers(is_new))
+    return await _reply(request, view, 201, headers(is_new))
 
 
-@route("GET", "/api/v2/jobs/{job_id}/", "A job as it was defined")
+def _report(
+    site: Site,
+    request: Request,
+    catalogue: Catalogue,
+    definition: JobDefinition,
+    problems: list[Problem],
+    lengths: dict[Path, int],
+) -> None:
+    """Raises Invalid where the shape is wrong, with what else is wrong beside it."""
+    if problems:
+        others = site.db.read(service.check_job, site, catalogue, caller(request), definition)
+        problems += [other for other in others if not bodies.covered(other, problems)]
+        raise Invalid(problems, lengths)
+
+
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/",
+    "A job as it was defined",
+    reply=JOB,
+    v3_reply=V3_JOB,
+    v3=True,
+)
 async def get_job(request: Request, job_id: str) -> Response:
-    site = site_of(request)
+    return await _reply(request, site_of(request).db.read(service.get_job, caller(request), job_id))
+
+
+@route(
+    "PATCH",
+    "/api/v2/jobs/{job_id}/",
+    "Change a draft: what is sent replaces what is there",
+    body=job_bodies.JobBody,
+    reply=JOB,
+    v3_reply=V3_JOB,
+    v3=True,
+)
+@route(
+    "PUT",
+    "/api/v2/jobs/{job_id}/",
+    "Put another definition in the place of a draft's",
+    body=job_bodies.JobBody,
+    reply=JOB,
+    v3_reply=V3_JOB,
+    v3=True,
+)
+async def change_job(request: Request, job_id: str) -> Response:
+    site, user = site_of(request), caller(request)
+    sent = await bodies.json_of(request)
     catalogue = await catalogue_of(site)
-    view = site.db.read(service.get_job, caller(request), job_id)
-    return reply(encode_job(site, catalogue, view, base_url(request)))
+    before = site.db.read(service.get_own_job, user, job_id)
+    said = job_bodies.labels(sent, before.tags) if isinstance(sent, dict) else None
+    if request.method == "PATCH":
+        present = encode_job(site, catalogue, before, base_url(request))
+        for shown, kept in zip(present["jobanalyses"], before.job.definition.analyses, strict=True):
+            shown["analysis"]["version"] = kept.version  # none: still the newest
+        sent = job_bodies.changed(present, sent)
+    definition, problems, lengths = job_bodies.read(sent)
+    _report(site, request, catalogue, definition, problems, lengths)
+    view = await site.db.write_async(
+        service.change_job,
+        site,
+        catalogue,
+        user,
+        job_id,
+        definition,
+        tags=said.tags if said else None,
+        custom_fields=said.custom_fields if said else None,
+        based_on=before.job.definition if request.method == "PATCH" else None,
+    )
+    return await _reply(request, view)
 
 
-@route("DELETE", "/api/v2/jobs/{job_id}/", "Delete a job and its outputs", status=204)
+@route(
+    "DELETE",
+    "/api/v2/jobs/{job_id}/",
+    "Delete a job and its outputs",
+    query("deleteInputFiles", "`true`: its inputs too, unless other jobs name them."),
+    status=204,
+    v3=True,
+)
 async def delete_job(request: Request, job_id: str) -> Response:
     site = site_of(request)
-    await site.db.write_async(service.delete_job, site, caller(request), job_id)
+    with_inputs = request.query_params.get("deleteInputFiles", "").lower() in ("true", "1")
+    await site.db.write_async(
+        service.delete_job, site, caller(request), job_id, with_inputs=with_inputs
+    )
     return empty(204)
 
 
-@route("POST", "/api/v2/jobs/{job_id}/submit/", "Send a draft on its way")
+# --- commands -------------------------------------------------------------------------------------
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/submit/",
+    "Send a draft on its way",
+    creates=True,
+    v3=True,
+    also=(400,),
+)
 async def submit_job(request: Request, job_id: str) -> Response:
     site, user = site_of(request), caller(request)
     catalogue = await catalogue_of(site)
+    wanted = once(request)
     if not catalogue.all_installed:
         for code in site.db.read(service.not_installed, catalogue, user, job_id):
             # It may have been installed since somebody last looked.
             catalogue = await run_in_threadpool(site.book.look_again, code)
-    await site.db.write_async(service.submit_job, site, catalogue, user, job_id)
-    return empty(200)
+    is_new = await site.db.write_async(service.submit_job, site, catalogue, user, job_id, wanted)
+    return empty(200, headers(is_new))
 
 
-@route("POST", "/api/v2/jobs/{job_id}/stop/", "Ask for the end of a job", status=202)
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/stop/",
+    "Ask for the end of a job",
+    status=202,
+    v3=True,
+    also=(400,),
+)
 async def stop_job(request: Request, job_id: str) -> Response:
     site = site_of(request)
     await site.db.write_async(service.stop_job, site, caller(request), job_id)
     return empty(202)
 
 
-async def _history(request: Request, job_id: str, track: str) -> Response:
-    page = paging.asked(request)
-    entries = site_of(request).db.read(service.history, caller(request), job_id, track)
-    page, count, found = paging.fetch(
-        page, lambda offset, size: (len(entries), entries[offset : offset + size])
+class ShareBody(Body):
+    """`email`, or `account` as version 3 calls it."""
+
+    email: LooseText = ""
+    account: LooseText = ""
+    message: LooseText = ""
+
+
+class UnshareBody(Body):
+    email: LooseText = needed("")
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/share/",
+    "Let another member see a job and all that it holds",
+    body=ShareBody,
+    reply=object_("ShareReply", recipient=text("bob@lab.example"), supportDesk=shapes.always(None)),
+    v3=True,
+)
+async def share_job(request: Request, job_id: str) -> Response:
+    body = bodies.checked(ShareBody, await bodies.json_of(request))
+    if not (body.email or body.account):
+        raise Invalid.at("email", "This field is required.")
+    recipient = await site_of(request).db.write_async(
+        service.share_job, caller(request), job_id, body.email or body.account, body.message
     )
-    return reply(paging.envelope(request, page, count, [encode_status(entry) for entry in found]))
+    return reply({"recipient": recipient, "supportDesk": None})
+
+
+@route(
+    "DELETE",
+    "/api/v2/jobs/{job_id}/share/",
+    "Take a job out of a member's sight again",
+    body=UnshareBody,
+    status=204,
+    tag="extensions",
+)
+async def unshare_job(request: Request, job_id: str) -> Response:
+    body = bodies.checked(UnshareBody, await bodies.json_of(request))
+    await site_of(request).db.write_async(service.unshare_job, caller(request), job_id, body.email)
+    return empty(204)
+
+
+class AssignmentBody(Body):
+    project_id: LooseText | None = needed(None)
+
+
+@route(
+    "POST",
+    "/api/v2/organizations/{org}/jobs/{job_id}/project-assignment/",
+    "Book a job on a project",
+    body=AssignmentBody,
+    reply=object_("ProjectAssignment", projectId=nullable(text("pRjctA"))),
+)
+async def assign_project(request: Request, org: str, job_id: str) -> Response:
+    body = bodies.checked(AssignmentBody, await bodies.json_of(request))
+    site = site_of(request)
+    check_organization(site, org)
+    await site.db.write_async(
+        service.assign_project, site, caller(request), job_id, body.project_id or ""
+    )
+    view = site.db.read(service.get_job, caller(request), job_id)
+    return reply({"projectId": view.job.definition.project_id})
+
+
+def check_organization(site: Site, org: str, workspace_id: str | None = None) -> None:
+    """Raises NotFound for any but the installation's own."""
+    if org != site.company_code or workspace_id not in (None, site.workspace_id):
+        raise NotFound
+
+
+# --- tags and custom fields -----------------------------------------------------------------------
+
+
+@route("GET", "/api/v2/jobs/{job_id}/tags/", "A job's tags", reply=array(TAG), v3=True)
+async def list_tags(request: Request, job_id: str) -> Response:
+    names = site_of(request).db.read(service.tags, caller(request), job_id)
+    return reply([encode_tag(name) for name in names])
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/tags/",
+    "Tag a job",
+    body=TagBody,
+    reply=TAG,
+    status=201,
+    v3=True,
+)
+async def add_tag(request: Request, job_id: str) -> Response:
+    body = bodies.checked(TagBody, await bodies.json_of(request))
+    shown = await site_of(request).db.write_async(
+        service.tag_job, caller(request), job_id, body.name
+    )
+    return reply(encode_tag(shown), 201)
+
+
+@route(
+    "DELETE", "/api/v2/jobs/{job_id}/tags/", "Take a tag away", body=TagBody, status=204, v3=True
+)
+async def remove_tag(request: Request, job_id: str) -> Response:
+    body = bodies.checked(TagBody, await bodies.json_of(request))
+    await site_of(request).db.write_async(service.untag_job, caller(request), job_id, body.name)
+    return empty(204)
+
+
+def _encode_fields(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: {"meta": {"name": name}, "value": value} for name, value in values.items()}
+
+
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/custom-fields/",
+    "A job's custom fields",
+    reply=CUSTOM_FIELDS,
+    v3=True,
+)
+async def get_custom_fields(request: Request, job_id: str) -> Response:
+    return reply(
+        _encode_fields(site_of(request).db.read(service.custom_fields, caller(request), job_id))
+    )
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/custom-fields/",
+    "Set custom fields, an object of names and values; null takes one away",
+    json_body=mapping(anything("steel"), "Material"),
+    reply=CUSTOM_FIELDS,
+    v3=True,
+)
+async def set_custom_fields(request: Request, job_id: str) -> Response:
+    sent = await bodies.json_of(request)
+    if not isinstance(sent, dict):
+        raise Invalid.at((), "Invalid data. Expected a dictionary of names and values.")
+    values = await site_of(request).db.write_async(
+        service.set_custom_fields, caller(request), job_id, sent
+    )
+    return reply(_encode_fields(values))
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+async def _history(
+    request: Request,
+    entries: list[StatusEntry],
+    encode: Callable[[StatusEntry], dict[str, Any]] = encode_status,
+) -> Response:
+    page, found = paging.cut(paging.asked(request), entries)
+    return reply(paging.envelope(request, page, found, encode))
 
 
 # The tutorial's Python sample posts to this path; it is answered as a GET is.
-@route("POST", "/api/v2/jobs/{job_id}/statuses/", "The same as GET", *PAGE)
-@route("GET", "/api/v2/jobs/{job_id}/statuses/", "What a job went through, newest first", *PAGE)
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/statuses/",
+    "The same as GET",
+    *PAGE,
+    reply=page_of(STATUS),
+    reads=True,
+)
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/statuses/",
+    "What a job went through, newest first",
+    *PAGE,
+    reply=page_of(STATUS),
+    v3_reply=page_of(V3_STATUS),
+    v3=True,
+)
 async def statuses(request: Request, job_id: str) -> Response:
-    return await _history(request, job_id, moves.JOB)
+    entries = site_of(request).db.read(service.history, caller(request), job_id, moves.JOB)
+    if not is_v3(request):
+        return await _history(request, entries)
+
+    def encode(entry: StatusEntry) -> dict[str, Any]:
+        extras = {"id": str(entry.id), "jobId": job_id, "substatus": None}
+        return {**encode_status(entry), **extras}
+
+    return await _history(request, entries, encode)
 
 
 @route(
@@ -234,9 +774,12 @@ async def statuses(request: Request, job_id: str) -> Response:
     "/api/v2/jobs/{job_id}/cluster_statuses/",
     "What a job's cluster went through, newest first",
     *PAGE,
+    reply=page_of(STATUS),
+    v3=True,
 )
 async def cluster_statuses(request: Request, job_id: str) -> Response:
-    return await _history(request, job_id, moves.CLUSTER)
+    entries = site_of(request).db.read(service.history, caller(request), job_id, moves.CLUSTER)
+    return await _history(request, entries)
 
 
 @route(
@@ -245,12 +788,14 @@ async def cluster_statuses(request: Request, job_id: str) -> Response:
     "The output files of all runs of a job",
     *PAGE,
     query("search", "Part of the path."),
+    reply=page_of(FILE),
+    v3=True,
 )
 async def list_job_files(request: Request, job_id: str) -> Response:
     site, page = site_of(request), paging.asked(request)
     text = request.query_params.get("search", "")
 
-    def find(offset: int, size: int) -> tuple[int, list[File]]:
+    def find(offset: int, size: int) -> Found[File]:
         return site.db.read(
             service.list_job_files, caller(request), job_id, offset=offset, size=size, text=text
         )

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from simyard.api import paging
-from simyard.api.replies import instant, reply
+from simyard.api.idempotency import headers, once
+from simyard.api.replies import instant_text, reply
 from simyard.api.routes import (
     PAGE,
     Routes,
@@ -18,17 +19,49 @@ from simyard.api.routes import (
     run_number,
     site_of,
 )
-from simyard.api.v2.files import encode_page
+from simyard.api.shapes import (
+    Shape,
+    anything,
+    array,
+    choice,
+    fields,
+    flag,
+    instant,
+    integer,
+    mapping,
+    nullable,
+    number,
+    object_,
+    page_of,
+    text,
+)
+from simyard.api.v2.files import FILE, encode_page
 from simyard.domain.errors import Invalid
 from simyard.domain.files import File
 from simyard.domain.grammar import Series, buckets
 from simyard.domain.jobs import Job
+from simyard.domain.lists import Found
 from simyard.domain.runs import Run
 from simyard.service import jobs as service
-from simyard.service import live
+from simyard.service import live, snapshots
 from simyard.service.series import SeriesBook
 
 route = Routes("runs")
+
+RUN = object_(
+    "Run",
+    id=text("1"),
+    type=integer(3, "1 optimization, 2 iteration, 3 case"),
+    parent=nullable(text("1"), example_null=True),
+    displayOrder=integer(1),
+    isOptimal=flag(False),
+    dateStarted=nullable(instant()),
+    dateCompleted=nullable(instant()),
+    outputFileCount=integer(29),
+    outputFileSize=nullable(integer(5607045, "Bytes.")),
+    variables=array(anything({})),
+)
+_POINT: Shape = {"type": ["number", "string"], "examples": [0.0035]}  # "NaN" is a text in JSON
 
 CASE = 3  # the type of basic and DOE runs (api-v2 reference, section 9.3)
 _STEP_BYTES = 1 << 20
@@ -43,41 +76,63 @@ def encode_run(run: Run) -> dict[str, Any]:
         "parent": None,
         "displayOrder": run.number,
         "isOptimal": False,
-        "dateStarted": instant(run.started_at),
-        "dateCompleted": instant(run.completed_at),
-        "outputFileCount": run.output_count,
+        "dateStarted": instant_text(run.started_at),
+        "dateCompleted": instant_text(run.completed_at),
+        "outputFileCount": run.output_count if done else 0,
         "outputFileSize": run.output_bytes if done else None,
         "variables": [],
     }
 
 
-@route("GET", "/api/v2/jobs/{job_id}/runs/", "The runs of a job", *PAGE)
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/",
+    "The runs of a job",
+    *PAGE,
+    reply=page_of(RUN),
+    v3=True,
+)
 async def list_runs(request: Request, job_id: str) -> Response:
     site, page = site_of(request), paging.asked(request)
 
-    def find(offset: int, size: int) -> tuple[int, list[Run]]:
+    def find(offset: int, size: int) -> Found[Run]:
         return site.db.read(service.list_runs, caller(request), job_id, offset=offset, size=size)
 
-    page, count, found = paging.fetch(page, find)
-    return reply(paging.envelope(request, page, count, [encode_run(run) for run in found]))
+    page, found = paging.fetch(page, find)
+    return reply(paging.envelope(request, page, found, encode_run))
 
 
 def _run(request: Request, job_id: str, run_id: str) -> Run:
     return site_of(request).db.read(service.get_run, caller(request), job_id, run_number(run_id))
 
 
-@route("GET", "/api/v2/jobs/{job_id}/runs/{run_id}/", "One run")
+@route("GET", "/api/v2/jobs/{job_id}/runs/{run_id}/", "One run", reply=RUN, v3=True)
 async def get_run(request: Request, job_id: str, run_id: str) -> Response:
     return reply(encode_run(_run(request, job_id, run_id)))
 
 
-@route("GET", "/api/v2/jobs/{job_id}/runs/{run_id}/files/", "The output files of a run", *PAGE)
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/files/",
+    "The output files of a run",
+    *PAGE,
+    query("search", "Part of the path."),
+    reply=page_of(FILE),
+    v3=True,
+)
 async def list_run_files(request: Request, job_id: str, run_id: str) -> Response:
     site, page, number = site_of(request), paging.asked(request), run_number(run_id)
+    text = request.query_params.get("search", "")
 
-    def find(offset: int, size: int) -> tuple[int, list[File]]:
+    def find(offset: int, size: int) -> Found[File]:
         return site.db.read(
-            service.list_run_files, caller(request), job_id, number, offset=offset, size=size
+            service.list_run_files,
+            caller(request),
+            job_id,
+            number,
+            offset=offset,
+            size=size,
+            text=text,
         )
 
     found = await run_in_threadpool(paging.fetch, page, find)
@@ -85,9 +140,53 @@ async def list_run_files(request: Request, job_id: str, run_id: str) -> Response
 
 
 @route(
+    "POST",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/stop/",
+    "Ask for the end of one run; the others go on",
+    reply=fields(),
+    also=(400,),
+)
+async def stop_run(request: Request, job_id: str, run_id: str) -> Response:
+    site, number = site_of(request), run_number(run_id)
+    await site.db.write_async(service.stop_run, site, caller(request), job_id, number)
+    return reply({})
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/snapshot/",
+    "Ask for a zip of the work folder of an executing run: it comes among the run's files",
+    reply=object_(
+        "Snapshot",
+        exitcode=integer(0),
+        data=text(""),
+        lastSnapshotID=nullable(text("sNaPsh", "The one before."), example_null=True),
+        reason=text("Generating snapshot."),
+    ),
+    creates=True,
+    also=(400,),
+)
+async def snapshot(request: Request, job_id: str, run_id: str) -> Response:
+    site, number = site_of(request), run_number(run_id)
+    last, is_new = await site.db.write_async(
+        snapshots.ask, site, caller(request), job_id, number, once(request)
+    )
+    body = {"exitcode": 0, "data": "", "lastSnapshotID": last, "reason": "Generating snapshot."}
+    return reply(body, 200, headers(is_new))
+
+
+@route(
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/directory-contents/",
     "The files in the work folder of an executing run",
+    reply=array(
+        object_(
+            "DirectoryEntry",
+            path=text("log.simpleFoam"),
+            resource=text("/api/jobs/hTrNa/runs/1/tail/log.simpleFoam"),
+        )
+    ),
+    also=(400,),
 )
 async def directory_contents(request: Request, job_id: str, run_id: str) -> Response:
     run = _run(request, job_id, run_id)
@@ -100,7 +199,13 @@ async def directory_contents(request: Request, job_id: str, run_id: str) -> Resp
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/tail/{path:path}/",
     "A file of an executing run: its last lines, or all of it",
-    query("lines", "How many lines; without it, the whole file."),
+    query("lines", "How many lines; without it, the whole file as text."),
+    reply=object_(
+        "Tail",
+        fileType=text("/home/job/work/process_output.log: ASCII text"),
+        lines=array(text("last line"), "Without newlines."),
+    ),
+    also=(400,),
 )
 async def tail(request: Request, job_id: str, run_id: str, path: str) -> Response:
     site, run = site_of(request), _run(request, job_id, run_id)
@@ -137,6 +242,17 @@ async def _series(request: Request, job_id: str, run_id: str) -> list[Series]:
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/series/",
     "What is charted of a run: residuals, forces, ...",
+    reply=array(
+        object_(
+            "Series",
+            key=text("residuals/Ux"),
+            label=text("Ux"),
+            group=text("residuals"),
+            unit=text(""),
+            scale=choice("log", "linear"),
+            points=integer(313),
+        )
+    ),
     tag="extensions",
 )
 async def list_series(request: Request, job_id: str, run_id: str) -> Response:
@@ -164,6 +280,21 @@ async def list_series(request: Request, job_id: str, run_id: str) -> Response:
     query("from", "First x.", "number"),
     query("to", "Last x.", "number"),
     query("points", "Most points of a series, 1200 without it.", "integer"),
+    reply=object_(
+        "SeriesData",
+        x=array(number(67)),
+        keys=mapping(
+            object_(
+                "SeriesPoints",
+                x=array(number(67)),
+                min=array(_POINT),
+                max=array(_POINT),
+                last=array(_POINT),
+            ),
+            "residuals/T",
+        ),
+        exact=flag(True),
+    ),
     tag="extensions",
 )
 async def series_data(request: Request, job_id: str, run_id: str) -> Response:

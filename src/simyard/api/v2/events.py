@@ -1,0 +1,47 @@
+"""The stream of events (ours, docs/extensions.md)."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from simyard.api.events import PING_SECONDS, Hub, Stream, Topics
+from simyard.api.replies import reply
+from simyard.api.routes import Routes, caller, query
+from simyard.api.shapes import text
+
+route = Routes("extensions")
+
+_EXAMPLE = """\
+id: 5f0c9b1d7a2e-1042
+event: job
+data: {"id":"hTrNa","name":"A wing","at":"2026-03-02T09:15:00.001200Z","status":"Executing",\
+"clusterStatus":"Started"}
+
+"""
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The last `id` that was received: go on behind it.",
+    "schema": {"type": "string"},
+}
+
+
+@route(
+    "GET",
+    "/api/v2/events/",
+    "What happens to the jobs that the caller sees, while it happens",
+    query("topics", "`jobs`, or `job:ID` for single ones, separated by commas; `jobs` without it."),
+    _LAST_EVENT_ID,
+    reply=text(_EXAMPLE, "Server-sent events: hello, job, run, files, notice, reset."),
+    media_type="text/event-stream",
+    also=(429,),
+)
+async def stream_events(request: Request) -> Response:
+    hub: Hub = request.app.state.hub
+    user = caller(request)
+    if hub.is_full_for(user):
+        detail = "Too many streams of events are open. Close some of them."
+        return reply({"detail": detail}, 429, {"Retry-After": str(round(PING_SECONDS))})
+    topics = Topics.parse(request.query_params.get("topics"))
+    stream = Stream(hub, user, topics, request.headers.get("last-event-id") or None)
+    hub.join(stream)
+    return stream

@@ -211,7 +211,7 @@ def test_what_is_deleted_is_gone_from_the_disk(fresh: Callable[..., RunningServe
             assert client.get(f"files/{file['id']}/{place}", 404) == {"detail": "Not found."}
         client.call("HEAD", f"files/{file['id']}/contents/", 404)
         client.call("DELETE", f"files/{file['id']}/", 404)
-    server.stop()
+    server.kill()
     server.start()  # the worker tidies when it begins, and every hour
     wait_for(lambda: len(blobs(server)) == len(log_and_what_was_there) - 2, "two blobs gone")
     assert before < blobs(server)
@@ -277,6 +277,23 @@ def test_a_queued_job_keeps_its_inputs(client: Client) -> None:
     assert client.log_of(second["id"]) == "here\n"
     for one in (file, script):
         client.call("DELETE", f"files/{one['id']}/", 204)
+
+
+def test_a_queued_job_keeps_the_outputs_that_it_reads(client: Client) -> None:
+    made = client.run("echo made > made.txt")
+    (output,) = client.get(f"jobs/{made['id']}/files/?search=made.txt")["results"]
+    first = client.create("sleep 600", cores=4)
+    second = client.create("cat made.txt", cores=4, inputs=[output["id"]])
+    for job in (first, second):
+        client.submit(job["id"])
+    wait_for(lambda: client.status(second["id"]) == "Queued", "Queued")
+    told = f"made.txt is an input of job {second['id']}, which has not read it yet."
+    for path in (f"files/{output['id']}/", f"jobs/{made['id']}/"):
+        assert client.call("DELETE", path, 400).json() == {"detail": told}
+    client.call("POST", f"jobs/{first['id']}/stop/", 202)
+    assert client.finished(second["id"]) == "Completed successfully"
+    client.call("DELETE", f"jobs/{made['id']}/", 204)
+    assert client.log_of(second["id"]) == "made\n"
 
 
 @pytest.mark.parametrize(

@@ -134,13 +134,20 @@ def delete_file(tx: Transaction, caller: User, code: str) -> None:
 
 # What was laid out is laid out again where its attempt vanishes before anything has started.
 _NOT_READ_YET = (State.PENDING, State.QUEUED, State.STAGING, State.SUBMITTING)
+_NEEDED = "{name} is an input of job {job}, which has not read it yet."
 
 
 def _refuse_if_needed(conn: Connection, file: File) -> None:
-    for standing in jobs.standings(conn, store.jobs_naming(conn, file)):
-        if standing.state in _NOT_READ_YET:
-            job = jobs.by_id(conn, standing.job_id)
-            raise Refused(f"{file.name} is an input of job {job.code}, which has not read it yet.")
+    job = store.job_naming(conn, file, _NOT_READ_YET)
+    if job is not None:
+        raise Refused(_NEEDED.format(name=file.name, job=job))
+
+
+def refuse_if_outputs_are_needed(conn: Connection, job_id: int) -> None:
+    """Raises Refused while a job that was submitted has not read an output of this one yet."""
+    found = store.job_naming_outputs(conn, job_id, _NOT_READ_YET)
+    if found is not None:
+        raise Refused(_NEEDED.format(name=found[0], job=found[1]))
 
 
 def take_out(tx: Transaction, file: File) -> None:

@@ -18,6 +18,7 @@ from simyard.domain.lifecycle import Event, State
 from simyard.domain.lists import Found
 from simyard.domain.runs import Attempt, Run, StatusEntry
 from simyard.domain.users import User, email_address
+from simyard.service import files as file_service
 from simyard.service import idempotency, labels, moves
 from simyard.service.idempotency import Once
 from simyard.service.moves import Change, Happening
@@ -135,19 +136,8 @@ def create_job(
     idempotency.note(tx, once, "job", job.code)
     crash_point("create.recorded")
     tx.after_commit(lambda: crash_point("create.committed"))
-    view = JobView(
-        job=job,
-        files=_labelled(tx.conn, checked.inputs),
-        deleted={},
-        tags=_in_order(names),
-        shared_with=(),
-    )
+    view = JobView(job=job, files=checked.inputs, deleted={}, tags=_in_order(names), shared_with=())
     return view, True
-
-
-def _labelled(conn: Connection, inputs: Mapping[str, File]) -> dict[str, File]:
-    """The same with their tags and with those who see them."""
-    return {file.code: file for file in files.labelled(conn, list(inputs.values()))}
 
 
 def _in_order(names: Mapping[str, str]) -> tuple[str, ...]:
@@ -329,7 +319,7 @@ def delete_job(
 ) -> None:
     """Remove a job with its outputs; with_inputs: and with those of its inputs that are the
     caller's and that no other job names. Raises Refused unless it is a draft or nothing of it is
-    left on the machine.
+    left on the machine, and while another job has not read an output of it yet.
     """
     job = _owned(tx.conn, caller, code)
     if job.state not in (State.DRAFT, State.CLOSED):
@@ -337,13 +327,14 @@ def delete_job(
             "This job cannot be deleted yet: its cluster is not Stopped."
             f" It is {store.history(tx.conn, job.id, moves.CLUSTER)[0].word}."
         )
+    file_service.refuse_if_outputs_are_needed(tx.conn, job.id)
     viewers = store.viewers(tx.conn, job.id)
     named = [code for _, code in job.definition.files()]
     inputs = files.by_codes(tx.conn, named) if with_inputs else {}
     store.delete_job(tx.conn, job, now=tx.now())
     for file in inputs.values():
         own = file.owner_id == caller.id and file.job_id is None  # outputs stay with their jobs
-        if own and not files.jobs_naming(tx.conn, file):
+        if own and not files.is_named(tx.conn, file):
             files.delete_file(tx.conn, file, now=tx.now())
     gone = {"code": job.code, "viewers": viewers}
     events.append(tx.conn, [Entry("job.deleted", tx.now(), job.id, None, gone)])
@@ -457,7 +448,7 @@ def get_job(conn: Connection, viewer: User, code: str) -> JobView:
     missing = named - found.keys()
     return JobView(
         job=job,
-        files=_labelled(conn, found),
+        files=found,
         deleted=files.deleted(conn, missing) if missing else {},
         tags=store.tags(conn, job.id),
         shared_with=store.shared_with(conn, [job.id]).get(job.id, ()),

@@ -18,6 +18,7 @@ from sqlalchemy import (
 )
 
 from simyard.domain.files import Blob, DeletedFile, File, FileType
+from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.runs import Run
 from simyard.domain.users import User
@@ -31,6 +32,7 @@ from simyard.store.schema import (
     folders,
     job_inputs,
     job_views,
+    jobs,
     users,
 )
 
@@ -375,7 +377,7 @@ def delete_file(conn: Connection, file: File, *, now: datetime) -> None:
     if not file.is_trashed:
         _count(conn, file, -1)
     conn.execute(delete(file_tags).where(file_tags.c.file_id == file.id))
-    if jobs_naming(conn, file):
+    if is_named(conn, file):
         gone = {"blob_id": None, "folder_id": None, "trashed_at": now}
         conn.execute(update(files).where(files.c.id == file.id).values(**gone))
     else:
@@ -383,10 +385,49 @@ def delete_file(conn: Connection, file: File, *, now: datetime) -> None:
     _drop_blobs(conn, [file.blob.id or 0], now=now)
 
 
-def jobs_naming(conn: Connection, file: File) -> list[int]:
-    """Internal ids of the jobs that name a file as an input or a script."""
-    query = select(job_inputs.c.job_id).where(job_inputs.c.file_id == file.id)
-    return list(conn.scalars(query))
+_NAMED = select(job_inputs.c.job_id).where(job_inputs.c.file_id == bindparam("file")).limit(1)
+_NAMING = (
+    select(jobs.c.code)
+    .join(job_inputs, job_inputs.c.job_id == jobs.c.id)
+    .where(
+        job_inputs.c.file_id == bindparam("file"),
+        jobs.c.state.in_(bindparam("states", expanding=True)),
+    )
+    .limit(1)
+)
+
+
+_NAMING_OUTPUTS = (
+    select(files.c.name, jobs.c.code)
+    .join(job_inputs, job_inputs.c.file_id == files.c.id)
+    .join(jobs, jobs.c.id == job_inputs.c.job_id)
+    .where(
+        files.c.job_id == bindparam("job"),
+        jobs.c.state.in_(bindparam("states", expanding=True)),
+    )
+    .limit(1)
+)
+
+
+def is_named(conn: Connection, file: File) -> bool:
+    """Whether any job names a file as an input or a script. There may be very many."""
+    return conn.execute(_NAMED, {"file": file.id}).first() is not None
+
+
+def job_naming(conn: Connection, file: File, states: Iterable[State]) -> str | None:
+    """The code of a job in one of these states that names a file as an input or a script."""
+    wanted = {"file": file.id, "states": [state.value for state in states]}
+    code: str | None = conn.scalar(_NAMING, wanted)
+    return code
+
+
+def job_naming_outputs(
+    conn: Connection, job_id: int, states: Iterable[State]
+) -> tuple[str, str] | None:
+    """An output of a job (its name) and a job in one of these states that names it (its code)."""
+    wanted = {"job": job_id, "states": [state.value for state in states]}
+    row = conn.execute(_NAMING_OUTPUTS, wanted).first()
+    return (row.name, row.code) if row else None
 
 
 def _drop_blobs(conn: Connection, blob_ids: Sequence[int], *, now: datetime) -> None:
@@ -549,7 +590,7 @@ def page_of_library(
 
 
 def page_of_trash(conn: Connection, owner_id: int, *, offset: int, size: int) -> Found[File]:
-    """What the owner put into the trash by itself, newest upload first."""
+    """The owner's files in the trash, those of folders there too, newest upload first."""
     query = _FILES.where(files.c.owner_id == owner_id, files.c.trashed_at.is_not(None))
     return _capped(conn, query, offset=offset, size=size)
 
@@ -573,11 +614,16 @@ _TAGS = (
     .where(file_tags.c.file_id.in_(bindparam("wanted", expanding=True)))
     .order_by(file_tags.c.normalized)
 )
-_naming = job_inputs.join(job_views, job_views.c.job_id == job_inputs.c.job_id)
-_VIEWERS_OF_INPUTS = (
-    select(job_inputs.c.file_id, users.c.email, users.c.id.label("viewer_id"))
-    .select_from(_naming.join(users, users.c.id == job_views.c.viewer_id))
+# Each once: a file may be an input of very many jobs of the same few people.
+_seen = (
+    select(job_inputs.c.file_id, job_views.c.viewer_id)
+    .join(job_views, job_views.c.job_id == job_inputs.c.job_id)
     .where(job_inputs.c.file_id.in_(bindparam("wanted", expanding=True)))
+    .distinct()
+    .subquery()
+)
+_VIEWERS_OF_INPUTS = select(_seen.c.file_id, users.c.email, _seen.c.viewer_id).join(
+    users, users.c.id == _seen.c.viewer_id
 )
 _VIEWERS_OF_JOBS = (
     select(job_views.c.job_id, users.c.email, users.c.id.label("viewer_id"))

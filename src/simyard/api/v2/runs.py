@@ -168,11 +168,12 @@ async def stop_run(request: Request, job_id: str, run_id: str) -> Response:
 )
 async def snapshot(request: Request, job_id: str, run_id: str) -> Response:
     site, number = site_of(request), run_number(run_id)
+    wanted = once(request)
     last, is_new = await site.db.write_async(
-        snapshots.ask, site, caller(request), job_id, number, once(request)
+        snapshots.ask, site, caller(request), job_id, number, wanted
     )
     body = {"exitcode": 0, "data": "", "lastSnapshotID": last, "reason": "Generating snapshot."}
-    return reply(body, 200, headers(is_new))
+    return reply(body, 200, headers(is_new or wanted is None))
 
 
 @route(

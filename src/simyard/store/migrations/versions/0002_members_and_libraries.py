@@ -193,9 +193,9 @@ def upgrade() -> None:
 
     # Lists that are new: see store/listing.py.
     op.execute(
-        "UPDATE files SET run_ordinal = (SELECT count(*) FROM files AS others"
-        " WHERE others.job_id = files.job_id AND others.run_number = files.run_number"
-        " AND others.job_ordinal < files.job_ordinal) WHERE files.job_id IS NOT NULL"
+        "UPDATE files SET run_ordinal = numbered.n FROM (SELECT id, row_number() OVER"
+        " (PARTITION BY job_id, run_number ORDER BY job_ordinal) - 1 AS n FROM files"
+        " WHERE job_id IS NOT NULL) AS numbered WHERE numbered.id = files.id"
     )
     for members, number, chosen in (
         (

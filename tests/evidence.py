@@ -57,7 +57,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 def _is_whole(config: pytest.Config) -> bool:
     """Whether this is a run of all tests."""
     options = config.option
-    chosen = options.keyword or options.markexpr or options.lf
+    chosen = options.keyword or options.markexpr or getattr(options, "lf", False)
     return not chosen and list(config.args) in ([], config.getini("testpaths"))
 
 

@@ -221,19 +221,20 @@ def test_a_copy_of_a_shared_job_runs_with_its_inputs(owner: Client, bob: Client)
     assert copy["owner"] == address(bob)
     assert copy["jobanalyses"] == bob.get(f"jobs/{job['id']}/")["jobanalyses"]
     assert copy["clonedFrom"] == job["id"] and copy["sharedWith"] == []
-    # His own job names the inputs: he keeps them when the other is taken out of his sight.
-    unshare(owner, job["id"], address(bob))
-    bob.get(f"jobs/{job['id']}/", 404)
-    assert bob.call("GET", f"files/{file['id']}/contents/", 200).content == b"theirs\n"
-    assert owner.get(f"files/{file['id']}/")["sharedWith"] == [address(bob)]
     bob.submit(copy["id"])
     assert bob.finished(copy["id"]) == "Completed successfully"
     assert bob.log_of(copy["id"]) == "pre\ntheirs\n"
     owner.get(f"jobs/{copy['id']}/", 404)
-    # With his job they go.
-    bob.call("DELETE", f"jobs/{copy['id']}/?deleteInputFiles=true", 204)
-    bob.get(f"files/{file['id']}/", 404)
+    # Naming a file hands nothing on: it goes out of his sight with the job that showed it.
+    third = bob.call("POST", "jobs/", 201, json={**job, "name": "Third"}).json()
+    unshare(owner, job["id"], address(bob))
+    bob.get(f"jobs/{job['id']}/", 404)
+    bob.get(f"files/{file['id']}/contents/", 404)
     assert owner.get(f"files/{file['id']}/")["sharedWith"] == []
+    bob.call("POST", f"jobs/{third['id']}/submit/", 400)
+    # What is his he may delete, and nothing else goes with it.
+    bob.call("DELETE", f"jobs/{copy['id']}/?deleteInputFiles=true", 204)
+    assert owner.call("GET", f"files/{file['id']}/contents/", 200).content == b"theirs\n"
 
 
 def test_an_output_of_a_shared_job_as_an_input(owner: Client, bob: Client) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -56,9 +57,7 @@ def create_app(
             pool.shutdown()
 
     async def openapi(_request: Request) -> Response:
-        from simyard.api.openapi import document
-
-        return reply(document(OPERATIONS))
+        return Response(_document(), media_type="application/json")
 
     app = Starlette(
         lifespan=lifespan,
@@ -84,6 +83,14 @@ def create_app(
 
         inner = Throttle(inner, time.monotonic)
     return Timing(Paths(Authentication(inner, site, open_paths)), app.state.metrics)
+
+
+@cache
+def _document() -> bytes:
+    """The OpenAPI document. It never changes, and making it takes a while."""
+    from simyard.api.openapi import document
+
+    return bytes(reply(document(OPERATIONS)).body)
 
 
 async def _health(request: Request) -> Response:

@@ -149,7 +149,12 @@ class Dispatcher:
         names, methods = self._found[group]
         scope["app"] = self._elsewhere
         request = Request(scope, receive)
-        operation = methods.get(scope["method"])
+        method = scope["method"]
+        operation = methods.get(method)
+        if operation is None and method == "HEAD":  # the head of what a GET would be
+            operation = methods.get("GET")
+            if operation is not None and operation.media_type == "text/event-stream":
+                operation = None
         if operation is None:
             response = errors.method_not_allowed(scope["method"], ", ".join(sorted(methods)))
         else:

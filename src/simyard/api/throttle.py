@@ -85,19 +85,26 @@ class Book:
 
         Where more than one limit applies, the verdict is of the one that matters more.
         """
-        verdicts = [
-            self._charge(limit, user_id)
+        limits = [
+            limit
             for limit in LIMITS
             if (limit.methods is None or method in limit.methods) and limit.path.fullmatch(path)
         ]
+        verdicts = [self._look(limit, user_id) for limit in limits]
+        if all(verdict.wait_seconds == 0 for verdict in verdicts):
+            verdicts = [self._charge(limit, user_id) for limit in limits]
         return min(verdicts, key=lambda v: (-v.wait_seconds, v.remaining), default=None)
 
-    def _charge(self, limit: Limit, user_id: int) -> Verdict:
+    def _look(self, limit: Limit, user_id: int) -> Verdict:
         now = self._clock()
         window = self._windows.setdefault((limit.name, user_id), Window())
         window.move_to(int(now))
         if window.total >= limit.requests:
             return Verdict(limit.requests, 0, max(1, math.ceil(window.next_second - now)))
+        return Verdict(limit.requests, limit.requests - window.total, 0)
+
+    def _charge(self, limit: Limit, user_id: int) -> Verdict:
+        window = self._windows[limit.name, user_id]
         window.add()
         return Verdict(limit.requests, limit.requests - window.total, 0)
 

@@ -107,6 +107,7 @@ class DeletedFile:
     name: str
     type: FileType
     uploaded_at: datetime
+    owner_email: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -295,10 +295,10 @@ def notices(
     known = {GENERATED_FILES, COMPLETED_TEMPLATES, INPUT_FILES}
     for rule in definition.resource_filters:
         if rule.filter_type not in known:
+            shown = rule.filter_type[:100]
             notice = Notice(
                 code="filter-unknown",
-                message=f'The resource filter "{rule.filter_type}" is not known here and has no'
-                " effect.",
+                message=f'The resource filter "{shown}" is not known here and has no effect.',
             )
             found[notice.message] = notice
     return tuple(found.values())

@@ -99,7 +99,8 @@ def after(state: State, event: Event) -> State:
         return MOVES[state, event]
     except KeyError:
         if event in COMMANDS and (state, event) not in MOOT:
-            raise IllegalTransition(_REFUSALS[event].format(state=state)) from None
+            word = JOB_WORDS.get(state, "Stopping")
+            raise IllegalTransition(_REFUSALS[event].format(state=word)) from None
         return state
 
 

@@ -150,6 +150,14 @@ def refuse_if_outputs_are_needed(conn: Connection, job_id: int) -> None:
         raise Refused(_NEEDED.format(name=found[0], job=found[1]))
 
 
+def refuse_if_folder_needed(conn: Connection, folder_id: int) -> None:
+    """The same for all files of a folder."""
+    found = store.named_in_folder(conn, folder_id, _NOT_READ_YET)
+    if found is not None:
+        name, job = found
+        raise Refused(f"{name} is an input of job {job}, which has not read it yet.")
+
+
 def take_out(tx: Transaction, file: File) -> None:
     """Put a file into the trash. Raises Refused as `delete_file` does. Idempotent."""
     if file.is_trashed:

@@ -22,6 +22,7 @@ from simyard.store.database import Transaction
 
 NAME_LENGTH = 255
 _DEEPEST = 50
+_MOST_INSIDE = 2000  # they are listed together
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,11 @@ def _checked_name(
         raise Invalid.at("name", "This is not a name that a folder can have.")
     if len(shown) > NAME_LENGTH:
         raise Invalid.at("name", f"Ensure this field has no more than {NAME_LENGTH} characters.")
-    others = [one for one in store.inside(conn, owner.id, parent_id) if one != present]
-    if any(other.name == shown for other in others):
+    other = store.named(conn, owner.id, parent_id, shown)
+    if other is not None and (present is None or other != present.id):
         raise Invalid.at("name", "A folder with this name is already there.")
+    if present is None and store.count(conn, owner.id, parent_id) >= _MOST_INSIDE:
+        raise Invalid.at("name", f"A folder has at most {_MOST_INSIDE} folders.")
     return shown
 
 
@@ -170,9 +173,9 @@ def throw_away(
         file_service.take_out(tx, file)
     for folder in _own_folders(tx.conn, owner, folder_codes):
         for inner in _tree(tx.conn, folder):
+            file_service.refuse_if_folder_needed(tx.conn, inner.id)
             store.set_trashed(tx.conn, inner, now)
-            for file in _own_files(tx.conn, owner, store.files_inside(tx.conn, inner)):
-                file_service.take_out(tx, file)
+            files.trash_folder(tx.conn, owner.id, inner.id, now=now)
 
 
 def recover(
@@ -183,8 +186,7 @@ def recover(
         for inner in (*_tree(tx.conn, folder), *_way_up(tx.conn, folder)):
             store.set_trashed(tx.conn, inner, None)
         for inner in _tree(tx.conn, folder):
-            for file in _own_files(tx.conn, owner, store.files_inside(tx.conn, inner)):
-                file_service.put_back(tx, file)
+            files.recover_folder(tx.conn, owner.id, inner.id)
     for file in _own_files(tx.conn, owner, file_codes):
         if file.folder_code:
             for above in _way_up(tx.conn, store.by_code(tx.conn, file.folder_code)):
@@ -207,8 +209,8 @@ def delete_for_good(
     for file in chosen:
         file_service.delete_file(tx, owner, file.code)
     for inner in reversed(trees):
-        for file in _own_files(tx.conn, owner, store.files_inside(tx.conn, inner)):
-            file_service.delete_file(tx, owner, file.code)
+        file_service.refuse_if_folder_needed(tx.conn, inner.id)
+        files.delete_folder(tx.conn, owner.id, inner.id, now=tx.now())
         store.delete_folder(tx.conn, inner)
 
 

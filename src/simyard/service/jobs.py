@@ -32,6 +32,7 @@ from simyard.store.files import Within
 from simyard.store.jobs import Standing
 
 _MESSAGE_LENGTH = 2000
+DEFINITION_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,26 @@ class _Checked:
 
 
 def check_job(
-    conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
+    conn: Connection,
+    site: Site,
+    catalogue: Catalogue,
+    owner: User,
+    definition: JobDefinition,
+    *,
+    project: str | None = None,
 ) -> list[Problem]:
-    """Everything wrong with a definition, for this user."""
+    """Everything wrong with a definition, for this user. project: the id of the one that the job
+    has already, which may be closed.
+    """
     known = files.usable(conn, (code for _, code in definition.files()), owner.id)
     problems = rules.check(definition, catalogue, site.machine, site.limits, frozenset(known))
-    _, wrong = _project(conn, site, definition.project_id)
+    _, wrong = _project(conn, site, definition.project_id, present=project)
     return [*problems, *wrong]
 
 
-def _project(conn: Connection, site: Site, text: str | None) -> tuple[str | None, list[Problem]]:
+def _project(
+    conn: Connection, site: Site, text: str | None, *, present: str | None = None
+) -> tuple[str | None, list[Problem]]:
     """The id of the project that a job names (by id, external id or name), and what is wrong."""
     if not text:
         missing = Problem(("projectId",), "This field is required.")
@@ -77,21 +88,29 @@ def _project(conn: Connection, site: Site, text: str | None) -> tuple[str | None
     found = users.project_named(conn, text)
     if found is None:
         return None, [Problem(("projectId",), f'Invalid pk "{text}" - object does not exist.')]
-    if not found.is_open:
+    if not found.is_open and found.code != present:
         return None, [Problem(("projectId",), f"The project {found.name} is closed.")]
     return found.code, []
 
 
 def _checked(
-    conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
+    conn: Connection,
+    site: Site,
+    catalogue: Catalogue,
+    owner: User,
+    definition: JobDefinition,
+    *,
+    project: str | None = None,
 ) -> _Checked:
     """Raises Invalid with everything that is wrong."""
-    problems = check_job(conn, site, catalogue, owner, definition)
+    problems = check_job(conn, site, catalogue, owner, definition, project=project)
     if problems:
         raise Invalid(problems, _lengths(definition))
-    project, _ = _project(conn, site, definition.project_id)
+    if store.size_of(definition) > DEFINITION_BYTES:
+        raise Invalid.at((), f"A job's definition has at most {DEFINITION_BYTES} bytes.")
+    booked, _ = _project(conn, site, definition.project_id, present=project)
     return _Checked(
-        definition=dataclasses.replace(definition, project_id=project),
+        definition=dataclasses.replace(definition, project_id=booked),
         inputs=files.usable(conn, (code for _, code in definition.files()), owner.id),
         analysis_names=tuple(_name(catalogue, a.code) for a in definition.analyses),
         notices=rules.notices(definition, catalogue, site.machine, site.limits),
@@ -166,7 +185,9 @@ def change_job(
         raise Refused("The job was changed by another request meanwhile. Send the change again.")
     if job.state is not State.DRAFT:
         raise Refused("This job was submitted; only a draft can be changed.")
-    checked = _checked(tx.conn, site, catalogue, caller, definition)
+    checked = _checked(
+        tx.conn, site, catalogue, caller, definition, project=job.definition.project_id
+    )
     store.redefine(
         tx.conn,
         job.id,

@@ -1,5 +1,6 @@
 """Tags and custom fields: what may be said of jobs and files."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from simyard.domain.files import TAG_LENGTH, normalized
 MOST_TAGS = 200
 MOST_FIELDS = 200
 NAME_LENGTH = 255
+FIELD_BYTES = 64 << 10
+_TOO_MANY = f"A job has at most {MOST_FIELDS} custom fields."
 
 
 def checked_tags(names: Iterable[str], at: str = "tags") -> dict[str, str]:
@@ -43,7 +46,11 @@ def without_tag(present: Iterable[str], name: str) -> dict[str, str]:
 
 def checked_fields(values: Mapping[str, Any], at: Path = ()) -> Mapping[str, Any]:
     """Raises Invalid, below `at` in what was sent."""
-    for name in values:
+    if len(values) > MOST_FIELDS:
+        raise Invalid.at(at, _TOO_MANY)
+    for name, value in values.items():
+        if len(json.dumps(value)) > FIELD_BYTES:
+            raise Invalid.at((*at, name), f"Ensure this value has at most {FIELD_BYTES} bytes.")
         if not name.strip() or len(name) > NAME_LENGTH:
             message = f"A custom field has a name of 1 to {NAME_LENGTH} characters."
             raise Invalid.at((*at, name), message)
@@ -53,4 +60,4 @@ def checked_fields(values: Mapping[str, Any], at: Path = ()) -> Mapping[str, Any
 def check_number_of_fields(present: Mapping[str, Any]) -> None:
     """Raises Invalid where a job has come to have too many."""
     if len(present) > MOST_FIELDS:
-        raise Invalid.at((), f"A job has at most {MOST_FIELDS} custom fields.")
+        raise Invalid.at((), _TOO_MANY)

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -70,14 +69,14 @@ def _memory() -> tuple[int, int]:
     return found["MemTotal"], found["MemAvailable"]
 
 
-def keep(tx: Transaction, user: User, result: list[dict[str, Any]]) -> str:
-    """Keep an answer as a task. Returns its token."""
-    return tasks.insert(tx.conn, user.id, result, now=tx.now())
+def keep(tx: Transaction, user: User, job: str) -> str:
+    """Keep the question for the load of a job as a task. Returns its token."""
+    return tasks.insert(tx.conn, user.id, job, now=tx.now())
 
 
-def kept(conn: Connection, user: User, token: str) -> Any:
-    """Raises NotFound, also for somebody else's."""
+def kept(conn: Connection, user: User, token: str) -> str:
+    """The job that was asked about. Raises NotFound, also for somebody else's task."""
     result = tasks.result(conn, token, user.id)
     if result is None:
         raise NotFound
-    return result
+    return str(result)

@@ -55,7 +55,10 @@ def change_member(
     now = tx.now()
     name = (before.full_name if full_name is None else full_name).strip()
     _check_name("fullName", name)
-    store.change(tx.conn, before, full_name=name, role=role, left_at=None if active else now)
+    if before.is_active is not active or role is not before.role or name != before.full_name:
+        store.change(tx.conn, before, full_name=name, role=role, left_at=None if active else now)
+    if not active or role is not Role.ADMIN:  # what he offered as an administrator ends with it
+        store.close_invitations(tx.conn, before, now=now)
     if not active:
         for key in store.keys_of(tx.conn, before.id):
             store.revoke_key(tx.conn, key.id, now=now)
@@ -202,6 +205,8 @@ def accept(tx: Transaction, site: Site, *, token: str, full_name: str) -> tuple[
         raise NotFound("This invitation is not open: it was taken, withdrawn or is too old.")
     now = tx.now()
     user = store.by_email(tx.conn, found.email)
+    if user is not None and user.is_active:
+        raise Refused(f"{found.email} is a member already.")
     name = full_name.strip() or found.email.split("@")[0]
     _check_name("fullName", name)
     if user is None:

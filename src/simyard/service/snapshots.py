@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-from simyard.domain.errors import Forbidden, NotFound, Refused, SimyardError, StorageFull
+from simyard.domain.errors import (
+    Forbidden,
+    NotFound,
+    Refused,
+    SimyardError,
+    StorageFull,
+    TooLarge,
+)
 from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, FileType
 from simyard.domain.lifecycle import State
@@ -33,6 +40,8 @@ _STEP_BYTES = 1 << 20
 # What a time in a zip can be: 1980 to 2107.
 _ZIP_BEGINS, _ZIP_ENDS = 315_532_800, 4_354_819_198
 _ENDED = "The run had ended."
+_LIVE = (State.RUNNING, State.STOPPING)
+_LOOK_SECONDS = 1.0
 
 
 def ask(
@@ -62,11 +71,20 @@ def ask(
     return last, owed is None
 
 
-def make_owed(site: Site) -> None:
-    """Make every snapshot that was asked for and is not there yet. One caller at a time."""
+class Interrupted(Exception):
+    """The server stops: the snapshot is made when it comes back."""
+
+
+def make_owed(site: Site, is_stopping: Callable[[], bool]) -> None:
+    """Make every snapshot that was asked for and is not there yet. One caller at a time.
+
+    Returns at once where is_stopping() says so; what is owed then is made later.
+    """
     for asked in site.db.read(store.owed):
         try:
-            blob = _make(site, asked)
+            blob = _make(site, asked, is_stopping)
+        except Interrupted:
+            return
         except (SimyardError, OSError) as error:
             site.db.write(_failed, asked, str(error))
             continue
@@ -79,12 +97,30 @@ def make_owed(site: Site) -> None:
             site.blobs.store.delete(blob.key)
 
 
-def _make(site: Site, asked: Snapshot) -> Blob:
+def _make(site: Site, asked: Snapshot, is_stopping: Callable[[], bool]) -> Blob:
     run = site.db.read(runs.by_id, asked.run_id)
-    if run is None:
+    if run is None or run.state not in _LIVE:
         raise Refused(_ENDED)
     work = live.folder(site, run).work
-    parts = _archive(work, lambda: site.blobs.store.free_bytes() != 0)
+    looked_at = time.monotonic()
+    left = site.unpack_max_bytes  # a sparse file may say that it has any size
+
+    def go_on(more_bytes: int) -> None:
+        nonlocal looked_at, left
+        left -= more_bytes
+        if left < 0:
+            raise TooLarge(f"The work folder has more than {site.unpack_max_bytes} bytes.")
+        if is_stopping():
+            raise Interrupted
+        if time.monotonic() > looked_at + _LOOK_SECONDS:
+            looked_at = time.monotonic()
+            now = site.db.read(runs.by_id, asked.run_id)
+            if now is None or now.state not in _LIVE:
+                raise Refused(_ENDED)
+            if site.blobs.store.free_bytes() == 0:
+                raise StorageFull("There is no room left on the server's disk.")
+
+    parts = _archive(work, go_on)
     rest = b""
 
     def read(size: int) -> bytes:
@@ -122,7 +158,7 @@ class _Outlet:
         return b"".join(parts)
 
 
-def _archive(work: Path, there_is_room: Callable[[], bool]) -> Iterator[bytes]:
+def _archive(work: Path, go_on: Callable[[int], None]) -> Iterator[bytes]:
     """The bytes of a zip of every plain file below a folder that may change meanwhile. A file that
     vanishes is left out; one that grows is as long as it was when it was reached.
     """
@@ -145,9 +181,8 @@ def _archive(work: Path, there_is_room: Callable[[], bool]) -> Iterator[bytes]:
                     while left and (data := source.read(min(_STEP_BYTES, left))):
                         target.write(data)
                         left -= len(data)
+                        go_on(len(data))
                         yield outlet.take()
-                if not there_is_room():
-                    raise StorageFull("There is no room left on the server's disk.")
     yield outlet.take()
 
 
@@ -157,7 +192,7 @@ def _record(tx: Transaction, asked: Snapshot, blob: Blob) -> bool:
     """
     run = runs.by_id(tx.conn, asked.run_id)
     now = tx.now()
-    if run is None or run.state not in (State.RUNNING, State.STOPPING):
+    if run is None or run.state not in _LIVE:
         store.done(tx.conn, [asked.id], failure=_ENDED, now=now)
         return False
     job = jobs.by_id(tx.conn, run.job_id)

@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
+    and_,
     bindparam,
     delete,
     exists,
@@ -258,8 +260,10 @@ _SEEN_THROUGH_JOBS = exists().where(
     or_(
         job_views.c.job_id == files.c.job_id,
         job_views.c.job_id.in_(
+            # Of jobs of the file's owner: naming somebody else's file hands nothing on.
             select(job_inputs.c.job_id)
-            .where(job_inputs.c.file_id == files.c.id)
+            .join(jobs, jobs.c.id == job_inputs.c.job_id)
+            .where(job_inputs.c.file_id == files.c.id, jobs.c.owner_id == files.c.owner_id)
             .correlate(files)  # the file asked about, not any: not found by itself two levels down
         ),
     ),
@@ -296,17 +300,20 @@ def seen_through_job(conn: Connection, file: File, viewer_id: int) -> bool:
     return conn.execute(_VISIBLE, {"file": file.id, "viewer": viewer_id}).first() is not None
 
 
-_DELETED = select(files.c.code, files.c.name, files.c.type_id, files.c.uploaded_at).where(
-    files.c.code.in_(bindparam("wanted", expanding=True)), files.c.blob_id.is_(None)
+_DELETED = (
+    select(files.c.code, files.c.name, files.c.type_id, files.c.uploaded_at, users.c.email)
+    .join(users, users.c.id == files.c.owner_id)
+    .where(files.c.code.in_(bindparam("wanted", expanding=True)), files.c.blob_id.is_(None))
 )
 
 
 def deleted(conn: Connection, wanted: Iterable[str]) -> dict[str, DeletedFile]:
     """Those of the wanted files that were deleted while jobs still named them."""
-    return {
-        row.code: DeletedFile(row.code, row.name, FileType(row.type_id), row.uploaded_at)
-        for row in conn.execute(_DELETED, {"wanted": sorted(set(wanted))})
-    }
+    found: dict[str, DeletedFile] = {}
+    for part in _parts(sorted(set(wanted))):
+        for code, name, type_id, at, email in conn.execute(_DELETED, {"wanted": part}):
+            found[code] = DeletedFile(code, name, FileType(type_id), at, email)
+    return found
 
 
 def change(conn: Connection, file: File, *, name: str, file_type: FileType) -> None:
@@ -368,6 +375,61 @@ def _count(conn: Connection, file: File, sign: int) -> None:
             listing.remove(conn, name, ordinal)
         else:
             listing.put(conn, name, ordinal)
+
+
+def _in_folder(folder_id: int) -> ColumnElement[bool]:
+    return and_(files.c.folder_id == folder_id, files.c.blob_id.is_not(None))
+
+
+def _count_folder(conn: Connection, owner_id: int, chosen: ColumnElement[bool], sign: int) -> None:
+    """Take uploads off the books of their owner's list, or enter them again."""
+    chunk = files.c.owner_ordinal // listing.CHUNK
+    query = select(chunk, func.count()).where(chosen).group_by(chunk)
+    for number, count in conn.execute(query).all():
+        name = listing.files_of(owner_id)
+        listing.remove(conn, name, number * listing.CHUNK, -sign * count)
+
+
+def trash_folder(conn: Connection, owner_id: int, folder_id: int, *, now: datetime) -> None:
+    """Take all uploads in a folder out of every list."""
+    chosen = and_(_in_folder(folder_id), files.c.trashed_at.is_(None))
+    _count_folder(conn, owner_id, chosen, -1)
+    conn.execute(update(files).where(chosen).values(trashed_at=now))
+
+
+def recover_folder(conn: Connection, owner_id: int, folder_id: int) -> None:
+    """Put all uploads in a folder back where they were."""
+    chosen = and_(_in_folder(folder_id), files.c.trashed_at.is_not(None))
+    _count_folder(conn, owner_id, chosen, +1)
+    conn.execute(update(files).where(chosen).values(trashed_at=None))
+
+
+def delete_folder(conn: Connection, owner_id: int, folder_id: int, *, now: datetime) -> None:
+    """Delete all uploads in a folder for good; jobs that name them go on to name them."""
+    chosen = _in_folder(folder_id)
+    _count_folder(conn, owner_id, and_(chosen, files.c.trashed_at.is_(None)), -1)
+    blob_ids = list(conn.scalars(select(files.c.blob_id).where(chosen).distinct()))
+    conn.execute(delete(file_tags).where(file_tags.c.file_id.in_(select(files.c.id).where(chosen))))
+    named = exists().where(job_inputs.c.file_id == files.c.id)
+    gone = {"blob_id": None, "folder_id": None, "trashed_at": now}
+    conn.execute(delete(files).where(chosen, ~named))
+    conn.execute(update(files).where(chosen).values(**gone))
+    _drop_blobs(conn, [blob_id for blob_id in blob_ids if blob_id is not None], now=now)
+
+
+def named_in_folder(
+    conn: Connection, folder_id: int, states: Iterable[State]
+) -> tuple[str, str] | None:
+    """(file name, job code) of a file in a folder that a job in one of these states names."""
+    query = (
+        select(files.c.name, jobs.c.code)
+        .join(job_inputs, job_inputs.c.file_id == files.c.id)
+        .join(jobs, jobs.c.id == job_inputs.c.job_id)
+        .where(_in_folder(folder_id), jobs.c.state.in_([state.value for state in states]))
+        .limit(1)
+    )
+    row = conn.execute(query).first()
+    return (row[0], row[1]) if row else None
 
 
 def delete_file(conn: Connection, file: File, *, now: datetime) -> None:
@@ -569,8 +631,9 @@ def search(
         query = query.where(files.c.type_id == file_type.value)
     matches = query.with_only_columns(files.c.id).order_by(None).limit(SEARCH_MOST + 1)
     count = conn.scalar(select(func.count()).select_from(matches.subquery())) or 0
-    found = _files(conn, query.offset(offset).limit(size)) if offset < SEARCH_MOST else []
-    return Found(min(count, SEARCH_MOST), found, is_capped=count > SEARCH_MOST)
+    shown = min(count, SEARCH_MOST)
+    found = _files(conn, query.offset(offset).limit(size)) if offset < shown else []
+    return Found(shown, found, is_capped=count > SEARCH_MOST)
 
 
 def page_of_library(
@@ -618,7 +681,12 @@ _TAGS = (
 _seen = (
     select(job_inputs.c.file_id, job_views.c.viewer_id)
     .join(job_views, job_views.c.job_id == job_inputs.c.job_id)
-    .where(job_inputs.c.file_id.in_(bindparam("wanted", expanding=True)))
+    .join(jobs, jobs.c.id == job_inputs.c.job_id)
+    .join(files, files.c.id == job_inputs.c.file_id)
+    .where(
+        job_inputs.c.file_id.in_(bindparam("wanted", expanding=True)),
+        jobs.c.owner_id == files.c.owner_id,
+    )
     .distinct()
     .subquery()
 )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
 
 from simyard.domain.files import Folder
 from simyard.store import codes
@@ -52,14 +52,29 @@ def by_code(conn: Connection, code: str) -> Folder | None:
     return _folder(row) if row else None
 
 
+def _there(owner_id: int, parent_id: int | None) -> ColumnElement[bool]:
+    within = (
+        folders.c.parent_id.is_(None) if parent_id is None else folders.c.parent_id == parent_id
+    )
+    return and_(folders.c.owner_id == owner_id, within, folders.c.trashed_at.is_(None))
+
+
 def inside(conn: Connection, owner_id: int, parent_id: int | None) -> list[Folder]:
     """The folders in a folder (None: in the library itself), by name; none from the trash."""
-    query = _FOLDERS.where(folders.c.owner_id == owner_id, folders.c.trashed_at.is_(None))
-    if parent_id is None:
-        query = query.where(folders.c.parent_id.is_(None))
-    else:
-        query = query.where(folders.c.parent_id == parent_id)
-    return [_folder(row) for row in conn.execute(query.order_by(folders.c.name, folders.c.id))]
+    query = _FOLDERS.where(_there(owner_id, parent_id)).order_by(folders.c.name, folders.c.id)
+    return [_folder(row) for row in conn.execute(query)]
+
+
+def named(conn: Connection, owner_id: int, parent_id: int | None, name: str) -> int | None:
+    """Internal id of the folder of this name in another."""
+    query = select(folders.c.id).where(_there(owner_id, parent_id), folders.c.name == name)
+    return conn.scalar(query.limit(1))
+
+
+def count(conn: Connection, owner_id: int, parent_id: int | None) -> int:
+    """How many folders are in a folder; a site's limit keeps them few."""
+    query = select(func.count()).where(_there(owner_id, parent_id))
+    return conn.scalar(query) or 0
 
 
 def in_trash(conn: Connection, owner_id: int) -> list[Folder]:
@@ -81,16 +96,6 @@ def delete_folder(conn: Connection, folder: Folder) -> None:
         nothing: dict[str, Any] = {column.name: None}
         conn.execute(update(table).where(column == folder.id).values(**nothing))
     conn.execute(delete(folders).where(folders.c.id == folder.id))
-
-
-def files_inside(conn: Connection, folder: Folder) -> list[str]:
-    """Codes of the files in a folder itself, in the trash too; not of deleted ones."""
-    query = select(files.c.code).where(
-        files.c.owner_id == folder.owner_id,
-        files.c.folder_id == folder.id,
-        files.c.blob_id.is_not(None),
-    )
-    return list(conn.scalars(query))
 
 
 def children(conn: Connection, folder: Folder) -> list[Folder]:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from simyard.domain.lifecycle import State
+from simyard.domain.lifecycle import JOB_WORDS, State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -184,6 +185,12 @@ file_tags = Table(
     Column("name", String(100), nullable=False),
 )
 
+
+def is_active(status: Column[str]) -> ColumnElement[bool]:
+    """Of the newest word of a job: it was submitted and is not completed."""
+    return (status != "") & (status != JOB_WORDS[State.COMPLETED])
+
+
 jobs = Table(
     "jobs",
     metadata,
@@ -200,6 +207,13 @@ jobs = Table(
     Column("storage_bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("submitted_at", Instant),
+    # Few among very many: those that were submitted and are not completed.
+    Index(
+        "ix_jobs_active",
+        "status",
+        sqlite_where=is_active(Column("status")),
+        postgresql_where=is_active(Column("status")),
+    ),
 )
 
 # Who may see a job: one row per viewer and job, in the order of the viewer's list.

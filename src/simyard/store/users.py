@@ -205,6 +205,13 @@ def close_invitation(conn: Connection, invitation_id: int, *, now: datetime) -> 
     conn.execute(update(invitations).where(invitations.c.id == invitation_id).values(closed_at=now))
 
 
+def close_invitations(conn: Connection, user: User, *, now: datetime) -> None:
+    """Those that somebody has made, and those to his address."""
+    his = or_(invitations.c.invited_by == user.id, invitations.c.email == user.email)
+    still = invitations.c.closed_at.is_(None)
+    conn.execute(update(invitations).where(his, still).values(closed_at=now))
+
+
 # --- projects -------------------------------------------------------------------------------------
 
 

@@ -80,7 +80,7 @@ class Worker:
 
     def _try_snapshots(self) -> None:
         try:
-            snapshots.make_owed(self._site)
+            snapshots.make_owed(self._site, lambda: self._stopping)
         except SimyardError as error:
             log.warning("snapshots wait: %s", error)
         except Exception:

@@ -215,8 +215,8 @@ def _measured(request: Request, job_id: str, hours: int | None = None) -> list[d
 )
 async def servers_load(request: Request, job_id: str) -> Response:
     site = site_of(request)
-    result = _measured(request, job_id)
-    token = await site.db.write_async(load.keep, caller(request), result)
+    _attempts(request, job_id)
+    token = await site.db.write_async(load.keep, caller(request), job_id)
     return reply({"token": token, "totalPages": 1})
 
 
@@ -228,8 +228,8 @@ async def servers_load(request: Request, job_id: str) -> Response:
     v3=True,
 )
 async def get_task(request: Request, token: str) -> Response:
-    result = site_of(request).db.read(load.kept, caller(request), token)
-    return reply({"ready": True, "result": result})
+    job_id = site_of(request).db.read(load.kept, caller(request), token)
+    return reply({"ready": True, "result": _measured(request, job_id)})
 
 
 @route(

@@ -86,7 +86,7 @@ def encode_file(site: Site, file: File, base: str) -> dict[str, Any]:
     }
 
 
-def encode_deleted(file: DeletedFile, owner: str, base: str) -> dict[str, Any]:
+def encode_deleted(file: DeletedFile, base: str) -> dict[str, Any]:
     """What a job shows of an input that is gone."""
     return {
         "id": file.code,
@@ -98,7 +98,7 @@ def encode_deleted(file: DeletedFile, owner: str, base: str) -> dict[str, Any]:
         "downloadUrl": f"{base}/api/v2/files/{file.code}/contents/",
         "sharedWith": [],
         "decryptedSize": None,
-        "owner": owner,
+        "owner": file.owner_email,
         "path": "",
         "isUploaded": False,
         "viewInBrowser": False,

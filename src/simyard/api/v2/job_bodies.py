@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simyard.api import bodies
 from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed, text_or_object
-from simyard.domain.errors import Path, Problem
+from simyard.domain.errors import Invalid, Path, Problem
 from simyard.domain.jobs import (
     DEFAULT_FILTERS,
     Hardware,
@@ -18,6 +18,7 @@ from simyard.domain.jobs import (
     ResourceFilter,
 )
 
+MOST_INPUTS = 10_000
 NOT_YET = "This is not supported yet."
 
 
@@ -218,6 +219,9 @@ def read(sent: Any) -> tuple[JobDefinition, list[Problem], dict[Path, int]]:
     lengths: dict[Path, int] = {("jobanalyses",): len(body.jobanalyses)}
     for i, analysis in enumerate(body.jobanalyses):
         lengths["jobanalyses", i, "inputFiles"] = len(analysis.input_files or [])
+    if sum(lengths.values()) > MOST_INPUTS:
+        # Each is shown whole in every reply.
+        raise Invalid.at((), f"A job names at most {MOST_INPUTS} inputs in all.")
     return _definition(body), problems, lengths
 
 

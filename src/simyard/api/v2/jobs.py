@@ -230,7 +230,7 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
     job, definition = view.job, view.job.definition
     encoded = {code: encode_file(site, file, base) for code, file in view.files.items()}
     for code, gone in view.deleted.items():
-        encoded[code] = encode_deleted(gone, job.owner_email, base)
+        encoded[code] = encode_deleted(gone, base)
     return {
         "id": job.code,
         "name": definition.name,

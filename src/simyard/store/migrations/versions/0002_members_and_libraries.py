@@ -166,6 +166,15 @@ def upgrade() -> None:
             batch_op.f("fk_files_folder_id"), "folders", ["folder_id"], ["id"]
         )
 
+    with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_jobs_active",
+            ["status"],
+            unique=False,
+            sqlite_where=sa.text("status != '' AND status != 'Completed'"),
+            postgresql_where=sa.text("status != '' AND status != 'Completed'"),
+        )
+
     with op.batch_alter_table("job_views", schema=None) as batch_op:
         batch_op.add_column(sa.Column("completed", sa.Boolean(), nullable=True))
     op.execute(

@@ -60,8 +60,11 @@ def _validator(method: str, path: str, status: str, kind: str) -> Draft202012Val
     return Draft202012Validator(absolute, registry=_REGISTRY)
 
 
-def hold(reply: httpx.Response) -> None:
-    """Fails where a reply to a known route has a status, a kind or a shape that is not told."""
+def hold(reply: httpx.Response, *, proves: bool = True) -> None:
+    """Fails where a reply to a known route has a status, a kind or a shape that is not told.
+
+    proves: whether what it shows may prove the compatibility table.
+    """
     request = reply.request
     place = place_of(request.method, request.url.path)
     if place is None:
@@ -80,7 +83,8 @@ def hold(reply: httpx.Response) -> None:
         return
     else:
         assert kind in contents, f"{said} is {kind}, not {list(contents)}"
-    _note(reply, method, path, kind)
+    if proves:
+        _note(reply, method, path, kind)
     if kind == "application/json" and contents:
         problems = [
             *_validator(method.lower(), path, str(reply.status_code), kind).iter_errors(

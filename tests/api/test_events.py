@@ -186,6 +186,7 @@ def test_nobody_hears_of_what_he_does_not_see(server: RunningServer, client: Cli
         client.call("POST", f"jobs/{job_id}/tags/", 201, json={"name": tag})
 
     change("before")
+    owners.wait(lambda told: told.name == "job", "the change before it is shared")
     share = {"email": "friend@lab.example", "message": "Look at the wake"}
     client.call("POST", f"jobs/{job_id}/share/", 200, json=share)
     told = friends.wait(notice("shared"), "the news of the share")

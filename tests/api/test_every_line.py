@@ -183,6 +183,8 @@ def test_pages_of_every_list(
         ("/api/v3/jobs/{job_id}/files/", {"search": "nowhere"}, lambda page: page["count"] == 0),
         ("/api/v3/jobs/{job_id}/logs/", {"limit": "2"}, lambda page: len(page["results"]) == 2),
         ("/api/v2/jobs/{job_id}/logs/", {"limit": "3"}, lambda page: len(page["results"]) == 3),
+        ("/api/v3/files/", {"search": "listed.t"}, lambda page: page["count"] >= 1),
+        ("/api/v3/files/", {"search": "no such name"}, lambda page: page["count"] == 0),
         ("/api/v3/files/", {"limit": "1", "owner": "1"}, lambda page: len(page["results"]) == 1),
         (
             "/api/v3/files/",
@@ -194,6 +196,8 @@ def test_pages_of_every_list(
             {"ordering": "-dateInserted"},
             lambda page: page["results"] == _newest_first(page["results"], "dateInserted"),
         ),
+        ("/api/v2/coretypes/", {"isActive": "true"}, lambda page: page["count"] > 30),
+        ("/api/v3/coretypes/", {"isActive": "false"}, lambda page: page["count"] == 0),
         ("/api/v2/storage-devices/", {"active": "true"}, lambda page: page["results"] == []),
         ("/api/v3/storage-devices/", {"active": "true"}, lambda page: page["results"] == []),
     ],
@@ -208,17 +212,37 @@ def test_parameters_of_lists(
     assert check(client.get(path.format_map(values), params=query))
 
 
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_load_as_a_task_whatever_is_asked(
+    client: Client, values: dict[str, str], version: str
+) -> None:
+    query = {"offset": "0", "period": "60", "p": "1"}
+    place = f"/api/{version}/jobs/{values['job_id']}/servers/load/"
+    handle = client.get(place, params=query)
+    assert client.get(f"/api/{version}/tasks/{handle['token']}/")["ready"] is True
+
+
+def test_one_analysis_with_its_industries(client: Client) -> None:
+    found = client.get("analyses/openfoam/")
+    assert found["code"] == "openfoam"
+    assert all(one["name"] and one["icon"] for one in found["industries"])
+    assert found["industries"]
+
+
 def _newest_first(results: list[Any], field: str) -> list[Any]:
     return sorted(results, key=lambda one: str(one[field]), reverse=True)
 
 
-def test_a_file_is_put_into_a_folder(client: Client, values: dict[str, str]) -> None:
-    made = client.call(
-        "POST", f"/api/v3/folders/{values['folder_id']}/", 201, json={"name": "every line"}
-    ).json()
+@pytest.mark.parametrize("version", ["v2", "v3"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_file_is_put_into_a_folder(
+    client: Client, values: dict[str, str], method: str, version: str
+) -> None:
+    name = {"name": f"every line {method} {version}"}
+    made = client.call("POST", f"/api/v3/folders/{values['folder_id']}/", 201, json=name).json()
     file = client.upload("moved.txt", b"x")["id"]
     body = {"name": "moved.txt", "typeId": 1, "currentFolderId": made["id"]}
-    client.call("PATCH", f"/api/v3/files/{file}/", 200, json=body)
+    client.call(method, f"/api/{version}/files/{file}/", 200, json=body)
     (entry,) = client.get(f"/api/v3/folders/{made['id']}/contents/")["results"]
     assert entry["item"]["id"] == file
 

@@ -89,7 +89,7 @@ def test_made_up_requests(world: World, name: str) -> None:
         sent["headers"] = {**(sent.get("headers") or {}), **world.headers}
         reply = _send(world.http, sent)
         assert reply.status_code < 500, reply.text
-        contract.hold(reply)
+        contract.hold(reply, proves=False)  # what is made up is not the same each time
 
     ask()
 

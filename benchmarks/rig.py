@@ -111,22 +111,31 @@ def serving(config: str = "", at: Path | None = None) -> Iterator[Server]:
         data = folder / "data"
         data.mkdir()
         (data / "simyard.toml").write_text(config)
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "simyard", "serve", "--data", str(data), "--port", "0"],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line, (folder / "log").read_text()
-            key = (data / "admin.key").read_text().strip()
-            yield Server(process, data, int(line.strip().rsplit(":", 1)[1]), key)
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
+        with running(data) as server:
+            yield server
+
+
+@contextmanager
+def running(data: Path) -> Iterator[Server]:
+    """A server on a data folder that is there, stopped at the end."""
+    log = data.with_name(f"{data.name}.log")
+    with log.open("a") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "simyard", "serve", "--data", str(data), "--port", "0"],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        key = (data / "admin.key").read_text().strip()
+        yield Server(process, data, int(line.strip().rsplit(":", 1)[1]), key)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        process.stdout.close()
 
 
 class Http:

@@ -2,13 +2,22 @@
 
 import sys
 
+import lists
+import reads
 import runs
 import start
 import submits
 import transfer
 from rig import Table
 
-ALL = {"start": start.run, "submits": submits.run, "runs": runs.run, "transfer": transfer.run}
+ALL = {
+    "start": start.run,
+    "submits": submits.run,
+    "runs": runs.run,
+    "transfer": transfer.run,
+    "lists": lists.run,
+    "reads": reads.run,
+}
 
 
 def main(names: list[str]) -> int:

@@ -29,6 +29,7 @@ from simyard.service import users
 from simyard.service.catalogue import CatalogueBook
 from simyard.service.load import LoadBook
 from simyard.service.site import Site
+from simyard.service.users import Callers
 from simyard.settings import Settings, SettingsError
 from simyard.store import upgrade
 from simyard.store.database import Database
@@ -149,6 +150,7 @@ def build_server(settings: Settings, address: str) -> Server:
         db=database,
         blobs=SealedBlobs(store, keyring),
         keyring=keyring,
+        callers=Callers(database, keyring, now),
         engine=engine,
         book=book,
         machine=machine,

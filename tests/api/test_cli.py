@@ -164,6 +164,20 @@ def test_a_key_that_is_made_while_a_server_runs(server: RunningServer) -> None:
     assert client.get("users/me/")["email"] == "new@lab.example"
 
 
+def test_a_key_that_is_revoked_while_the_server_runs_is_over_when_the_command_returns(
+    server: RunningServer,
+) -> None:
+    who = ("--data", server.data, "--email", "gone@lab.example")
+    client = server.client(succeeded(simyard("keys", "create", *who)).strip())
+    client.get("users/me/")
+    (line,) = succeeded(simyard("keys", "list", *who)).splitlines()
+    client.get("users/me/")
+    assert succeeded(simyard("keys", "revoke", *who, line.split()[0])) == ""
+    assert client.get("users/me/", 401) == {"detail": "Invalid token."}
+    assert "revoked" in succeeded(simyard("keys", "list", *who))
+    assert "has no key ffff" in failed(simyard("keys", "revoke", *who, "ffff"))
+
+
 @pytest.mark.parametrize("email", ["", "ada", "@lab", "ada@", "a@b@c", " @ "])
 def test_an_address_that_is_none(tmp_path: Path, email: str) -> None:
     said = failed(simyard("keys", "create", "--data", tmp_path, "--email", email))

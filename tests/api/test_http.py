@@ -11,6 +11,7 @@ import pytest
 from harness import Client, RunningServer
 from simyard.api import errors
 from simyard.domain.errors import SimyardError
+from simyard.service.users import REMEMBERED_SECONDS
 
 
 def request(server: RunningServer, method: str, path: str, **options: object) -> httpx.Response:
@@ -58,6 +59,7 @@ def test_expired_and_revoked_keys(server: RunningServer) -> None:
         database.execute(f"UPDATE api_keys SET revoked_at = {now} WHERE id = {newest}")
         database.execute(f"UPDATE api_keys SET expires_at = {now} WHERE id = {before}")
     database.close()
+    time.sleep(REMEMBERED_SECONDS)
     assert expired.get("users/me/", 401) == {"detail": "API key is no longer active"}
     assert revoked.get("users/me/", 401) == {"detail": "Invalid token."}
 

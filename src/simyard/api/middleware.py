@@ -12,7 +12,6 @@ from simyard.api import errors
 from simyard.api.metrics import Metrics
 from simyard.domain.errors import SimyardError, Unauthenticated
 from simyard.domain.users import Caller
-from simyard.service import users
 from simyard.service.site import Site
 
 _VERSIONS = {"v2", "v3"}
@@ -74,8 +73,8 @@ class Authentication:
 
 
 def identify(site: Site, scope: Scope) -> Caller:
-    """Who sends this request. Raises Unauthenticated."""
-    return site.db.read(users.authenticate, site.keyring, _key_of(scope), site.clock())
+    """Who sends this request. Raises Unauthenticated or KeyExpired."""
+    return site.callers.identify(_key_of(scope))
 
 
 def _key_of(scope: Scope) -> str:

@@ -33,8 +33,10 @@ class Page:
 
 def asked(request: Request) -> Page:
     """`page` and `page_size` of the query. A bad size is the default; a bad page is NotFound."""
-    query = request.query_params
     default_size = V3_DEFAULT_SIZE if is_v3(request) else DEFAULT_SIZE
+    if not request.scope["query_string"]:
+        return Page(1, default_size)
+    query = request.query_params
     try:
         size = int(query.get("page_size", query.get("limit", default_size)))
     except ValueError:

@@ -1,6 +1,7 @@
 """Replies, times and absolute addresses as the API has them."""
 
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def empty(status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(b"", status, headers)
 
 
+@lru_cache(4096)  # what is polled has the same instants again and again
 def instant_text(at: datetime | None) -> str | None:
     """ISO 8601 in UTC with microseconds and Z (api-v2 reference, section 1.6)."""
     return None if at is None else f"{at.isoformat(timespec='microseconds')[:26]}Z"

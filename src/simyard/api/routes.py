@@ -6,8 +6,9 @@ no time for more.
 """
 
 import re
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -45,7 +46,7 @@ class Operation:
     creates: bool = False  # takes an Idempotency-Key
     also: tuple[int, ...] = ()  # statuses beside those that every such route has
 
-    @property
+    @cached_property
     def parameter_names(self) -> list[str]:
         return [name for name, _ in PARAMETER.findall(self.path)]
 
@@ -117,36 +118,71 @@ class Routes:
         return declare
 
 
-class Dispatcher:
-    """Finds the function of a request and answers with what it returns.
+@dataclass
+class _Place:
+    """What can follow the part of a path that was read."""
 
-    One expression holds all paths, so that a request is matched once and not route by route. What
-    no path matches is left to `elsewhere`.
+    words: dict[str, "_Place"] = field(default_factory=dict)
+    anything: "_Place | None" = None  # one part that is a parameter
+    rest: "_Place | None" = None  # all that is left is one
+    operations: dict[str, Operation] = field(default_factory=dict)  # where the path ends here
+
+    def add(self, parts: Sequence[str], operation: Operation) -> None:
+        if not parts:
+            self.operations[operation.method] = operation
+            return
+        parameter = PARAMETER.fullmatch(parts[0])
+        if parameter is None:
+            place = self.words.setdefault(parts[0], _Place())
+        elif parameter[2]:
+            place = self.rest = self.rest or _Place()
+        else:
+            place = self.anything = self.anything or _Place()
+        place.add(parts[1:], operation)
+
+    def find(self, parts: Sequence[str], at: int, values: list[str]) -> dict[str, Operation] | None:
+        """The operations of the path `parts[at:]`; `values` takes its parameters. Words come
+        before parameters, which would match them too.
+        """
+        if at == len(parts):
+            return self.operations or None
+        part = parts[at]
+        place = self.words.get(part)
+        if place is not None:
+            found = place.find(parts, at + 1, values)
+            if found:
+                return found
+        if self.anything is not None and part:
+            values.append(part)
+            found = self.anything.find(parts, at + 1, values)
+            if found:
+                return found
+            values.pop()
+        if self.rest is not None:
+            values.append("/".join(parts[at:]))
+            return self.rest.operations
+        return None
+
+
+class Dispatcher:
+    """Finds the function of a request and answers with what it returns. What no path matches is
+    left to `elsewhere`.
     """
 
     def __init__(self, operations: Iterable[Operation], elsewhere: Starlette) -> None:
-        by_path: dict[str, dict[str, Operation]] = {}
-        for operation in operations:
-            by_path.setdefault(operation.path, {})[operation.method] = operation
         self._elsewhere = elsewhere
-        # group of the whole path -> names of its parameters, operation of each method
-        self._found: dict[int, tuple[list[str], dict[str, Operation]]] = {}
-        parts, group = [], 1
-        # Words before parameters, which would match them too.
-        for path, methods in sorted(by_path.items(), key=lambda item: item[0].replace("{", "~")):
-            names = [name for name, _ in PARAMETER.findall(path)]
-            self._found[group] = (names, methods)
-            parts.append("(" + PARAMETER.sub(_as_group, path) + ")")
-            group += 1 + len(names)
-        self._paths = re.compile("|".join(parts), re.DOTALL)
+        self._root = _Place()
+        for operation in operations:
+            self._root.add(_parts(operation.path), operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = self._paths.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if found is None or found.lastindex is None:
+        values: list[str] = []
+        methods = None
+        if scope["type"] == "http" and scope["path"].startswith("/api/"):
+            methods = self._root.find(_parts(scope["path"]), 0, values)
+        if methods is None:
             await self._elsewhere(scope, receive, send)
             return
-        group = found.lastindex  # the whole path's, which ends last
-        names, methods = self._found[group]
         scope["app"] = self._elsewhere
         request = Request(scope, receive)
         method = scope["method"]
@@ -158,7 +194,7 @@ class Dispatcher:
         if operation is None:
             response = errors.method_not_allowed(scope["method"], ", ".join(sorted(methods)))
         else:
-            parameters = dict(zip(names, found.groups()[group:], strict=False))
+            parameters = dict(zip(operation.parameter_names, values, strict=True))
             try:
                 if operation.right is not None and not who(request).may(operation.right):
                     raise Forbidden
@@ -171,8 +207,9 @@ class Dispatcher:
 PARAMETER = re.compile(r"\{(\w+)(:path)?\}")
 
 
-def _as_group(parameter: re.Match[str]) -> str:
-    return "(.*)" if parameter[2] else "([^/]+)"
+def _parts(path: str) -> list[str]:
+    """Between the slashes, without the one at the end."""
+    return path[1:-1].split("/")
 
 
 # --- what routes ask of a request -----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`simyard keys`: API keys."""
 
 import os
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -83,10 +84,11 @@ def list_(data: Path, email: str) -> None:
 @click.option("--email", required=True, help="Whose key.")
 @click.argument("key_id")
 def revoke(data: Path, email: str, key_id: str) -> None:
-    """End a key at once and for good, by the id that `list` shows. Works while the server runs."""
+    """End a key for good, by the id that `list` shows. Once this returns, no server takes it."""
     from simyard.service import users
 
     _with_database(data, lambda database: database.write(users.revoke_key, email, key_id))
+    time.sleep(users.REMEMBERED_SECONDS)  # a server that runs may remember the key for so long
 
 
 def _with_database(data: Path, use: Callable[["Database"], object]) -> None:

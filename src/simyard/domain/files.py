@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 # Text up to this size is offered for viewing in a browser.
 VIEWABLE_BYTES = 10_000_000
@@ -133,7 +133,7 @@ def normalized(tag: str) -> str:
 
 def viewable(name: str, size_bytes: int) -> bool:
     """Whether the name and size suggest text that a browser can show."""
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = splitext(name)[1].lower()
     return size_bytes <= VIEWABLE_BYTES and (suffix in _TEXT_SUFFIXES or name.startswith("log."))
 
 

@@ -463,16 +463,19 @@ def get_own_job(conn: Connection, caller: User, code: str) -> JobView:
 
 
 def get_job(conn: Connection, viewer: User, code: str) -> JobView:
-    job = _visible(conn, viewer, code)
+    found = store.labelled(conn, code, viewer.id)
+    if found is None:
+        raise NotFound
+    job = found.job
     named = {code for _, code in job.definition.files()}
-    found = files.by_codes(conn, named) if named else {}
-    missing = named - found.keys()
+    inputs = files.inputs_of(conn, job.id) if named else {}
+    missing = named - inputs.keys()
     return JobView(
         job=job,
-        files=found,
+        files=inputs,
         deleted=files.deleted(conn, missing) if missing else {},
-        tags=store.tags(conn, job.id),
-        shared_with=store.shared_with(conn, [job.id]).get(job.id, ()),
+        tags=found.tags,
+        shared_with=found.shared_with,
     )
 
 
@@ -485,7 +488,10 @@ def list_jobs(
 
 def history(conn: Connection, viewer: User, code: str, track: str) -> list[StatusEntry]:
     """The statuses of a job (`moves.JOB`) or of its cluster (`moves.CLUSTER`), newest first."""
-    return store.history(conn, _visible_id(conn, viewer, code), track)
+    entries = store.visible_history(conn, code, viewer.id, track)
+    if entries is None:
+        raise NotFound
+    return entries
 
 
 def _visible_id(conn: Connection, viewer: User, code: str) -> int:

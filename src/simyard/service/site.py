@@ -13,6 +13,7 @@ from simyard.domain.jobs import Limits
 from simyard.engines.protocol import Engine
 from simyard.service.catalogue import CatalogueBook
 from simyard.service.load import LoadBook
+from simyard.service.users import Callers
 from simyard.store.database import Database
 
 
@@ -27,6 +28,7 @@ class Site:
     db: Database
     blobs: SealedBlobs
     keyring: Keyring
+    callers: Callers
     engine: Engine
     book: CatalogueBook
     machine: Machine

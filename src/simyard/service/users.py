@@ -11,8 +11,10 @@ from simyard.domain.lifecycle import State
 from simyard.domain.users import ApiKey, Caller, Role, email_address
 from simyard.store import jobs, runs
 from simyard.store import users as store
-from simyard.store.database import Transaction
+from simyard.store.database import Clock, Database, Transaction
 
+REMEMBERED_SECONDS = 1.0
+_KNOWN_MOST = 10_000  # keys
 _KEY_BYTES = 20  # 40 hex digits, as clients expect
 NO_ADDRESS = "Enter a valid email address."
 _LEFT = "User inactive or deleted."
@@ -79,11 +81,15 @@ def revoke_key(tx: Transaction, email: str, code: str) -> None:
     raise NotFound(f"{email} has no key {code}.")
 
 
-def authenticate(conn: Connection, keyring: Keyring, key: str, now: datetime) -> Caller:
-    """Who sends a key. Raises Unauthenticated, or KeyExpired for one that was good once."""
+def authenticate(
+    conn: Connection, keyring: Keyring, key: str, now: datetime
+) -> tuple[Caller, datetime | None]:
+    """Who sends a key, and until when it is good. Raises Unauthenticated, or KeyExpired for one
+    that was good once.
+    """
     token = keyring.token_of(key)
     if token is not None:
-        return _running_job(conn, token)
+        return _running_job(conn, token), None
     found = store.key_by_digest(conn, keyring.api_key_digest(key))
     if found is None or found.revoked_at is not None:
         raise Unauthenticated("Invalid token.")
@@ -91,7 +97,34 @@ def authenticate(conn: Connection, keyring: Keyring, key: str, now: datetime) ->
         raise Unauthenticated(_LEFT)
     if found.expires_at is not None and found.expires_at <= now:
         raise KeyExpired(_OVER)
-    return Caller(user=found.user)
+    return Caller(user=found.user), found.expires_at
+
+
+class Callers:
+    """Who sends which key, remembered for a moment: scripts ask the same every few seconds.
+
+    What this process writes counts at once: nothing is remembered past its next commit. What
+    another process writes (`simyard keys revoke`) counts after REMEMBERED_SECONDS at most.
+    """
+
+    def __init__(self, db: Database, keyring: Keyring, clock: Clock) -> None:
+        self._db, self._keyring, self._clock = db, keyring, clock
+        self._known: dict[str, tuple[Caller, datetime]] = {}  # until when
+        self._commits = -1  # of the database when this was known
+
+    def identify(self, key: str) -> Caller:
+        """Raises as `authenticate` does. For one thread at a time."""
+        now, commits = self._clock(), self._db.commits
+        if self._commits != commits or len(self._known) > _KNOWN_MOST:
+            self._known.clear()
+            self._commits = commits
+        known = self._known.get(key)
+        if known is not None and now < known[1]:
+            return known[0]
+        caller, until = self._db.read(authenticate, self._keyring, key, now)
+        soon = now + timedelta(seconds=REMEMBERED_SECONDS)
+        self._known[key] = (caller, min(soon, until) if until else soon)
+        return caller
 
 
 def _running_job(conn: Connection, token: str) -> Caller:

@@ -25,6 +25,7 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import Run
 from simyard.domain.users import User
 from simyard.store import codes, listing, runs
+from simyard.store.prepared import Prepared
 from simyard.store.schema import (
     AnyRow,
     blob_deletions,
@@ -282,6 +283,18 @@ def by_codes(conn: Connection, wanted: Iterable[str]) -> dict[str, File]:
         rows = conn.execute(_BY_CODES, {"wanted": part})
         found.update((row.code, _file(row)) for row in rows)
     return found
+
+
+_INPUTS = Prepared(
+    _FILES.join(job_inputs, job_inputs.c.file_id == files.c.id).where(
+        job_inputs.c.job_id == bindparam("job")
+    )
+)
+
+
+def inputs_of(conn: Connection, job_id: int) -> dict[str, File]:
+    """The files that a job names, by code, without those that were deleted since."""
+    return {row.code: _file(row) for row in _INPUTS.rows(conn, job=job_id)}
 
 
 def usable(conn: Connection, wanted: Iterable[str], viewer_id: int) -> dict[str, File]:

@@ -6,7 +6,17 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from simyard.domain.catalogue import Notice
 from simyard.domain.jobs import Job, JobDefinition, JobFilter, JobSummary, Phase
@@ -15,6 +25,7 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
 from simyard.store import codes, files, listing
+from simyard.store.prepared import Prepared
 from simyard.store.schema import (
     AnyRow,
     Instant,
@@ -141,12 +152,11 @@ _VIEWERS = (
     select(job_views.c.job_id, users.c.email)
     .join(users, users.c.id == job_views.c.viewer_id)
     .join(jobs, jobs.c.id == job_views.c.job_id)
-    .where(
-        job_views.c.job_id.in_(bindparam("wanted", expanding=True)),
-        job_views.c.viewer_id != jobs.c.owner_id,
-    )
+    .where(job_views.c.viewer_id != jobs.c.owner_id)
     .order_by(users.c.email)
 )
+_VIEWERS_OF_ONE = Prepared(_VIEWERS.where(job_views.c.job_id == bindparam("job")))
+_VIEWERS_OF_MANY = _VIEWERS.where(job_views.c.job_id.in_(bindparam("wanted", expanding=True)))
 
 
 def _let_see(conn: Connection, job_id: int, viewer_id: int, *, completed: bool) -> None:
@@ -185,10 +195,15 @@ def _close_view(conn: Connection, view: AnyRow) -> None:
         listing.remove(conn, listing.completed_jobs_of(view.viewer_id), view.ordinal)
 
 
-def shared_with(conn: Connection, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """The addresses of those who see these jobs and do not own them."""
+def _viewers_of_one(conn: Connection, job_id: int) -> tuple[str, ...]:
+    """The addresses of those who see a job and do not own it."""
+    return tuple(row.email for row in _VIEWERS_OF_ONE.rows(conn, job=job_id))
+
+
+def _shared_with(conn: Connection, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+    """The same of many jobs."""
     found: dict[int, list[str]] = {}
-    for row in conn.execute(_VIEWERS, {"wanted": job_ids}):
+    for row in conn.execute(_VIEWERS_OF_MANY, {"wanted": job_ids}):
         found.setdefault(row.job_id, []).append(row.email)
     return {job_id: tuple(emails) for job_id, emails in found.items()}
 
@@ -229,15 +244,48 @@ def complete_views(conn: Connection, job_ids: Sequence[int]) -> None:
     conn.execute(_COMPLETE, {"wanted": job_ids})
 
 
-_VISIBLE = _JOBS.join(job_views, job_views.c.job_id == jobs.c.id).where(
+_SEEN = _JOBS.join(job_views, job_views.c.job_id == jobs.c.id).where(
     jobs.c.code == bindparam("code"), job_views.c.viewer_id == bindparam("viewer")
 )
+_VISIBLE = Prepared(_SEEN)
 
 
 def visible(conn: Connection, code: str, viewer_id: int) -> Job | None:
     """The job, if this viewer may see it."""
-    row = conn.execute(_VISIBLE, {"code": code, "viewer": viewer_id}).first()
+    row = _VISIBLE.first(conn, code=code, viewer=viewer_id)
     return _job(row) if row else None
+
+
+_others = job_views.alias()
+_LABELLED = Prepared(
+    _SEEN.add_columns(
+        exists().where(job_tags.c.job_id == jobs.c.id).label("is_tagged"),
+        exists()
+        .where(_others.c.job_id == jobs.c.id, _others.c.viewer_id != jobs.c.owner_id)
+        .label("is_shared"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A job with what is attached to it."""
+
+    job: Job
+    tags: tuple[str, ...]
+    shared_with: tuple[str, ...]  # emails
+
+
+def labelled(conn: Connection, code: str, viewer_id: int) -> Labelled | None:
+    """The job with its labels, if this viewer may see it."""
+    row = _LABELLED.first(conn, code=code, viewer=viewer_id)
+    if row is None:
+        return None
+    return Labelled(
+        job=_job(row),
+        tags=tags(conn, row.id) if row.is_tagged else (),
+        shared_with=_viewers_of_one(conn, row.id) if row.is_shared else (),
+    )
 
 
 _BY_ID = _JOBS.where(jobs.c.id == bindparam("job"))
@@ -271,7 +319,7 @@ def standings(conn: Connection, job_ids: Sequence[int]) -> list[Standing]:
     ]
 
 
-_VISIBLE_ID = (
+_VISIBLE_ID = Prepared(
     select(jobs.c.id)
     .join(job_views, job_views.c.job_id == jobs.c.id)
     .where(jobs.c.code == bindparam("code"), job_views.c.viewer_id == bindparam("viewer"))
@@ -280,7 +328,8 @@ _VISIBLE_ID = (
 
 def visible_id(conn: Connection, code: str, viewer_id: int) -> int | None:
     """Internal id of a job that this viewer may see."""
-    return conn.scalar(_VISIBLE_ID, {"code": code, "viewer": viewer_id})
+    row = _VISIBLE_ID.first(conn, code=code, viewer=viewer_id)
+    return row.id if row else None
 
 
 SEARCH_MOST = 10_000
@@ -366,7 +415,7 @@ def _search(
 
 def _summaries(conn: Connection, query: Select[Any]) -> list[JobSummary]:
     rows = conn.execute(query).all()
-    shared = shared_with(conn, [row.id for row in rows]) if rows else {}
+    shared = _shared_with(conn, [row.id for row in rows]) if rows else {}
     return [
         JobSummary(
             code=row.code,
@@ -444,7 +493,7 @@ def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
 
 # --- tags and custom fields -----------------------------------------------------------------------
 
-_TAGS = (
+_TAGS = Prepared(
     select(job_tags.c.name)
     .where(job_tags.c.job_id == bindparam("job"))
     .order_by(job_tags.c.normalized)
@@ -452,7 +501,7 @@ _TAGS = (
 
 
 def tags(conn: Connection, job_id: int) -> tuple[str, ...]:
-    return tuple(conn.scalars(_TAGS, {"job": job_id}))
+    return tuple(row.name for row in _TAGS.rows(conn, job=job_id))
 
 
 def set_tags(conn: Connection, job_id: int, names: Mapping[str, str]) -> None:
@@ -519,16 +568,36 @@ def add_words(conn: Connection, words: Sequence[Word]) -> None:
     )
 
 
-_HISTORY = (
-    select(statuses.c.id, statuses.c.word, statuses.c.reason, statuses.c.at)
+_ENTRY = (statuses.c.id, statuses.c.word, statuses.c.reason, statuses.c.at)
+_HISTORY = Prepared(
+    select(*_ENTRY)
     .where(statuses.c.job_id == bindparam("job"), statuses.c.track == bindparam("track"))
+    .order_by(statuses.c.id.desc())
+)
+_VISIBLE_HISTORY = Prepared(
+    select(*_ENTRY)  # nulls, where there is no entry yet
+    .select_from(jobs)
+    .join(job_views, job_views.c.job_id == jobs.c.id)
+    .outerjoin(
+        statuses, (statuses.c.job_id == jobs.c.id) & (statuses.c.track == bindparam("track"))
+    )
+    .where(jobs.c.code == bindparam("code"), job_views.c.viewer_id == bindparam("viewer"))
     .order_by(statuses.c.id.desc())
 )
 
 
 def history(conn: Connection, job_id: int, track: str) -> list[StatusEntry]:
     """Newest first. A dozen rows at most for a job, so pages are cut by the caller."""
-    return [
-        StatusEntry(id=row.id, word=row.word, reason=row.reason, at=row.at)
-        for row in conn.execute(_HISTORY, {"job": job_id, "track": track})
-    ]
+    return [_entry(row) for row in _HISTORY.rows(conn, job=job_id, track=track)]
+
+
+def visible_history(
+    conn: Connection, code: str, viewer_id: int, track: str
+) -> list[StatusEntry] | None:
+    """The same of a job that this viewer may see, or None."""
+    rows = _VISIBLE_HISTORY.rows(conn, code=code, viewer=viewer_id, track=track)
+    return [_entry(row) for row in rows if row.id is not None] if rows else None
+
+
+def _entry(row: Any) -> StatusEntry:
+    return StatusEntry(id=row.id, word=row.word, reason=row.reason, at=row.at)

@@ -5,6 +5,7 @@ both dialects. Short ids ("codes") are random letters, unique by constraint.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -41,7 +42,12 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else (value - _EPOCH) // _MICROSECOND
 
     def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else _instant(value)
+
+
+@lru_cache(4096)  # the same object again, whose hash is known, for the text that is made of it
+def _instant(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 AnyRow = Row[*tuple[Any, ...]]

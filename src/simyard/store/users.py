@@ -6,6 +6,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from simyard.domain.users import ApiKey, Invitation, Project, Role, User
 from simyard.store import codes
+from simyard.store.prepared import Prepared
 from simyard.store.schema import AnyRow, api_keys, invitations, projects, users
 
 _USER = (users.c.id, users.c.code, users.c.email, users.c.full_name, users.c.role, users.c.left_at)
@@ -91,7 +92,7 @@ _KEYS = select(
     api_keys.c.expires_at,
     api_keys.c.revoked_at,
 ).join(users, users.c.id == api_keys.c.user_id)
-_KEY = _KEYS.where(api_keys.c.digest == bindparam("digest"))
+_KEY = Prepared(_KEYS.where(api_keys.c.digest == bindparam("digest")))
 
 
 def _key(row: AnyRow) -> ApiKey:
@@ -107,7 +108,7 @@ def _key(row: AnyRow) -> ApiKey:
 
 
 def key_by_digest(conn: Connection, digest: bytes) -> ApiKey | None:
-    row = conn.execute(_KEY, {"digest": digest}).first()
+    row = _KEY.first(conn, digest=digest)
     return _key(row) if row else None
 
 

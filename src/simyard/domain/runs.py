@@ -16,6 +16,44 @@ class Cause(StrEnum):
     WALLTIME = "walltime"  # it ran into its time limit
     REFUSED = "refused"  # it could not be laid out or started
     INTERRUPTED = "interrupted"  # its supervisor or the machine went away under it
+    LIMIT = "limit"  # the platform ended it: it used more than it may
+
+
+class Resource(StrEnum):
+    """What a run uses and may be limited in."""
+
+    MEMORY = "memory"  # bytes, of all its processes together
+    PROCESSES = "processes"  # processes and threads
+    DISK = "disk"  # bytes in its folder
+    FILES = "files"  # in its folder
+    LOG = "log"  # bytes of its process_output.log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """How much of everything a run may use. 0: no limit."""
+
+    memory: int = 0
+    processes: int = 0
+    disk: int = 0
+    files: int = 0
+    log: int = 0
+    walltime: int = 0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a run was seen to use, the most at any time. None: nobody could see it."""
+
+    cpu_seconds: float | None = None  # user and system, all processes
+    memory: int | None = None
+    processes: int | None = None
+    disk: int | None = None
+    files: int | None = None
+    log: int | None = None
+    oom_kills: int = 0  # processes that the kernel ended because the run's memory was full
+    free_bytes: int | None = None  # the least that was free on the disk of its folder
+    disk_bytes: int | None = None  # what that disk holds in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +64,9 @@ class Ending:
     exit_code: int | None = None  # of the step that decided; 128 + n where a signal n ended it
     step: str = ""  # which step that was: "the command of analysis 1"
     message: str = ""  # what the user should know, a sentence without its full stop
+    limit: Resource | None = None  # with LIMIT: which one
+    usage: Usage | None = None
+    allowance: Allowance | None = None  # as it was when the attempt began
 
     @property
     def successful(self) -> bool:
@@ -48,7 +89,7 @@ class Ending:
                     text += f" ({name})"
             case Cause.WALLTIME:
                 text = self.message or "the walltime was exceeded"
-            case Cause.REFUSED | Cause.INTERRUPTED:
+            case Cause.REFUSED | Cause.INTERRUPTED | Cause.LIMIT:
                 text = self.message
         return f"A run failed: {text}"
 

@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PY := .venv/bin/python
 DATA ?= .cache/data
 
-.PHONY: help setup demo serve test check bench docs lock wheel clean
+.PHONY: help setup demo serve test check torture bench docs lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ check: setup ## lint, types, import contract, generated files fresh
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --cache-dir .cache/import-linter
 	@$(PY) scripts/generate.py --check
+
+torture: setup ## a thousand random kills and every other fault, checked (KILLS=, SEED=); writes docs/reliability.json
+	@$(PY) -m simyard torture --kills $(or $(KILLS),1000) $(if $(SEED),--seed $(SEED)) \
+		--json .cache/reliability.json; status=$$?; \
+		cp .cache/reliability.json docs/reliability.json && $(PY) scripts/reliability.py && exit $$status
 
 bench: setup ## measure the promised figures beside peers and limits
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes \

@@ -3,20 +3,24 @@
 import sys
 
 import lists
+import load
 import reads
 import runs
 import start
 import submits
 import transfer
+import verdicts
 from rig import Table
 
 ALL = {
     "start": start.run,
     "submits": submits.run,
+    "load": load.run,
     "runs": runs.run,
     "transfer": transfer.run,
     "lists": lists.run,
     "reads": reads.run,
+    "verdicts": verdicts.run,
 }
 
 

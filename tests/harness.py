@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 import contract
+from simyard.engines import cgroups
 
 PATIENCE_SECONDS = 50
 # Runs are stopped quickly, and four runs go side by side whatever the machine has.
@@ -100,6 +101,15 @@ class RunningServer:
             database.execute(statement)
             database.commit()
 
+    def miscounted(self) -> dict[str, tuple[int, int]]:
+        """Counters of quotas and budgets that are wrong: (what they say, what the tables say)."""
+        with contextlib.closing(sqlite3.connect(self.data / "simyard.db", timeout=20)) as database:
+            said = dict(database.execute("SELECT name, value FROM counters"))
+            true = dict(database.execute(_COUNTED))
+        names = said.keys() | true.keys()
+        both = {name: (said.get(name, 0), true.get(name, 0)) for name in names}
+        return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
     def client(self, key: str | None = None) -> "Client":
         """The API as a user; closed with the server."""
         client = Client(self.address, key or self.key())
@@ -140,6 +150,25 @@ class RunningServer:
                 for pid in (pids["payload"], pids["supervisor"]):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(OSError, ValueError):
+                cgroups.end(json.loads((attempt / "spec.json").read_text()).get("group"))
+
+
+_BOOKED = "json_extract(CAST(jobs.definition AS TEXT), '$.project_id')"
+_COUNTED = f"""
+SELECT 'stored:' || owner_id, sum(size_bytes) FROM
+    (SELECT DISTINCT files.owner_id, blobs.id, blobs.size_bytes
+     FROM files JOIN blobs ON blobs.id = files.blob_id) GROUP BY 1
+UNION ALL SELECT 'reserved:user:' || owner_id, sum(reserved_core_microseconds) FROM runs
+    WHERE reserved_core_microseconds IS NOT NULL GROUP BY 1
+UNION ALL SELECT 'reserved:project:' || {_BOOKED}, sum(runs.reserved_core_microseconds)
+    FROM runs JOIN jobs ON jobs.id = runs.job_id
+    WHERE reserved_core_microseconds IS NOT NULL AND {_BOOKED} IS NOT NULL GROUP BY 1
+UNION ALL SELECT 'used:user:' || user_id || strftime(':%Y-%m', ended_at / 1000000, 'unixepoch'),
+    sum(core_microseconds) FROM usage GROUP BY 1
+UNION ALL SELECT 'used:project:' || project || strftime(':%Y-%m', ended_at / 1000000, 'unixepoch'),
+    sum(core_microseconds) FROM usage WHERE project != '' GROUP BY 1
+"""
 
 
 def children(pid: int) -> list[int]:

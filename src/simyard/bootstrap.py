@@ -1,7 +1,6 @@
 """Puts an installation together: the one place that names concrete stores, blobs and engines."""
 
 import ctypes
-import fcntl
 import gc
 import logging
 import os
@@ -21,8 +20,9 @@ from simyard.blobs.keyring import Keyring
 from simyard.blobs.sealed import SealedBlobs
 from simyard.domain import faults
 from simyard.domain.jobs import Limits
-from simyard.domain.users import Role
-from simyard.engines import sandbox
+from simyard.domain.runs import Allowance
+from simyard.domain.users import Quotas, Role
+from simyard.engines import cgroups, sandbox
 from simyard.engines.local import LocalEngine
 from simyard.service import catalogue as catalogue_service
 from simyard.service import users
@@ -63,37 +63,20 @@ def prepare_data(settings: Settings) -> None:
         raise SettingsError(f"the data folder cannot be made: {error}") from None
 
 
-def lock_data(data: Path) -> int:
-    """Claim the data folder for this process. Raises SettingsError where another has it.
-
-    The claim ends with the process, however it ends.
-    """
-    try:
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SettingsError(f"the data folder cannot be used: {error}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(lock, 100).decode(errors="replace").strip() or "unknown"
-        os.close(lock)
-        raise SettingsError(
-            f"another server (process {holder}) is using the data folder {data}"
-        ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
-
-
-def open_database(settings: Settings) -> Database:
+def open_database(
+    settings: Settings, before_migration: Callable[[], object] = lambda: None
+) -> Database:
     """The database, brought to the present shape. Writes are accepted after `start`.
 
-    Raises SettingsError where it cannot be opened.
+    before_migration: called before that of an older release is changed. Raises SettingsError where
+    it cannot be opened.
     """
     if not settings.database_url.startswith("sqlite:///"):
         raise SettingsError(f"database: {settings.database_url}: only SQLite is supported so far")
     database = Database(settings.database_url, clock=now)
     try:
+        if upgrade.is_behind(database.engine):
+            before_migration()
         upgrade.upgrade(database.engine)
     except DBAPIError as error:
         raise SettingsError(f"database: {settings.database_url}: {error.orig}") from None
@@ -139,7 +122,13 @@ def build_server(settings: Settings, address: str) -> Server:
         _let_runs_reach(data, box.uid)
     news = News()
     store = DiskBlobs(data / "blobs", reserve_bytes=settings.disk_reserve_bytes)
-    engine = LocalEngine(data / "runs", box, news.token, network=settings.sandbox_network)
+    engine = LocalEngine(
+        data / "runs",
+        box,
+        news.token,
+        network=settings.sandbox_network,
+        groups=cgroups.probe(data / "runs"),
+    )
     site = Site(
         name=settings.site_name,
         public_url=settings.public_url.rstrip("/"),
@@ -162,11 +151,25 @@ def build_server(settings: Settings, address: str) -> Server:
             ignore_missing_gpus=settings.gpu_missing == "ignore",
             project_required=settings.project_required,
         ),
+        allowance=Allowance(
+            memory=settings.run_memory_mb * 10**6 or _memory_bytes() * 9 // 10,
+            processes=settings.run_processes,
+            disk=settings.run_disk_bytes,
+            files=settings.run_files,
+            log=settings.run_log_bytes,
+        ),
+        quotas=Quotas(
+            storage_bytes=settings.user_storage_bytes,
+            jobs_running=settings.user_jobs_running_most,
+            jobs_queued=settings.user_jobs_queued_most,
+            core_hours_per_month=settings.user_core_hours_per_month,
+        ),
         clock=now,
         wake=news.wake,
         key_lifetime_days=settings.key_lifetime_days,
         run_uninstalled=settings.run_uninstalled == "shell",
         stop_grace_seconds=settings.stop_grace_seconds,
+        stop_recipe_seconds=settings.stop_recipe_seconds,
         max_upload_bytes=settings.max_upload_bytes,
         unpack_max_bytes=settings.unpack_max_bytes,
         unpack_max_entries=settings.unpack_max_entries,
@@ -194,6 +197,11 @@ def _job_api_url(settings: Settings, address: str) -> str:
     """Runs are on this machine; a certificate, though, is good for the public name only."""
     secure = address.startswith("https://")
     return (settings.job_api_url or (settings.public_url if secure else "") or address).rstrip("/")
+
+
+def _memory_bytes() -> int:
+    """The machine's."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _settle_memory() -> None:

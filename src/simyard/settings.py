@@ -54,6 +54,31 @@ class Settings(BaseModel):
     stop_grace_seconds: float = Field(
         10.0, ge=0, description="Time between TERM and KILL when a run is stopped."
     )
+    stop_recipe_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="How long a run whose solver can be asked to write its state and end has for"
+        " that when it is stopped, before TERM; at most what is left of its walltime. A second stop"
+        " does not wait. 0: TERM at once.",
+    )
+    run_memory_mb: int = Field(
+        0,
+        ge=0,
+        description="Memory that one run may use, all its processes together, in millions of bytes."
+        " 0: nine tenths of the machine's.",
+    )
+    run_processes: int = Field(
+        4096, ge=0, description="Processes and threads that one run may have at a time. 0: any."
+    )
+    run_disk_bytes: int = Field(
+        0, ge=0, description="Disk space that the folder of one run may take. 0: what there is."
+    )
+    run_files: int = Field(
+        1_000_000, ge=0, description="Files and folders that one run may have. 0: any number."
+    )
+    run_log_bytes: int = Field(
+        10 * 10**9, ge=0, description="Bytes that the log of one run may grow to. 0: any number."
+    )
     oversubscribe_max: int = Field(
         4,
         ge=1,
@@ -123,6 +148,34 @@ class Settings(BaseModel):
     )
     project_required: bool = Field(
         False, description="Whether every job must name one of the site's projects."
+    )
+    user_storage_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes that the files of one user may take, uploads and outputs, those in the"
+        " trash too; an output that is an input unchanged takes none. Beyond that he can neither"
+        " upload nor submit; outputs are stored all the same. 0: what the disk holds.",
+    )
+    user_jobs_running_most: int = Field(
+        0,
+        ge=0,
+        description="Most jobs of one user that hold cores at a time; further ones wait, and those"
+        " of others pass them. 0: as many as there are cores for.",
+    )
+    user_jobs_queued_most: int = Field(
+        0,
+        ge=0,
+        description="Most jobs of one user that wait for cores; further submits are refused."
+        " 0: any number.",
+    )
+    user_core_hours_per_month: float = Field(
+        0,
+        ge=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="Core-hours that one user may use in a calendar month (UTC). A submit that"
+        " could lead beyond them, with its cores and walltime and those of all jobs that are not"
+        " at their end, is refused. 0: any number.",
     )
     profile: Literal["open", "faithful"] = Field(
         "open",

@@ -205,6 +205,7 @@ ROWS: dict[str, Row] = {
     "GET jobs/{job_id}/runs/{run_id}/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/files/": Row(values=_FINISHED),
     "POST jobs/{job_id}/runs/{run_id}/stop/": Row(values=_FINISHED, also=(400,)),
+    "POST jobs/{job_id}/runs/{run_id}/restart/": Row(values=_FINISHED, also=(400,)),
     "POST jobs/{job_id}/runs/{run_id}/snapshot/": Row(values=_RUNNING),
     "GET jobs/{job_id}/runs/{run_id}/directory-contents/": Row(values=_RUNNING),
     "GET jobs/{job_id}/runs/{run_id}/tail/{path}/": Row(
@@ -212,6 +213,8 @@ ROWS: dict[str, Row] = {
     ),
     "GET jobs/{job_id}/runs/{run_id}/series/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/series/data/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/metrics/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/metrics/data/": Row(values=_FINISHED),
     "GET events/": _NOTHING,
     "GET jobs/{job_id}/instances/": Row(values=_FINISHED),
     "GET jobs/{job_id}/clusters/": Row(values=_FINISHED),

@@ -404,7 +404,7 @@ def test_a_second_server_on_the_same_folder(fresh: Fresh) -> None:
     server = fresh().start()
     assert server.process is not None
     said = failed(simyard("serve", "--data", server.data, "--port", "0"))
-    assert f"another server (process {server.process.pid}) is using the data folder" in said
+    assert f"another server (process {server.process.pid}, since " in said
     assert server.client().get("users/me/")["email"] == "ada@lab.example"
 
 

@@ -36,7 +36,17 @@ def test_every_setting_is_documented() -> None:
 def test_every_route_of_ours_is_documented() -> None:
     """What goes beyond the contract must stand among the extensions."""
     page = (ROOT / "docs" / "extensions.md").read_text()
-    for word in ("series/", "series/data/", "notices", "installed", "installHint", "aliasOf"):
+    for word in (
+        "series/",
+        "series/data/",
+        "notices",
+        "installed",
+        "installHint",
+        "aliasOf",
+        "restart/",
+        "metrics/",
+        "outcome",
+    ):
         assert word in page
     for word in ("Idempotency-Key", "/health", "/metrics"):
         assert word in page

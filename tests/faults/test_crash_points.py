@@ -5,6 +5,7 @@ it. The client does what a good client does: it asks again. Payloads write into 
 crash can touch.
 """
 
+import contextlib
 import io
 import re
 import shutil
@@ -13,58 +14,21 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from harness import CONFIG, Client, Ledger, RunningServer, definition, strays, wait_for
+from harness import CONFIG, Client, Ledger, RunningServer, ServerDied, definition, strays, wait_for
 from simyard import bootstrap
 from simyard.service.reconcile import Reconciler
 from simyard.settings import load
+from simyard.torture import points
+from simyard.torture.points import BEFORE_THE_PAYLOAD, DELETING, SERVER, STOPPING, SUPERVISOR
 
 pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
-
-SERVER = [
-    "blob.flushed",
-    "blob.renamed",
-    "upload.blob-stored",
-    "upload.recorded",
-    "upload.committed",
-    "create.recorded",
-    "create.committed",
-    "submit.recorded",
-    "submit.committed",
-    "queue.granted",
-    "stage.prepared",
-    "stage.unpacked",
-    "stage.done",
-    "stage.recorded",
-    "start.asked",
-    "start.handed-over",
-    "observe.recorded",
-    "collect.stored",
-    "collect.recorded",
-    "clear.removed",
-]
-STOPPING = ["stop.recorded", "stop.committed", "stop.asked"]
-ELSEWHERE = ["snapshot.stored"]  # killed in api/test_snapshots.py
-# Nothing of the payload has run: another start is right, and happens by itself.
-BEFORE_THE_PAYLOAD = [
-    "forkserver.received",
-    "supervisor.locked",
-    "supervisor.forked",
-    "supervisor.pid.json-aside",
-    "supervisor.pid-written",
-]
-# The payload runs, or ran: it is never started again, and the end is told as it was.
-SUPERVISOR = [
-    "supervisor.started",
-    "supervisor.payload-ended",
-    "supervisor.exit.json-aside",
-    "supervisor.exit-written",
-]
 
 
 def test_every_crash_point_is_killed_here() -> None:
@@ -73,7 +37,8 @@ def test_every_crash_point_is_killed_here() -> None:
     for path in source.rglob("*.py"):
         named |= set(re.findall(r'crash_point\("([\w.-]+)"\)', path.read_text()))
     named |= {"supervisor.pid.json-aside", "supervisor.exit.json-aside"}  # made of a file's name
-    assert named == {*SERVER, *STOPPING, *BEFORE_THE_PAYLOAD, *SUPERVISOR, *ELSEWHERE}
+    # Those of snapshots are killed in api/test_snapshots.py.
+    assert named == {*points.ALL, *points.RESTARTING}
 
 
 class Stubborn:
@@ -222,3 +187,29 @@ def test_a_stop_that_was_asked_for_is_carried_out(
         assert client.finished(job["id"]) == "Stopped by the user"
         assert ledger.lines == ["start"]
         assert strays(f"sleep {mark}") == []
+
+
+@pytest.mark.parametrize("point", DELETING)
+def test_what_was_deleted_stays_deleted(
+    fresh: Callable[..., RunningServer], installation: tuple[Path, str], point: str
+) -> None:
+    """A file and a job with an output. The bytes go with the housekeeping at the next start."""
+    with armed(fresh, point, installation) as (server, key):
+        client = Stubborn(server, key)
+        file = client.until_it_works(lambda c: c.upload("case.zip", case()))
+        job = client.until_it_works(lambda c: c.create("echo out > out.txt"))
+        client.submit(job["id"])
+        client.finished(job["id"])
+        for path in (f"jobs/{job['id']}/", f"files/{file['id']}/"):
+            for method, expected in (("DELETE", (204, 404)), ("GET", (404,))):
+                ask = methodcaller("request", method, path)
+                reply = client.until_it_works(lambda c, ask=ask: ask(c.http))  # type: ignore[misc]
+                assert reply.status_code in expected, reply.text
+        if point == "delete.blob-removed":
+            server.stop()
+            once = str(server.data.parent / "died")
+            with contextlib.suppress(ServerDied):  # before it was ready
+                server.start(SIMYARD_CRASH_AT=point, SIMYARD_CRASH_ONCE=once)
+            wait_for(lambda: not server.alive, "its death as it tidies up")
+        assert client.until_it_works(lambda c: c.get("jobs/"))["count"] == 0
+        assert client.until_it_works(lambda c: c.get("files/"))["count"] == 0

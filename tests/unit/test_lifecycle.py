@@ -107,6 +107,25 @@ STORIES: dict[str, list[tuple[str, str]]] = {
         ("cleared", "closed"),
         ("stop", "closed"),
     ],
+    "restarted twice, once before its folder was gone": [
+        ("submit", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+        ("restart", "pending"),
+        ("cleared", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("staged", "submitting"),
+        ("started", "running"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+        ("cleared", "closed"),
+        ("restart", "pending"),
+        ("stop", "stopping"),
+        ("ended", "collecting"),
+    ],
 }
 
 
@@ -143,6 +162,8 @@ def test_a_refusal_says_why() -> None:
         after(State.RUNNING, Event.SUBMIT)
     with pytest.raises(IllegalTransition, match="never submitted"):
         after(State.DRAFT, Event.STOP)
+    with pytest.raises(IllegalTransition, match=r"not at its end \(it is Executing\)"):
+        after(State.RUNNING, Event.RESTART)
 
 
 def test_a_stop_is_heard_wherever_something_could_still_run() -> None:

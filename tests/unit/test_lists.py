@@ -360,6 +360,7 @@ def _two_runs(conn: Connection, job: Job) -> None:
     runs.insert(
         conn,
         job.id,
+        owner_id=job.owner_id,
         count=2,
         cores=1,
         core_type="x",

@@ -1,26 +1,108 @@
-"""What the local engine says of attempts that nobody started."""
+"""What the local engine says and does of attempts, with real processes."""
 
+import json
+import os
+import queue
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from simyard.engines import supervisor
+from simyard.domain.runs import Allowance, Cause, Ending, Resource
+from simyard.engines import cgroups, local, meter, supervisor
 from simyard.engines.local import LocalEngine
-from simyard.engines.protocol import Phase
+from simyard.engines.protocol import AttemptSpec, Phase, Step
 from simyard.engines.sandbox import Sandbox
+
+NO_BOX = Sandbox("none", "for this test", None)
+HOG = "python3 -c 'import time; x = bytearray({0} << 20); x[::4096] = x[::4096]; time.sleep({1})'"
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[LocalEngine]:
-    made = LocalEngine(
-        tmp_path / "runs", Sandbox("none", "for this test", None), lambda _: None, network=False
-    )
+    """Without control groups."""
+    made = LocalEngine(tmp_path / "runs", NO_BOX, lambda _: None, network=False)
     yield made
     made.close()
+
+
+class Grouped:
+    """An engine with the control groups of this machine, and a way to wait for it."""
+
+    def __init__(self, root: Path, groups: cgroups.Cgroups) -> None:
+        self.news: queue.Queue[str] = queue.Queue()
+        self.groups = groups
+        self.engine = LocalEngine(root, NO_BOX, self.news.put, network=False, groups=groups)
+
+    def start(self, token: str, command: str, *then: str, **allowance: int) -> Path:
+        """Begin an attempt. Returns its folder."""
+        folder = self.engine.prepare(token)
+        self.engine.submit(attempt(token, command, *then, **allowance))
+        return folder.root
+
+    def end(self, token: str, seconds: float = 20) -> Ending:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            seen = self.engine.observe([token])[token]
+            if seen.phase is Phase.ENDED:
+                assert seen.ending is not None
+                return seen.ending
+            time.sleep(0.02)
+        raise AssertionError(f"{token} does not end")
+
+    def run(self, command: str, *then: str, **allowance: int) -> Ending:
+        token = f"t{time.monotonic_ns()}"
+        self.start(token, command, *then, **allowance)
+        ending = self.end(token)
+        self.engine.remove(token)
+        return ending
+
+
+def attempt(token: str, *commands: str, grace: float = 1.0, **allowance: int) -> AttemptSpec:
+    return AttemptSpec(
+        token=token,
+        steps=[Step(label=f"step {n}", command=text, env={}) for n, text in enumerate(commands)],
+        env={},
+        path=["/usr/bin", "/bin"],
+        binds=[],
+        network=True,
+        allowance=Allowance(**{"walltime": 30, **allowance}),
+        grace_seconds=grace,
+    )
+
+
+def close(made: Grouped) -> None:
+    for token in made.engine.tokens():
+        made.engine.cancel(token)
+        made.end(token)
+        made.engine.remove(token)
+    made.engine.close()
+    assert made.groups.tokens() == set(), "no group is left"
+
+
+@pytest.fixture
+def grouped(tmp_path: Path) -> Iterator[Grouped]:
+    root = tmp_path / "runs"
+    found = cgroups.probe(root)
+    if not found.enforces(Allowance(memory=1)):
+        pytest.skip("no control groups with memory can be made here")
+    made = Grouped(root, found)
+    yield made
+    close(made)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Grouped]:
+    """The same where nothing but the supervisor keeps limits."""
+    made = Grouped(tmp_path / "runs", cgroups.NONE)
+    yield made
+    close(made)
 
 
 def test_what_was_laid_out_before_the_machine_started_is_laid_out_again(
@@ -49,3 +131,282 @@ def test_attempts_are_listed_and_removed(engine: LocalEngine) -> None:
     assert engine.tokens() == []
     assert Path("/etc/hostname").exists()
     engine.remove("a")  # once more does nothing
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def test_the_kernel_keeps_memory_and_processes(grouped: Grouped) -> None:
+    kept = grouped.engine.capabilities().limits
+    assert kept[Resource.MEMORY] == kept[Resource.PROCESSES] == "kernel"
+    assert kept[Resource.DISK] == kept[Resource.FILES] == kept[Resource.LOG] == "watched"
+
+
+def test_a_child_is_killed_for_memory_and_its_parent_ends_well(grouped: Grouped) -> None:
+    ending = grouped.run(f"{HOG.format(300, 0)}; echo $?; exit 0", memory=100 * 10**6)
+    assert (ending.cause, ending.exit_code) == (Cause.EXITED, 0)
+    assert ending.usage is not None and ending.usage.oom_kills == 1
+    assert ending.usage.memory is not None and 90e6 < ending.usage.memory <= 100e6
+    assert ending.allowance is not None and ending.allowance.memory == 100 * 10**6
+
+
+def test_what_is_killed_for_memory_ends_with_its_signal(grouped: Grouped) -> None:
+    ending = grouped.run(f"exec {HOG.format(300, 0)}", memory=100 * 10**6)
+    assert (ending.cause, ending.exit_code) == (Cause.EXITED, 137)
+    assert ending.usage is not None and ending.usage.oom_kills == 1
+
+
+def test_files_that_are_only_cached_are_no_memory(grouped: Grouped) -> None:
+    ending = grouped.run("head -c 150M /dev/zero > x; sleep 1.2", memory=100 * 10**6)
+    assert (ending.cause, ending.exit_code) == (Cause.EXITED, 0)
+    assert ending.usage is not None and ending.usage.oom_kills == 0
+    assert ending.usage.memory is not None and ending.usage.memory < 60e6
+
+
+def test_no_more_processes_than_there_may_be(grouped: Grouped) -> None:
+    many = "for i in $(seq 40); do sleep 0.5 & done; wait"
+    ending = grouped.run(f"({many}) 2>&1 | grep -c -i fork", processes=20)
+    assert ending.usage is not None and ending.usage.processes == 20
+
+
+def test_memory_and_processes_also_without_the_kernel(watched: Grouped) -> None:
+    for token, command, allowance in (
+        ("memory", HOG.format(300, 20), {"memory": 100 * 10**6}),
+        ("processes", "for i in $(seq 40); do sleep 20 & done; wait", {"processes": 20}),
+    ):
+        watched.start(token, command, **allowance)
+    memory, processes = watched.end("memory"), watched.end("processes")
+    assert (memory.cause, memory.limit) == (Cause.LIMIT, Resource.MEMORY)
+    assert memory.message.startswith("it used 3") and memory.message.endswith(
+        " MB of memory; its limit is 100 MB"
+    )
+    assert (processes.cause, processes.limit) == (Cause.LIMIT, Resource.PROCESSES)
+    assert processes.message.startswith("it had 4")
+    assert processes.message.endswith(" processes and threads; its limit is 20")
+
+
+def test_shared_memory_is_counted_once(watched: Grouped) -> None:
+    share = (
+        "import mmap, os, time; x = mmap.mmap(-1, 60 << 20); x[::4096] = x[::4096];"
+        " [os.fork() for _ in range(2)]; x[::4096]; time.sleep(2.5)"
+    )
+    ending = watched.run(f"exec python3 -c '{share}'", memory=150 * 10**6)
+    assert ending.cause is Cause.EXITED and ending.exit_code == 0
+
+
+def test_disk_files_and_log_are_watched(grouped: Grouped) -> None:
+    beyond = {
+        Resource.LOG: ("head -c 3M /dev/zero; sleep 20", {"log": 10**6}),
+        Resource.DISK: ("head -c 3M /dev/zero > x; sleep 20", {"disk": 10**6}),
+        Resource.FILES: ("mkdir d; touch d/$(seq -s ' d/' 300); sleep 20", {"files": 200}),
+    }
+    began = time.monotonic()
+    for resource, (command, allowance) in beyond.items():
+        grouped.start(str(resource), command, **allowance)
+    said = {}
+    for resource in beyond:
+        ending = grouped.end(str(resource))
+        assert (ending.cause, ending.limit) == (Cause.LIMIT, resource)
+        said[resource] = ending.message
+    assert time.monotonic() - began < 15
+    assert said == {
+        Resource.LOG: "its log grew to 3.15 MB; its limit is 1 MB",
+        Resource.DISK: "its folder held 3.16 MB; its limit is 1 MB",
+        Resource.FILES: "its folder held 303 files; its limit is 200",
+    } or said[Resource.DISK].startswith("its folder held 3.1")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (5_240_000_000, "5.24 GB"), (4 * 10**9, "4 GB")],
+)
+def test_sizes_in_words(size: int, text: str) -> None:
+    assert local._size(size) == text
+
+
+# --- use ------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_used(grouped: Grouped) -> None:
+    busy = "python3 -c 'x = bytes(80 << 20).replace(bytes(1), bytes([1])); sum(range(10**7))'"
+    folder = grouped.start("a", f"head -c 2M /dev/zero > x; {busy}; sleep 2.2; echo end")
+    until = time.monotonic() + 20
+    while not grouped.engine.samples("a") and time.monotonic() < until:
+        time.sleep(0.05)
+    (first, *_) = grouped.engine.samples("a")
+    assert 0.9 < first.seconds < 10
+    assert first.processes is not None and first.processes >= 2
+    so_far = grouped.engine.usage("a")
+    assert so_far is not None and so_far.cpu_seconds is not None
+    usage = grouped.end("a").usage
+    assert usage is not None
+    assert usage.cpu_seconds is not None and 0.1 < usage.cpu_seconds < 20
+    assert usage.memory is not None and 84e6 < usage.memory < 120e6
+    assert usage.disk is not None and 2 << 20 <= usage.disk < 3 << 20
+    assert usage.files is not None and 3 <= usage.files <= 4  # work, its log and x
+    assert usage.log == 4
+    assert usage.free_bytes and usage.disk_bytes and usage.free_bytes < usage.disk_bytes
+    points = grouped.engine.samples("a")
+    assert [p.seconds for p in points] == sorted(p.seconds for p in points)
+    assert points[-1].cpu_seconds == pytest.approx(usage.cpu_seconds, abs=0.05)
+    assert not (folder / "samples.new").exists()
+
+
+def test_a_run_that_stands_still_is_seen(watched: Grouped) -> None:
+    watched.start("still", "echo begun; sleep 3.5")
+    watched.start("spins", "echo begun; timeout 3.5 sh -c 'while :; do :; done'; true")
+    still, spins = watched.end("still").usage, watched.end("spins").usage
+    assert still is not None and spins is not None
+    assert still.quiet_seconds is not None and still.quiet_seconds > 1.5
+    assert still.idle_seconds is not None and still.idle_seconds > 1.5
+    assert spins.quiet_seconds is not None and spins.quiet_seconds > 1.5
+    assert spins.idle_seconds is not None and spins.idle_seconds < 1.5
+
+
+def test_series_stay_short(tmp_path: Path) -> None:
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+    spec: dict[str, Any] = {"log": str(tmp_path / "home" / "log"), "own_pids": True}
+    made = meter.Meter(str(tmp_path), spec, None)
+    for second in range(10_000):
+        made._began = time.monotonic() - second  # as if so many had gone by
+        made._tree._next_at = made._began + 10**9
+        made.look()
+    made.save()
+    points = json.loads((tmp_path / "samples").read_text())["points"]
+    assert meter.MOST_POINTS / 2 <= len(points) <= meter.MOST_POINTS
+    apart = [b[0] - a[0] for a, b in pairwise(points)]
+    assert max(apart) < 2.1 * min(apart)
+
+
+def test_a_tree_is_counted_in_slices_and_however_deep_it_is(tmp_path: Path) -> None:
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(tmp_path)
+        for _ in range(1500):
+            os.mkdir("deep-folder")
+            os.chdir("deep-folder")
+        Path("leaf").write_bytes(bytes(5000))
+        tree = meter._Tree([str(tmp_path)])
+        slices = 0
+        while not tree.step(0.0005):
+            slices += 1
+        assert slices >= 3
+        assert tree.files == 1501
+        assert tree.disk is not None and tree.disk >= 5000
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        subprocess.run(["rm", "-rf", str(tmp_path / "deep-folder")], check=True)
+
+
+# --- the end, with manners ------------------------------------------------------------------------
+
+HANDLES = "trap 'echo asked; exit 3' USR1; touch up; while :; do sleep 0.1; done"
+
+
+def begun(grouped: Grouped, token: str, command: str, *then: str, **allowance: int) -> Path:
+    """An attempt whose command has made the file `up`."""
+    root = grouped.start(token, command, *then, **allowance)
+    until = time.monotonic() + 20
+    while not (root / "home/work/up").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return root
+
+
+def test_what_handles_a_signal_ends_in_its_own_way(grouped: Grouped) -> None:
+    """And what does not is let be, and no other step begins."""
+    root = begun(grouped, "a", f"sleep 21 & {HANDLES}", "touch never")
+    for _ in range(3):  # asked again it changes nothing
+        grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=20)
+    ending = grouped.end("a", 10)
+    assert (ending.cause, ending.exit_code) == (Cause.STOPPED, 3)
+    assert (root / "home/work/process_output.log").read_text() == "asked\n"
+    assert not (root / "home/work/never").exists()
+
+
+def test_what_does_not_end_in_its_own_way_is_told_to(grouped: Grouped) -> None:
+    began = time.monotonic()
+    begun(grouped, "a", "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
+    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=1.5)
+    assert grouped.end("a").cause is Cause.STOPPED
+    assert time.monotonic() - began > 1.5
+
+
+def test_nobody_is_waited_for_who_does_not_handle_it(grouped: Grouped) -> None:
+    begun(grouped, "a", "touch up; sleep 25")
+    grouped.engine.cancel("a", signal=signal.SIGUSR2, after_seconds=25)
+    assert grouped.end("a", 10).cause is Cause.STOPPED
+
+
+def test_a_second_stop_does_not_wait(grouped: Grouped) -> None:
+    begun(grouped, "a", "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
+    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)
+    time.sleep(0.3)
+    assert grouped.engine.observe(["a"])["a"].phase is Phase.RUNNING
+    grouped.engine.cancel("a")
+    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)  # too late to be patient
+    assert grouped.end("a", 10).cause is Cause.STOPPED
+
+
+def test_an_end_that_is_brought_about_elsewhere_is_waited_for(grouped: Grouped) -> None:
+    """A solver that looks for a file, say: there is no signal to send."""
+    root = begun(grouped, "a", "touch up; while [ ! -e stop ]; do sleep 0.05; done; exit 4")
+    grouped.engine.cancel("a", after_seconds=20)
+    time.sleep(0.3)
+    assert grouped.engine.observe(["a"])["a"].phase is Phase.RUNNING
+    (root / "home/work/stop").touch()
+    ending = grouped.end("a", 10)
+    assert (ending.cause, ending.exit_code) == (Cause.STOPPED, 4)
+
+
+def test_a_request_outlives_the_server(grouped: Grouped) -> None:
+    """It lies in the folder; that the supervisor is told of it only makes it quicker."""
+    root = begun(grouped, "a", HANDLES)
+    local._request(root, signal.SIGUSR1, 20.0)
+    assert grouped.end("a", 10).exit_code == 3
+
+
+# --- an upgrade -----------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_was_laid_out_by_the_version_before(grouped: Grouped) -> None:
+    """No limits, no group: it runs, and is told as far as it is known."""
+    grouped.engine.prepare("a")
+    grouped.engine._write_spec(grouped.engine.folder("a"), attempt("a", "echo old; exit 5"))
+    path = grouped.engine.folder("a").root / "spec.json"
+    spec = json.loads(path.read_text())
+    for name in ("allowance", "group", "own_pids"):
+        del spec[name]
+    path.write_text(json.dumps(spec))
+    grouped.engine.submit(attempt("a", "echo new"))
+    ending = grouped.end("a")
+    assert (ending.cause, ending.exit_code) == (Cause.EXITED, 5)
+    assert ending.allowance == Allowance(walltime=30)
+    assert ending.usage is not None and ending.usage.cpu_seconds is not None
+
+
+def test_an_attempt_whose_supervisor_is_of_the_version_before(grouped: Grouped) -> None:
+    """It writes neither use nor samples, and takes any request for the plain one."""
+    root = grouped.engine.prepare("a").root
+    (root / "spec.json").write_text(json.dumps({"labels": ["x"], "walltime": 9, "token": "a"}))
+    end = {"cause": "walltime", "message": "", "code": 143, "started_at": 1.0, "ended_at": 10.0}
+    (root / "exit.json").write_text(json.dumps(end))
+    ending = grouped.end("a")
+    assert ending.cause is Cause.WALLTIME and ending.message == "the walltime of 9 s was exceeded"
+    assert ending.usage is None and ending.allowance == Allowance(walltime=9)
+    assert grouped.engine.samples("a") == [] and grouped.engine.usage("a") is None
+
+
+def test_groups_of_attempts_that_are_known_no_more_are_removed(grouped: Grouped) -> None:
+    made = grouped.groups.describe("gone", Allowance())
+    assert made is not None
+    with subprocess.Popen(["sleep", "30"]) as left:
+        cgroups.groups.make(made)
+        cgroups.groups.join(made, left.pid)
+        assert grouped.groups.tokens() == {"gone"}
+        grouped.groups.sweep(keep=[])
+        assert left.wait(timeout=5) == -signal.SIGKILL
+        grouped.groups.sweep(keep=[])
+    assert grouped.groups.tokens() == set()

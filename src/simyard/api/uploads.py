@@ -20,6 +20,7 @@ from simyard.blobs.sealed import SealedBlobs, SealedWriter
 from simyard.domain.errors import Invalid, Problem, TooLarge
 from simyard.domain.files import Blob, FileType
 from simyard.service import files as service
+from simyard.service.quotas import Room
 from simyard.service.site import Site
 
 _BATCH_SEGMENTS = 4
@@ -120,11 +121,15 @@ class Intake:
         self._writer.abort()
 
 
-async def receive(request: Request, site: Site, pool: ThreadPoolExecutor) -> Upload:
+async def receive(request: Request, site: Site, pool: ThreadPoolExecutor, room: Room) -> Upload:
     """The file of a multipart upload. Raises Invalid, TooLarge, StorageFull,
     UnsupportedMediaType, and ClientDisconnect where the client went away; then nothing is left.
+
+    room: what its owner may store. Nothing is read where the announced length says that it does
+    not fit; and no more than fits, whatever was announced.
     """
-    form = _Form(request, site, pool)
+    form = _Form(request, site, pool, room)
+    room.check(max(0, _announced(request) - _FRAME_BYTES))
     try:
         await form.read()
         return await form.finish()
@@ -135,10 +140,11 @@ async def receive(request: Request, site: Site, pool: ThreadPoolExecutor) -> Upl
 
 
 class _Form:
-    def __init__(self, request: Request, site: Site, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, request: Request, site: Site, pool: ThreadPoolExecutor, room: Room) -> None:
         self._request = request
         self._site = site
         self._pool = pool
+        self._room = room
         self._parser = _parser(request)
         self._name = ""
         self._type = b""
@@ -157,6 +163,7 @@ class _Form:
                     assert self.intake is not None
                     await self.intake.feed(event)
                     service.check_size(self.intake.size_bytes, self._site.max_upload_bytes)
+                    self._room.check(self.intake.size_bytes)
                 elif part == "type":
                     self._type += event[: _TYPE_BYTES - len(self._type)]
             self._parser.close()
@@ -189,7 +196,7 @@ class _Form:
         self._name = service.check_name(sent)
         if not self._typed:
             self._type = _type_of_header(segment.header("Content-Type", ""))
-        announced = int(self._request.headers.get("content-length") or 0)
+        announced = _announced(self._request)
         if announced > _NO_DISK_BYTES:
             raise TooLarge("The file is larger than any disk.")
         service.check_size(announced - _HEADER_BYTES, self._site.max_upload_bytes)
@@ -214,6 +221,11 @@ class _Form:
             raise Invalid(problems)
         blob = await self.intake.finish(self._site.blobs)
         return Upload(self._name, file_type, blob)
+
+
+def _announced(request: Request) -> int:
+    """Bytes of the whole body; 0 where the client does not say."""
+    return int(request.headers.get("content-length") or 0)
 
 
 def _parser(request: Request) -> PushMultipartParser:

@@ -77,6 +77,10 @@ class DiskBlobs:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
 
+    def days(self) -> list[str]:
+        with os.scandir(self._root) as entries:
+            return sorted(entry.name for entry in entries if entry.name.isdigit())
+
     def keys(self, day: str) -> Iterator[tuple[str, float]]:
         now = time.time()
         try:

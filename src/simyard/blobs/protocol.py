@@ -51,6 +51,9 @@ class BlobStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove a blob if it is there. Idempotent."""
 
+    def days(self) -> list[str]:
+        """Days (YYYYMMDD) that there may be blobs of, the oldest first."""
+
     def keys(self, day: str) -> Iterator[tuple[str, float]]:
         """Keys of a day (YYYYMMDD), finished or not, each with its age in seconds."""
 

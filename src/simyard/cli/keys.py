@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from simyard.cli import options
+from simyard.cli import lock, options
 
 if TYPE_CHECKING:
     from simyard.store.database import Database
@@ -39,7 +39,7 @@ def create(data: Path, email: str, admin: bool, label: str, expires_in_days: int
     try:
         bootstrap.prepare_data(settings)
         keyring = bootstrap.open_keyring(settings)
-        database = bootstrap.open_database(settings)
+        database = bootstrap.open_database(settings, lambda: _alone(settings.data))
         database.start()
         try:
             key = database.write(
@@ -100,7 +100,7 @@ def _with_database(data: Path, use: Callable[["Database"], object]) -> None:
     from simyard.settings import SettingsError
 
     try:
-        database = bootstrap.open_database(settings)
+        database = bootstrap.open_database(settings, lambda: _alone(settings.data))
         database.start()
         try:
             use(database)
@@ -108,3 +108,9 @@ def _with_database(data: Path, use: Callable[["Database"], object]) -> None:
             database.close()
     except (SettingsError, SimyardError) as error:
         options.fail(error)
+
+
+def _alone(data: Path) -> None:
+    """A server of an older release must not find its database changed."""
+    hint = "it is of an older release than this command: stop it, or use its own `simyard keys`"
+    lock.claim(data, hint)

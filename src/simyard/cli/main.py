@@ -8,6 +8,8 @@ from simyard import __version__
 from simyard.cli.catalogue import catalogue
 from simyard.cli.keys import keys
 from simyard.cli.serve import serve
+from simyard.cli.tidy import tidy
+from simyard.cli.torture import torture
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,6 +21,8 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(keys)
 cli.add_command(catalogue)
+cli.add_command(tidy)
+cli.add_command(torture)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from simyard.cli import options
+from simyard.cli import lock, options
 
 if TYPE_CHECKING:
     import uvicorn
@@ -52,8 +52,9 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
         if certificate:  # from its being ready on, SIGHUP has the certificate read again
             signal.signal(signal.SIGHUP, lambda *_: None)
         bootstrap.prepare_data(settings)
-        bootstrap.lock_data(settings.data)
+        held = lock.claim(settings.data)
         listener = _listen(settings.host, settings.port)
+        held.serves_at(_address(settings, listener))
         server = bootstrap.build_server(settings, _address(settings, listener))
     except (SettingsError, CatalogueError) as error:
         options.fail(error)

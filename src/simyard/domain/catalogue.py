@@ -11,7 +11,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
-from simyard.domain.grammar import Grammar
+from simyard.domain.grammar import Endings, Grammar, Rules, Weight
+from simyard.domain.stops import Checkpoint, StopRecipe
 
 _T = TypeVar("_T")
 
@@ -210,6 +211,12 @@ class Analysis:
     network: bool = True  # False: no network inside its sandbox
     license_settings: tuple[LicenseSetting, ...] = ()
     grammar: Grammar | None = None
+    rules: Rules | None = None  # how its end is judged
+    rules_of: str = ""  # in place of `rules`: the analysis whose rules hold here too
+    verdict: Weight = Weight.DECIDES
+    line_buffered: bool = False  # its programs, in C, are made to write lines and not blocks
+    stop: tuple[StopRecipe, ...] = ()  # ways to ask for its end, tried in order
+    checkpoint: Checkpoint | None = None  # what it can go on from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +267,7 @@ class Catalogue:
     presence: Mapping[str, Presence]  # by analysis code
     strip_suffix: str = ""  # regular expression: the MPI suffixes of version codes
     env: Mapping[str, str] = field(default_factory=dict)  # for every job
+    endings: Endings = field(default_factory=Endings)
 
     @cached_property
     def _by_code(self) -> dict[str, Analysis]:

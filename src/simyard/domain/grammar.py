@@ -1,7 +1,8 @@
-"""Log grammars: how the progress of a solver is read from what it prints.
+"""Log grammars: how the progress of a solver, and its end, are read from what it prints.
 
 A grammar is data (the `[grammar]` part of a catalogue entry). `Reader` takes lines in order and
-gives points; it holds no file and can be fed as the file grows.
+gives points; it holds no file and can be fed as the file grows. `Rules` are data too (the `[rules]`
+part); `domain/verdict.py` judges by them.
 """
 
 import re
@@ -9,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+
+from simyard.domain.outcome import Verdict
 
 
 class Pick(StrEnum):
@@ -92,14 +95,14 @@ class Reader:
             return
         begun = self._x_pattern.search(line) if self._x_pattern else None
         if begun:
-            x = _number(begun["x"])
+            x = number(begun["x"])
             if x is not None:
                 self._begin(x)
         if self._x is not None:
             for rule, pattern in self._rules:
                 found = pattern.search(line)
                 if found:
-                    y = _number(found["y"])
+                    y = number(found["y"])
                     if y is not None:
                         self._point(rule, found.groupdict(), self._x, y)
         if self._headers and not begun:
@@ -119,7 +122,7 @@ class Reader:
             return
         rule, names = self._table
         cells = _cells(line, rule.width)
-        values = [_number(cell) for cell in cells[: len(names)]]
+        values = [number(cell) for cell in cells[: len(names)]]
         if len(cells) < len(names) or None in values[:2]:
             return
         row = dict(zip(names, values, strict=True))
@@ -159,8 +162,8 @@ _MOST_COLUMNS = 60
 _FORTRAN = str.maketrans("Dd", "ee")  # 1.5D-03
 
 
-def _number(text: str | None) -> float | None:
-    """None too where the pattern's group took no part."""
+def number(text: str | None) -> float | None:
+    """A number as solvers print it; None where it is none, or the pattern's group took no part."""
     try:
         return None if text is None else float(text.translate(_FORTRAN))
     except ValueError:
@@ -195,3 +198,141 @@ def buckets(series: Series, start: float, end: float, most: int) -> Iterator[Buc
         part = points[i : i + size]
         finite = [y for _, y in part if y - y == 0] or [part[-1][1]]
         yield Bucket(x=part[-1][0], low=min(finite), high=max(finite), last=part[-1][1])
+
+
+# --- how an end is read ---------------------------------------------------------------------------
+
+
+class Kind(StrEnum):
+    """What a line says about the end of a program."""
+
+    NOISE = "noise"  # struck out before anything else is looked for
+    END = "end"  # it came to its end in order
+    CONVERGED = "converged"
+    STOPPED = "stopped"  # it ended early because it was asked to
+    WARNING = "warning"  # goes with a good end, and is shown
+    EXPLAINS = "explains"  # the reason, if the exit code says that it failed
+    SUSPECT = "suspect"  # a step failed: counts with exit code 0 too unless all ended well later
+    FATAL = "fatal"  # counts whatever the exit code is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """A line that tells something, or one that is missing.
+
+    Of several that are found in one program's output the first in the rules counts: special ones go
+    before general ones.
+    """
+
+    kind: Kind
+    pattern: str = ""
+    absent: str = ""  # in place of `pattern`: counts where no line matches this
+    cause: str = ""  # machine-readable; the key of the advice
+    message: str = ""  # a sentence without its full stop; may hold the pattern's group names
+    verdict: Verdict = Verdict.FAILED  # of a fatal mark
+    next_line: bool = False  # the line that tells is the one after it that is not empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """A second start of the same thing before the first one ended."""
+
+    open: str  # a group `key`, if it has one, says what is the same
+    close: str
+    cause: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What the last value of a series may be. Values that are no numbers break every bound."""
+
+    pattern: str  # with a group `y`
+    message: str  # may hold the pattern's group names
+    above: float | None = None  # |y| above it is bad
+    below: float | None = None
+    cause: str = "divergence"
+    verdict: Verdict = Verdict.DIVERGED
+    unless: str = ""  # void where a line matches this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Items that are there at the end against those that were made: atoms, particles."""
+
+    created: str  # with a group `n`; of several the largest counts
+    final: str  # with a group `n`; the last counts
+    least_part: float
+    cause: str
+    message: str  # may hold {created} and {final}
+    unless: str = ""  # void where a line matches this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """How it is seen that a result file is whole. Files that the run did not write do not count."""
+
+    path: str  # file name pattern; with a "/" it is matched against the path from its end
+    message: str  # may hold {path}
+    begins_with: str = ""  # only files whose head matches this count
+    holds: str = ""  # what the file's head must match
+    ends_with: str = ""  # what the file's end must match
+    least_bytes: int = 0
+    cause: str = "output"
+    verdict: Verdict = Verdict.INCOMPLETE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """Numbers in a result file that nobody can mean."""
+
+    path: str  # as in Artifact
+    begin: str  # matches the line before the numbers
+    end: str  # matches the first line after them
+    above: float  # |number| above it is bad
+    message: str  # may hold {path} and {y}
+    number: str = r"[-+]?\d+\.\d*(?:[EeDd][-+]?\d+)?"  # what of a line is a number to look at
+    cause: str = "divergence"
+    verdict: Verdict = Verdict.DIVERGED
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How the end of a program's run is judged by what it printed and wrote."""
+
+    detect: tuple[str, ...] = ()  # patterns of a line that it prints once, at its start
+    speaks: tuple[str, ...] = ()  # patterns of other lines that nobody else prints
+    sources: tuple[str, ...] = ()  # name patterns of log files to read beside process_output.log
+    need_end: bool = False  # once it began, only an end mark proves that it came to its end
+    begun_by: str = ""  # the line with which it began; "": the one that detects it
+    steady_by: str = ""  # a line that only runs have which are to converge
+    marks: tuple[Mark, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    bounds: tuple[Bound, ...] = ()
+    counts: tuple[Count, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    numbers: tuple[Numbers, ...] = ()
+
+
+class Weight(StrEnum):
+    """What the verdict does to a run of an analysis."""
+
+    DECIDES = "decides"  # a run that is judged no good counts as failed
+    WARNS = "warns"  # the exit code decides; the verdict is shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExitCode:
+    """What an exit code says where no line says more."""
+
+    words: str
+    cause: str = "exit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endings:
+    """What holds for the ends of all programs."""
+
+    rules: Rules = field(default_factory=Rules)  # tried after the program's own
+    advice: Mapping[str, str] = field(default_factory=dict)  # what to do, by cause
+    codes: Mapping[str, ExitCode] = field(default_factory=dict)  # by exit code

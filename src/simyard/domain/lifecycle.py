@@ -31,6 +31,7 @@ class Event(StrEnum):
     # Commands: somebody wants something.
     SUBMIT = "submit"
     STOP = "stop"
+    RESTART = "restart"  # go on from what it has left, in a new attempt
     # Observations: something was seen.
     ADMITTED = "admitted"  # the worker has seen the submit
     GRANTED = "granted"  # cores are set aside for it
@@ -42,7 +43,7 @@ class Event(StrEnum):
     CLEARED = "cleared"  # its folder is removed
 
 
-COMMANDS = frozenset({Event.SUBMIT, Event.STOP})
+COMMANDS = frozenset({Event.SUBMIT, Event.STOP, Event.RESTART})
 
 MOVES: dict[tuple[State, Event], State] = {
     (State.DRAFT, Event.SUBMIT): State.PENDING,
@@ -64,6 +65,9 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.STAGING, Event.STOP): State.STOPPING,
     (State.SUBMITTING, Event.STOP): State.STOPPING,
     (State.RUNNING, Event.STOP): State.STOPPING,
+    # What has come to its end may begin again, if somebody asks for it.
+    (State.COMPLETED, Event.RESTART): State.PENDING,
+    (State.CLOSED, Event.RESTART): State.PENDING,
 }
 
 # Commands that are accepted and change nothing: there is nothing left to stop.
@@ -86,7 +90,7 @@ OWED: dict[State, str] = {
 # States in which cores are set aside for the run.
 HOLDS_CORES = frozenset({State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING})
 
-# States from which the job never changes its outcome again.
+# States from which the job never changes its outcome again, unless a run of it is restarted.
 FINAL = frozenset({State.COMPLETED, State.CLOSED})
 
 
@@ -107,6 +111,7 @@ def after(state: State, event: Event) -> State:
 _REFUSALS = {
     Event.SUBMIT: "This job was submitted before (it is {state}); only a draft can be submitted.",
     Event.STOP: "This job was never submitted: there is nothing to stop.",
+    Event.RESTART: "This run is not at its end (it is {state}): there is nothing to restart.",
 }
 
 _ORDER = list(State)

@@ -1,11 +1,15 @@
 """Runs, their attempts, and how they ended."""
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from simyard.domain.lifecycle import State
+from simyard.domain.outcome import Outcome
+
+WELL = "Completed successfully"  # what CI scripts look for (api-v2 reference, section 4.4)
 
 
 class Cause(StrEnum):
@@ -54,6 +58,20 @@ class Usage:
     oom_kills: int = 0  # processes that the kernel ended because the run's memory was full
     free_bytes: int | None = None  # the least that was free on the disk of its folder
     disk_bytes: int | None = None  # what that disk holds in all
+    quiet_seconds: float | None = None  # at its end: since its log or its folder last changed
+    idle_seconds: float | None = None  # at its end: since it last used 2 % of a core
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What a run used at one moment. None: nobody could see it."""
+
+    seconds: float  # since its payload began
+    cpu_seconds: float | None = None  # so far
+    memory: int | None = None
+    processes: int | None = None
+    disk: int | None = None
+    files: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +91,27 @@ class Ending:
         return self.cause is Cause.EXITED and self.exit_code == 0
 
     @property
+    def signal(self) -> str | None:
+        """The name of the signal that ended the step, as shells tell it."""
+        return _signal_name(self.exit_code) or None
+
+    def used(self) -> Iterator[tuple[Resource, int | None, int]]:
+        """Each resource, the most that was used of it and the limit, 0 where there is none."""
+        for resource in Resource:
+            most = getattr(self.usage, resource.value, None)
+            yield resource, most, getattr(self.allowance, resource.value, 0)
+
+    def is_reached(self, resource: Resource) -> bool:
+        """Whether a limit has cost the run something."""
+        if resource is Resource.MEMORY and self.usage and self.usage.oom_kills:
+            return True
+        return self.limit is resource
+
+    @property
     def reason(self) -> str:
-        """StatusReason on the wire. `Completed successfully` is what CI scripts look for
-        (api-v2 reference, section 4.4).
-        """
+        """How the processes ended, as StatusReason on the wire."""
         if self.successful:
-            return "Completed successfully"
+            return WELL
         match self.cause:
             case Cause.STOPPED:
                 return "Stopped by the user"
@@ -94,6 +127,19 @@ class Ending:
         return f"A run failed: {text}"
 
 
+def reason(ending: Ending, outcome: Outcome | None) -> str:
+    """StatusReason of a run: how its processes ended and, where that is more, what was judged."""
+    if outcome is None or outcome.only_warns or ending.cause is not Cause.EXITED:
+        return ending.reason
+    if ending.successful:
+        return f"A run failed: {outcome.message}" if outcome.decides else ending.reason
+    if outcome.verdict.is_good:
+        return f"Stopped: {outcome.message}"
+    if not outcome.cause or " ended with exit code " in outcome.message:
+        return ending.reason  # which says it already
+    return f"{ending.reason}: {outcome.message}"
+
+
 def _signal_name(exit_code: int | None) -> str:
     """Shells give 128 + n for a child that signal n ended."""
     if exit_code is None or exit_code <= 128:
@@ -102,6 +148,13 @@ def _signal_name(exit_code: int | None) -> str:
         return signal.Signals(exit_code - 128).name
     except ValueError:
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restart:
+    """That a run goes on from what its earlier attempts have left."""
+
+    command: str | None = None  # in the place of that of its last analysis; None: the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +173,9 @@ class Run:
     output_count: int
     output_bytes: int
     ending: Ending | None
+    outcome: Outcome | None  # known when its outputs are stored
     token: str | None  # of the present attempt; names its folder
+    restart: Restart | None = None  # how it goes on; None: it was never restarted
 
 
 @dataclass(frozen=True, kw_only=True)

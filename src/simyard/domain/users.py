@@ -31,6 +31,16 @@ class User:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quotas:
+    """How much of the site each user may have. 0: as much as there is."""
+
+    storage_bytes: int = 0
+    jobs_running: int = 0
+    jobs_queued: int = 0
+    core_hours_per_month: float = 0  # calendar months in UTC
+
+
+@dataclass(frozen=True, kw_only=True)
 class Caller:
     """Whoever sends a request."""
 
@@ -90,6 +100,7 @@ class Project:
     external_id: str  # how the organisation itself calls it; "" for none
     created_at: datetime
     is_open: bool  # closed ones take no new jobs
+    core_hours_per_month: float | None = None  # its budget, calendar months in UTC; None: none
 
 
 def email_address(sent: str) -> str | None:

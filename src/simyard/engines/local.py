@@ -5,10 +5,11 @@ started again. Server and fork server may die at any moment: supervisors do not 
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
-import signal
+import signal as signals
 import socket
 import stat
 import subprocess
@@ -22,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from simyard.domain.errors import NotFound
-from simyard.domain.runs import Cause, Ending
-from simyard.engines import payload, supervisor
+from simyard.domain.runs import Allowance, Cause, Ending, Resource, Sample, Usage
+from simyard.engines import cgroups, meter, payload, supervisor
+from simyard.engines.cgroups import Cgroups
 from simyard.engines.protocol import (
     AttemptSpec,
     Capabilities,
@@ -39,6 +41,8 @@ log = logging.getLogger(__name__)
 _NEWS = ".news"  # datagram socket, beside the attempts' folders
 _SHARED = ".shared"  # what all attempts see, beside their folders
 _MARK = "SIMYARD_ATTEMPT"  # in the environment of everything that belongs to an attempt
+_ANY = Allowance(memory=1, processes=1)  # to ask which limits the kernel would keep
+_POINT = ("seconds", "cpu_seconds", "memory", "processes", "disk", "files")  # as meter.py has them
 LOG_NAME = "process_output.log"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # What supervisors may know of the server's environment: no secrets.
@@ -51,10 +55,17 @@ class LocalEngine:
     """
 
     def __init__(
-        self, root: Path, sandbox: Sandbox, on_news: Callable[[str], None], *, network: bool
+        self,
+        root: Path,
+        sandbox: Sandbox,
+        on_news: Callable[[str], None],
+        *,
+        network: bool,
+        groups: Cgroups = cgroups.NONE,
     ) -> None:
         self._root = root
         self._sandbox = sandbox
+        self._groups = groups
         self._network = network
         self._on_news = on_news
         self._forks = _ForkServer()
@@ -64,6 +75,7 @@ class LocalEngine:
         root.chmod(mode)
         self._attempt_mode = mode
         sandbox.write_shared(root / _SHARED)
+        groups.sweep(keep=self.tokens())
         self._news: socket.socket | None = _bind(root, _NEWS)
         self._listener = threading.Thread(target=self._listen, name="engine-news", daemon=True)
         self._listener.start()
@@ -74,6 +86,10 @@ class LocalEngine:
             isolation=self._sandbox.isolation,
             isolation_detail=self._sandbox.detail,
             network=self._network,
+            limits={
+                **dict.fromkeys(Resource, "watched"),
+                **dict.fromkeys(self._groups.enforces(_ANY), "kernel"),
+            },
         )
 
     # --- folders ----------------------------------------------------------------------------------
@@ -118,7 +134,8 @@ class LocalEngine:
             if not supervisor.bury(str(root), "lost"):
                 self.cancel(token)  # somebody still holds it: this is for the next call
                 raise NotFound(f"attempt {token} is still alive")
-            _sweep(token)
+            _sweep(root)
+        cgroups.end(_group(root))
         _remove_tree(root)
 
     # --- life -------------------------------------------------------------------------------------
@@ -158,7 +175,10 @@ class LocalEngine:
             "cwd": str(folder.root if self._sandbox.bwrap else folder.work),
             "log": str(folder.work / LOG_NAME),
             "labels": [step.label for step in attempt.steps],
-            "walltime": attempt.walltime_seconds,
+            "walltime": attempt.allowance.walltime,
+            "allowance": dataclasses.asdict(attempt.allowance),
+            "group": self._groups.describe(attempt.token, attempt.allowance),
+            "own_pids": bool(self._sandbox.bwrap),
             "grace": attempt.grace_seconds,
             "uid": uid,
             "gid": uid,
@@ -188,7 +208,7 @@ class LocalEngine:
         alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
         if not (alive and pids["boot_id"] == supervisor.boot_id()):
             # Nobody watches it any more. Say so for good, unless it ended just now.
-            _sweep(token)
+            _sweep(Path(root))
             if supervisor.bury(root, "lost"):
                 end = supervisor.read_json(f"{root}/exit.json")
                 return self._never_began(root, pids, end) or self._ended(root, end)
@@ -216,19 +236,25 @@ class LocalEngine:
             ending=_ending(Path(root), end, spec),
         )
 
-    def cancel(self, token: str) -> None:
+    def cancel(self, token: str, *, signal: int | None = None, after_seconds: float = 0.0) -> None:
         root = self._root / token
         if not root.is_dir():
             return
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(root / "cancel", os.O_CREAT | os.O_EXCL, 0o600))
+        _request(root, signal, after_seconds)
         pids = supervisor.read_json(str(root / "pid.json"))
         if pids is None:
             if supervisor.bury(str(root), "stopped"):
                 self._on_news(token)
         elif supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pids["supervisor"], signal.SIGTERM)
+                os.kill(pids["supervisor"], signals.SIGTERM)
+
+    def samples(self, token: str) -> list[Sample]:
+        points = _measured(self._root / token).get("points", [])
+        return [Sample(**dict(zip(_POINT, point, strict=False))) for point in points]
+
+    def usage(self, token: str) -> Usage | None:
+        return _usage(_measured(self._root / token).get("usage"))
 
     def close(self) -> None:
         self._forks.close()
@@ -300,8 +326,61 @@ class _ForkServer:
             self._stop()
 
 
+def _request(root: Path, signal: int | None, after_seconds: float) -> None:
+    """Leave the request for the end. A plain one replaces any, another replaces none."""
+    aside = root / f"cancel.{uuid.uuid4().hex}"
+    asked = {"signal": signal, "after": after_seconds}
+    aside.write_text(json.dumps(asked) if after_seconds else "")
+    if after_seconds:
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, root / "cancel")
+        aside.unlink()
+    else:
+        aside.rename(root / "cancel")
+
+
+def _measured(root: Path) -> dict[str, Any]:
+    """What the supervisor wrote down of the use so far; may be lost with the machine."""
+    try:
+        found: dict[str, Any] = json.loads((root / meter.SAMPLES).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _usage(found: dict[str, Any] | None) -> Usage | None:
+    known = {field.name for field in dataclasses.fields(Usage)}
+    return Usage(**{n: v for n, v in found.items() if n in known}) if found else None
+
+
+def _allowance(spec: dict[str, Any]) -> Allowance | None:
+    known = {field.name for field in dataclasses.fields(Allowance)}
+    found = spec.get("allowance") or {"walltime": spec.get("walltime", 0)}
+    return Allowance(**{n: v for n, v in found.items() if n in known})
+
+
+def _group(root: Path) -> dict[str, Any] | None:
+    """The control group of an attempt, also of one that was started elsewhere below."""
+    try:
+        spec = supervisor.read_json(str(root / "spec.json")) or {}
+    except ValueError:  # cut off by the machine's end, and with it all that was in the group
+        return None
+    group: dict[str, Any] | None = spec.get("group")
+    return group
+
+
 def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
     """The files of an ended attempt in the domain's words."""
+    allowance = _allowance(spec)
+    usage = _usage(end.get("usage") or _measured(root).get("usage"))
+    ending = _how_it_ended(root, end, spec)
+    message = ending.message
+    if ending.limit and usage and allowance:
+        message = _beyond(ending.limit, usage, allowance)
+    return dataclasses.replace(ending, usage=usage, allowance=allowance, message=message)
+
+
+def _how_it_ended(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
     record = payload.read_record(root / "steps")
     code, cause = end["code"], end["cause"]
     labels = spec.get("labels", [])
@@ -316,6 +395,10 @@ def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
             return Ending(cause=Cause.EXITED, exit_code=code, step=step)
         case "stopped":
             return Ending(cause=Cause.STOPPED, exit_code=code, step=step)
+        case "limit":
+            return Ending(
+                cause=Cause.LIMIT, exit_code=code, step=step, limit=Resource(end["limit"])
+            )
         case "walltime":
             message = f"the walltime of {_duration(spec['walltime'])} was exceeded"
             return Ending(cause=Cause.WALLTIME, exit_code=code, step=step, message=message)
@@ -344,6 +427,40 @@ def _sandbox_failure(root: Path) -> str:
     return "its sandbox could not be set up" + (f": {said[-1]}" if said else "")
 
 
+def _beyond(limit: Resource, usage: Usage, allowance: Allowance) -> str:
+    """What was used of a resource and how much of it may be."""
+    most = getattr(usage, limit.value) or 0
+    may = getattr(allowance, limit.value)
+    text = _size if limit in (Resource.MEMORY, Resource.DISK, Resource.LOG) else _count
+    used, allowed = text(most), text(may)
+    if used == allowed:
+        used = f"more than {used}"
+    match limit:
+        case Resource.MEMORY:
+            return f"it used {used} of memory; its limit is {allowed}"
+        case Resource.PROCESSES:
+            return f"it had {used} processes and threads; its limit is {allowed}"
+        case Resource.DISK:
+            return f"its folder held {used}; its limit is {allowed}"
+        case Resource.FILES:
+            return f"its folder held {used} files; its limit is {allowed}"
+        case Resource.LOG:
+            return f"its log grew to {used}; its limit is {allowed}"
+
+
+def _size(size_bytes: float) -> str:
+    """In powers of ten, with three digits at most: "5.2 GB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 999.5:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:,.3g} TB" if size_bytes < 999.5 else f"{size_bytes:,.0f} TB"
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
 def _duration(seconds: float) -> str:
     if seconds % 3600 == 0:
         return f"{seconds // 3600:.0f} h"
@@ -369,22 +486,36 @@ def _bind(folder: Path, name: str) -> socket.socket:
     return news
 
 
-def _sweep(token: str) -> None:
-    """Kill whatever carries the attempt's mark. For attempts whose supervisor is gone: what was
-    in a sandbox died with it, what was not may still be there.
+def _sweep(root: Path) -> None:
+    """Kill what an attempt without a supervisor left behind: what is in its control group, or else
+    what was last seen of it and what carries its mark, with everything below those. What was in a
+    sandbox died with its supervisor.
     """
+    group = _group(root)
+    if group is not None:
+        cgroups.end(group)
+    found = {
+        pid
+        for pid, ticks in _measured(root).get("processes", [])
+        if supervisor.start_ticks(pid) == ticks
+    }
+    found |= _marked(root.name)
+    found |= {below for pid in found for below in meter.descendants(pid)}
+    for pid in found:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signals.SIGKILL)
+
+
+def _marked(token: str) -> set[int]:
+    """The processes that have an attempt's mark in their environment."""
     mark = f"{_MARK}={token}".encode()
+    found = set()
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{entry.name}/environ", "rb") as file:
-                marked = mark in file.read().split(b"\0")
-        except OSError:
-            continue
-        if marked:
-            with contextlib.suppress(OSError):
-                os.kill(int(entry.name), signal.SIGKILL)
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry.name}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    found.add(int(entry.name))
+    return found
 
 
 def _is_of_an_earlier_boot(folder: str) -> bool:

@@ -14,8 +14,9 @@ from simyard.engines.protocol import Step
 DRIVER = r"""#!/bin/sh
 # driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
 # /proc shows the processes of this run only.
-scripts=$1 own_pids=$2 stopping=
+scripts=$1 own_pids=$2 stopping= last=
 trap 'stopping=1' TERM  # a step may end in its own way; we wait for it
+trap 'last=1' USR1  # it was asked to end in its own way: with it we are done
 n=0 code=0
 while [ -e "$scripts/$n.cmd" ]; do
     printf 'begin %d\n' "$n" >&9
@@ -28,7 +29,7 @@ while [ -e "$scripts/$n.cmd" ]; do
     )
     code=$?
     printf 'end %d %d\n' "$n" "$code" >&9
-    if [ "$code" -ne 0 ] || [ -n "$stopping" ]; then break; fi
+    if [ "$code" -ne 0 ] || [ -n "$stopping$last" ]; then break; fi
     n=$((n + 1))
 done
 if [ -n "$stopping" ] && [ "$own_pids" = 1 ]; then

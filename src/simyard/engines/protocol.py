@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from simyard.domain.runs import Ending
+from simyard.domain.runs import Allowance, Ending, Resource, Sample, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class AttemptSpec:
     path: Sequence[str]  # folders of PATH, in order
     binds: Sequence[Bind]
     network: bool
-    walltime_seconds: int
+    allowance: Allowance
     grace_seconds: float  # between the polite and the hard end
 
 
@@ -77,6 +77,7 @@ class Capabilities:
     isolation: str  # "bubblewrap", "none"
     isolation_detail: str  # a sentence: what holds, or why it does not
     network: bool  # whether runs may reach the network
+    limits: Mapping[Resource, str]  # who keeps each limit: "kernel", or "watched" by the supervisor
 
 
 class Engine(Protocol):
@@ -99,10 +100,20 @@ class Engine(Protocol):
     def observe(self, tokens: Sequence[str]) -> dict[str, Observation]:
         """What is known of each. Reading only, but for burying an attempt that died unseen."""
 
-    def cancel(self, token: str) -> None:
+    def cancel(self, token: str, *, signal: int | None = None, after_seconds: float = 0.0) -> None:
         """Ask for the end. An attempt that has not started yet never will; one that runs is told
         to end, and after its grace time killed. Returns at once; `observe` tells.
+
+        With `after_seconds` it first has so long to end in its own way: processes that handle
+        `signal` get it, and no further step begins. Only the first such request counts, and a
+        later one without ends the waiting.
         """
+
+    def samples(self, token: str) -> list[Sample]:
+        """What an attempt used so far, some seconds late; at most some hundreds, evenly apart."""
+
+    def usage(self, token: str) -> Usage | None:
+        """The most that an attempt used so far, some seconds late; None: nothing is known yet."""
 
     def remove(self, token: str) -> None:
         """Remove the folder of an ended attempt and whatever of it is still alive."""

@@ -6,7 +6,8 @@ It outlives the server, and it talks to it only through files in the attempt's f
     lock       flock()ed by the supervisor for its whole life
     pid.json   written, and flushed, before the payload may run: no pid.json, never started
     steps      what the payload's driver says about its steps (an append-only record)
-    cancel     a request to end it, by being there
+    cancel     a request to end it, by being there; what it says is how: see `_request`
+    samples    what it uses: see meter.py, beside this file
     exit.json  the end: written aside, flushed, renamed; appears once
 
 What follows from it is the whole of recovery: exit.json there = ended; lock busy = running;
@@ -14,7 +15,8 @@ otherwise nobody is left, and whoever takes the lock may write the exit.json tha
 
 Run as a file (`python -I -S supervisor.py FOLDER`) it supervises one attempt. With
 `--fork-server FD` it is a small process that forks a detached supervisor for every folder it is
-sent: much faster than a new interpreter each time. Standard library only, single-threaded.
+sent: much faster than a new interpreter each time. Standard library only, single-threaded; of the
+package it loads group.py and meter.py, by their place.
 """
 
 import ctypes
@@ -28,13 +30,23 @@ import socket
 import sys
 import time
 
+if __package__:
+    from simyard.engines import group as groups
+    from simyard.engines import meter as meters
+else:  # run as a file: what lies beside it, and after the standard library
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+    import group as groups
+    import meter as meters
+
+descendants = meters.descendants
+
 BUSY = 75  # somebody supervises this attempt already
 ENDED = 76  # it has ended: it is not started again
 STARTED_BEFORE = 77  # its payload may have run under a supervisor that is gone
 
 RECORD_FD = 9  # where the payload's driver writes about its steps
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-_LOOK_SECONDS = 5.0  # a cancel request whose signal was lost is seen after this
+_OOM_SCORE = "500"  # where the machine's memory is full, the kernel takes payloads before servers
 _RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -120,22 +132,6 @@ def bury(folder, cause, message=""):
         os.close(lock)
 
 
-def descendants(pid):
-    """All processes below this one, parents first."""
-    found, todo = [], [pid]
-    while todo:
-        parent = todo.pop()
-        try:
-            for task in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{task}/children") as file:
-                    children = [int(word) for word in file.read().split()]
-                found += children
-                todo += children
-        except OSError:
-            pass  # it ended while we looked
-    return found
-
-
 def supervise(folder):
     """Start the attempt in this folder and stay until nothing of it is alive."""
     lock = take_lock(folder)
@@ -150,11 +146,12 @@ def supervise(folder):
     if spec is None:
         return ENDED  # the folder was made anew for something else
     if os.path.exists(os.path.join(folder, "cancel")):
-        _end(folder, spec, "stopped", None, None)
+        _end(folder, spec, {"cause": "stopped"})
         return 0
+    group = _make_group(spec)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the payload come to us
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    payload, go, failure = _fork_payload(folder, spec)
+    payload, go, failure = _fork_payload(folder, spec, group)
     crash_point("supervisor.forked")
     started_at = time.time()
     pids = {
@@ -167,25 +164,49 @@ def supervise(folder):
     }
     write_durably(folder, "pid.json", pids)
     crash_point("supervisor.pid-written")
-    os.write(go, b"g")  # from here on the payload runs
+    meter = meters.Meter(folder, spec, group)
+    try:
+        os.write(go, b"g")  # from here on the payload runs
+    except BrokenPipeError:
+        pass  # it has failed already, and tells why
     os.close(go)
     reason = os.read(failure, 200).decode()  # ends at the payload's exec, empty where it worked
     os.close(failure)
     if reason:
         os.waitpid(payload, 0)
-        _end(folder, spec, "refused", None, None, reason)
+        _end(folder, spec, {"cause": "refused", "message": reason})
+        _remove_group(group)
         return 0
     crash_point("supervisor.started")
     _notify(folder, spec)
-    cause, status = _watch(folder, spec, payload)
-    _kill_descendants(payload)
+    end, status = _Watch(folder, spec, payload, group, meter).until_the_end()
+    _kill_descendants(payload, group)
     code = os.waitstatus_to_exitcode(status)
     crash_point("supervisor.payload-ended")
-    _end(folder, spec, cause, started_at, code if code >= 0 else 128 - code)
+    end.update(started_at=started_at, code=code if code >= 0 else 128 - code)
+    _end(folder, spec, {**end, "usage": meter.finish()})
+    _remove_group(group)
     return 0
 
 
-def _fork_payload(folder, spec):
+def _make_group(spec):
+    """The attempt's control group; None where there is none, or where it cannot be made now."""
+    group = spec.get("group")
+    if group is not None:
+        try:
+            groups.make(group)
+        except OSError:
+            groups.remove(group)
+            return None  # its limits are kept as well as they can be without
+    return group
+
+
+def _remove_group(group):
+    if group is not None:
+        groups.remove(group)
+
+
+def _fork_payload(folder, spec, group):
     """Fork the payload, which waits. Returns (pid, pipe to let it go, pipe that tells why not)."""
     wait, go = os.pipe()
     failure, tell = os.pipe()
@@ -198,6 +219,8 @@ def _fork_payload(folder, spec):
     try:
         os.close(go)
         os.close(failure)
+        if group is not None:
+            groups.join(group, 0)  # slow at times, which is why the supervisor does not wait for it
         if os.read(wait, 1) != b"g":
             os._exit(0)  # the supervisor died before it had written down that we exist
         _become_payload(folder, spec, supervisor)
@@ -218,6 +241,7 @@ def _become_payload(folder, spec, supervisor):
     os.dup2(log, 2)
     os.dup2(record, RECORD_FD)  # inheritable, as dup2 makes it
     os.chdir(spec["cwd"])
+    _prefer_for_oom()
     if spec.get("uid") is not None:
         os.setgroups([])
         os.setgid(spec["gid"])
@@ -231,36 +255,94 @@ def _become_payload(folder, spec, supervisor):
     os.execve(spec["argv"][0], spec["argv"], spec["env"])
 
 
-def _watch(folder, spec, payload):
-    """Wait for the payload's end, and bring it about when it is time. Returns (cause, status)."""
-    walltime_at = time.monotonic() + spec["walltime"]
-    cause, kill_at, status = None, None, None
-    while True:
-        next_at = walltime_at if kill_at is None else kill_at
-        left = next_at - time.monotonic()
-        got = signal.sigtimedwait(_WATCHED, max(0.0, min(left, _LOOK_SECONDS)))
-        if status is None:
-            status = _reap(payload)
-        now = time.monotonic()
-        if status is not None:
-            # What a stopped payload left behind still has the rest of its grace time.
-            if cause is None or now >= kill_at or not descendants(os.getpid()):
-                return cause or "exited", status
-            _reap(payload)
-            continue
-        if cause is None:
-            if os.path.exists(os.path.join(folder, "cancel")):
-                cause = "stopped"
-            elif now >= walltime_at:
-                cause = "walltime"
-            elif got is not None and got.si_signo != signal.SIGCHLD:
-                cause = "interrupted"  # somebody ends us, and it is not our server
-            if cause:
-                _ask_to_end(spec)
-                kill_at = now + spec["grace"]
-        elif now >= kill_at:
-            status = _kill_descendants(payload)
-            kill_at = now + 1.0
+def _prefer_for_oom():
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(_OOM_SCORE)
+    except OSError:
+        pass
+
+
+class _Watch:
+    """Waits for the payload's end, and brings it about when it is time."""
+
+    def __init__(self, folder, spec, payload, group, meter):
+        self._folder, self._spec, self._payload = folder, spec, payload
+        self._group, self._meter = group, meter
+        self._walltime_at = time.monotonic() + spec["walltime"]
+        self._end = {}  # for exit.json, once there is a reason to end it
+        self._term_at = None  # when it is told to end: later where it was asked in its own way
+        self._kill_at = None  # when that has not helped
+
+    def until_the_end(self):
+        """Returns (what to record of it, the payload's status)."""
+        status = None
+        while True:
+            got = signal.sigtimedwait(_WATCHED, self._patience())
+            reaped = _reap(self._payload)
+            status = reaped if status is None else status
+            now = time.monotonic()
+            if status is not None and self._is_over(now):
+                return self._end or {"cause": "exited"}, status
+            over = self._meter.look() if now >= self._meter.next_at else None
+            if status is None:
+                self._look_for_a_reason(now, over, got)
+            if self._term_at is not None and now >= self._term_at:
+                self._term_at = None
+                self._kill_at = now + self._spec["grace"]
+                _ask_to_end(self._spec)
+            elif self._kill_at is not None and now >= self._kill_at:
+                killed = _kill_descendants(self._payload, self._group)
+                status = killed if status is None else status
+                self._kill_at = now + 1.0
+
+    def _patience(self):
+        """Seconds until something is due."""
+        due = [at for at in (self._term_at, self._kill_at) if at is not None]
+        if not self._end:
+            due.append(self._walltime_at)
+        return max(0.0, min([*due, self._meter.next_at]) - time.monotonic())
+
+    def _is_over(self, now):
+        """With the payload's end, but what one left behind that was told to end has the rest of
+        its time.
+        """
+        return self._kill_at is None or now >= self._kill_at or not descendants(os.getpid())
+
+    def _look_for_a_reason(self, now, over, got):
+        request = _request(self._folder)
+        if self._end:
+            # A plain request ends the waiting for what was asked for in another way.
+            if self._term_at is not None and request is not None and not request["after"]:
+                self._term_at = now
+            return
+        self._term_at = now
+        if request is not None:
+            self._end["cause"] = "stopped"
+            if request["after"] and _ask_politely(self._spec, self._payload, request["signal"]):
+                self._term_at = min(now + request["after"], max(now, self._walltime_at))
+        elif over is not None:
+            self._end.update(cause="limit", limit=over)
+        elif now >= self._walltime_at:
+            self._end["cause"] = "walltime"
+        elif got is not None and got.si_signo != signal.SIGCHLD:
+            self._end["cause"] = "interrupted"  # somebody ends us, and it is not our server
+        else:
+            self._term_at = None
+
+
+def _request(folder):
+    """How the attempt is to end: {"signal": number or None, "after": seconds}; None: nobody wants
+    it. An empty file, or one that cannot be read, is the plain request.
+    """
+    try:
+        with open(os.path.join(folder, "cancel")) as file:
+            asked = json.loads(file.read() or "{}")
+        return {"signal": asked.get("signal"), "after": float(asked.get("after", 0))}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {"signal": None, "after": 0.0}
 
 
 def _reap(payload):
@@ -279,24 +361,56 @@ def _reap(payload):
 
 def _ask_to_end(spec):
     """TERM to everything of the payload but the sandbox around it, which would end at once."""
-    for pid in descendants(os.getpid()):
+    for pid in _spoken_to(spec, descendants(os.getpid())):
+        _signal(pid, signal.SIGTERM)
+
+
+def _ask_politely(spec, payload, number):
+    """Send a signal to everything of the payload that has a way to deal with it, and let the
+    driver begin nothing more. Returns whether there is anybody to wait for.
+    """
+    driver = next(_spoken_to(spec, [payload, *descendants(payload)]), None)
+    asked = number is None
+    for pid in _spoken_to(spec, descendants(os.getpid())):
+        if number is not None and pid != driver and _catches(pid, number):
+            _signal(pid, number)
+            asked = True
+    if asked and driver is not None and _catches(driver, signal.SIGUSR1):
+        _signal(driver, signal.SIGUSR1)
+    return asked
+
+
+def _spoken_to(spec, pids):
+    for pid in pids:
         try:
             with open(f"/proc/{pid}/comm") as file:
                 name = file.read().strip()
         except OSError:
             continue
         if name not in spec["spare"]:
-            _signal(pid, signal.SIGTERM)
+            yield pid
 
 
-def _kill_descendants(payload):
-    """KILL until nothing is left below us; give up after a while (uninterruptible sleep).
-    Returns the payload's status if it ended meanwhile.
+def _catches(pid, number):
+    """Whether a process has a handler for a signal. Without, it would only be killed by it."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            (mask,) = (line.split()[1] for line in file if line.startswith("SigCgt:"))
+    except (OSError, ValueError):
+        return False
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def _kill_descendants(payload, group):
+    """KILL until nothing is left below us or in the group; give up after a while
+    (uninterruptible sleep). Returns the payload's status if it ended meanwhile.
     """
     status = None
     for _ in range(200):
         left = descendants(os.getpid())
-        if not left:
+        if group is not None and groups.members(group):
+            groups.strike(group)
+        elif not left:
             break
         for pid in left:
             _signal(pid, signal.SIGKILL)
@@ -313,14 +427,10 @@ def _signal(pid, number):
         pass  # it has ended
 
 
-def _end(folder, spec, cause, started_at, code, message=""):
-    end = {
-        "cause": cause,
-        "message": message,
-        "code": code,
-        "started_at": started_at,
-        "ended_at": time.time(),
-    }
+def _end(folder, spec, told):
+    """told: the cause, and what else is known."""
+    nothing = {"message": "", "code": None, "started_at": None}
+    end = {**nothing, **told, "ended_at": time.time()}
     while True:
         try:
             write_durably(folder, "exit.json", end)

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -22,7 +23,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, fold
-from simyard.domain.grammar import Grammar
+from simyard.domain.grammar import Endings, Grammar, Rules
+from simyard.domain.rulechecks import problems
+from simyard.domain.stops import Checkpoint, Edit, StopRecipe
 
 _T = TypeVar("_T")
 # Folders beside the catalogue's files.
@@ -36,7 +39,7 @@ SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/games", "/usr/g
 _PROBE_SECONDS = 20
 _LOOK_AGAIN_SECONDS = 5
 _NICENESS = 10
-_NOT_ANALYSES = {"common.toml", "coretypes.toml"}
+_NOT_ANALYSES = {"common.toml", "coretypes.toml", "endings.toml"}
 
 
 class CatalogueError(Exception):
@@ -74,6 +77,7 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
     Nothing is probed yet: everything counts as not installed. Raises CatalogueError.
     """
     common = _Common()
+    endings = Endings()
     analyses: dict[str, Analysis] = {}
     core_types: dict[str, CoreType] = {}
     for folder in folders:
@@ -83,6 +87,9 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
             if path.name == "common.toml":
                 common = _convert(path, content, _Common)
                 _check_pattern(path, "strip_suffix", common.strip_suffix)
+            elif path.name == "endings.toml":
+                endings = _convert(path, content, Endings)
+                _check_rules(path, endings.rules)
             elif path.name == "coretypes.toml":
                 found = _convert(path, _fit(content, machine), _CoreTypes).core_type
                 _check_core_types(path, found)
@@ -94,7 +101,8 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
                 if code in here:
                     raise CatalogueError(f"{path}: code: {here[code]} has {analysis.code} too")
                 here[code] = path
-                analyses[code] = analysis
+                analyses[code] = _flowing(analysis)
+    _check_rules_of(analyses)
     ordered = [
         dataclasses.replace(core_type, display_order=order)
         for order, core_type in enumerate(core_types.values(), start=1)
@@ -108,7 +116,25 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
         },
         strip_suffix=common.strip_suffix,
         env=common.env,
+        endings=endings,
     )
+
+
+# What `stdbuf -oL` sets, without starting through it: scripts of users name the program itself.
+_LINE_BUFFERS = (
+    "/usr/libexec/coreutils/libstdbuf.so",
+    "/usr/lib/coreutils/libstdbuf.so",
+    "/usr/lib64/libexec/coreutils/libstdbuf.so",
+)
+
+
+def _flowing(analysis: Analysis) -> Analysis:
+    """With the variables that make its output flow, where this machine has what it takes."""
+    library = next((path for path in _LINE_BUFFERS if os.path.exists(path)), None)
+    if not analysis.line_buffered or library is None:
+        return analysis
+    flow = {"LD_PRELOAD": library, "_STDBUF_O": "L"}
+    return dataclasses.replace(analysis, env={**flow, **analysis.env})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -167,6 +193,27 @@ def _check_analysis(path: Path, analysis: Analysis) -> None:
         )
     if analysis.grammar:
         _check_grammar(path, analysis.grammar)
+    for i, recipe in enumerate(analysis.stop):
+        _check_stop(path, f"stop[{i}]", recipe)
+    if analysis.checkpoint:
+        _check_checkpoint(path, analysis.checkpoint)
+    if analysis.rules and analysis.rules_of:
+        raise CatalogueError(f"{path}: rules_of: it has rules of its own")
+    if analysis.rules:
+        _check_rules(path, analysis.rules)
+
+
+def _check_rules(path: Path, rules: Rules) -> None:
+    for problem in problems(rules):
+        raise CatalogueError(f"{path}: rules.{problem}")
+
+
+def _check_rules_of(analyses: Mapping[str, Analysis]) -> None:
+    for analysis in analyses.values():
+        if analysis.rules_of and fold(analysis.rules_of) not in analyses:
+            raise CatalogueError(
+                f"{analysis.code}: rules_of: there is no analysis {analysis.rules_of}"
+            )
 
 
 def _check_grammar(path: Path, grammar: Grammar) -> None:
@@ -188,6 +235,39 @@ def _check_grammar(path: Path, grammar: Grammar) -> None:
         _check_pattern(path, f"grammar.tables[{i}].header", table.header)
         if table.width < 0:
             raise CatalogueError(f"{path}: grammar.tables[{i}].width: it is negative")
+
+
+def _check_stop(path: Path, place: str, recipe: StopRecipe) -> None:
+    if recipe.needs:
+        _check_pattern(path, f"{place}.needs.pattern", recipe.needs.pattern)
+    if sum(map(bool, (recipe.edit, recipe.create, recipe.signal))) != 1:
+        raise CatalogueError(f"{path}: {place}: give one of edit, create and signal")
+    if recipe.signal and f"SIG{recipe.signal}" not in signal.Signals.__members__:
+        raise CatalogueError(f"{path}: {place}.signal: there is no signal {recipe.signal}")
+    if not recipe.signal and not recipe.needs:
+        raise CatalogueError(f"{path}: {place}.needs: nothing says which file or folder")
+    if recipe.edit:
+        _check_edit(path, f"{place}.edit", recipe.edit)
+
+
+def _check_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    for i, pattern in enumerate(checkpoint.files):
+        _check_pattern(path, f"checkpoint.files[{i}]", pattern)
+    for i, edit in enumerate(checkpoint.edit):
+        place = f"checkpoint.edit[{i}]"
+        if not edit.file:
+            raise CatalogueError(f"{path}: {place}.file: nothing says which file")
+        _check_edit(path, place, edit)
+
+
+def _check_edit(path: Path, place: str, edit: Edit) -> None:
+    if bool(edit.set) == bool(edit.pattern):
+        raise CatalogueError(f"{path}: {place}: give one of set and pattern")
+    pattern = _check_pattern(path, f"{place}.pattern", edit.pattern)
+    try:
+        pattern.sub(edit.text, "")
+    except (re.error, IndexError) as error:
+        raise CatalogueError(f"{path}: {place}.text: {edit.text!r}: {error}") from None
 
 
 def _check_pattern(path: Path, field: str, pattern: str, group: str = "") -> re.Pattern[str]:

@@ -9,7 +9,7 @@ together with the end of the run, all or none.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from simyard.blobs.sealed import SealedWriter
 from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
-from simyard.domain.files import Blob
+from simyard.domain.files import Blob, File
 from simyard.domain.jobs import GENERATED_FILES, INPUT_FILES, Job
 from simyard.domain.runs import Run
 from simyard.engines.protocol import Folder
@@ -167,9 +167,15 @@ def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
     return writer
 
 
-def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> None:
-    """Show the outputs in the lists and complete the run, all in one transaction."""
+def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> bool:
+    """Show the outputs in the lists and complete the run, all in one transaction. Returns False,
+    and does nothing, where content that was recorded before is gone since: it is to be collected
+    again.
+    """
     now = tx.now()
+    known = {output.blob for output in outputs if isinstance(output.blob, int)}
+    if known and known - store.existing_blobs(tx.conn, known):
+        return False
     recorded: dict[str, int] = {}
     rows: list[NewOutput] = []
     for output in outputs:
@@ -182,11 +188,38 @@ def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> No
         path = workfolder.shown(output.path)
         where = storage_path(tx.conn, job, run, path)
         rows.append(NewOutput(path, where, blob_id, output.size_bytes))
+    old: list[File] = []
+    if run.restart is not None:
+        rows, old = _changed(store.outputs_of_run(tx.conn, job.id, run.number), rows)
     store.add_outputs(tx.conn, owner_id=job.owner_id, run=run, outputs=rows, now=now)
+    for file in old:  # last: their content may be shown under another path now
+        store.supersede(tx.conn, file, now=now)
     runs.set_completed(tx.conn, run, at=now)
-    jobs.add_storage(tx.conn, job.id, sum(output.size_bytes for output in outputs))
+    freed = sum(file.blob.size_bytes for file in old)
+    jobs.add_storage(tx.conn, job.id, sum(row.size_bytes for row in rows) - freed)
     if rows:
-        tell(tx, run, rows)
+        kept = run.output_count - len(old), run.output_bytes - freed
+        tell(tx, replace(run, output_count=kept[0], output_bytes=kept[1]), rows)
+    return True
+
+
+def _changed(
+    before: Sequence[File], rows: Sequence[NewOutput]
+) -> tuple[list[NewOutput], list[File]]:
+    """What a restarted run has that is new, and the outputs of before that it replaces. An output
+    that was not touched, or is no longer in the folder, stays in the lists as it is.
+    """
+    there: dict[str, list[File]] = {}
+    for file in before:
+        there.setdefault(file.relative_path, []).append(file)
+    fresh: list[NewOutput] = []
+    old: list[File] = []
+    for row in rows:
+        same_path = there.get(row.relative_path, [])
+        if all(file.blob.id != row.blob_id for file in same_path):
+            fresh.append(row)
+            old += same_path
+    return fresh, old
 
 
 def tell(tx: Transaction, run: Run, outputs: Sequence[NewOutput]) -> None:

@@ -12,7 +12,7 @@ from simyard.domain.files import Blob, File, FileType, base_name
 from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.users import User
-from simyard.service import idempotency, labels
+from simyard.service import idempotency, labels, quotas
 from simyard.service.idempotency import Once
 from simyard.service.site import Site
 from simyard.store import files as store
@@ -39,16 +39,24 @@ def check_size(size_bytes: int, max_bytes: int) -> None:
 
 
 def record_upload(
-    tx: Transaction, owner: User, name: str, file_type: FileType, blob: Blob, once: Once | None
+    tx: Transaction,
+    site: Site,
+    owner: User,
+    name: str,
+    file_type: FileType,
+    blob: Blob,
+    once: Once | None,
 ) -> tuple[File, bool]:
     """Make a file of bytes that are durable. Returns it, and whether it is new.
 
     Where the same request was carried out before, that file is returned and the blob is not used.
+    Raises TooLarge where it is more than its owner may store.
     """
     crash_point("upload.blob-stored")
     done = idempotency.already_done(tx.conn, once, "file")
     if done is not None:
         return get_file(tx.conn, owner, done), False
+    quotas.room(tx.conn, site, owner).check(blob.size_bytes)
     path = PurePosixPath(name)
     unique = blob.key.split("/")[-1]
     storage_path = f"user/user_{owner.code}/{path.stem}-{unique}{path.suffix}"
@@ -130,6 +138,8 @@ def delete_file(tx: Transaction, caller: User, code: str) -> None:
     store.delete_file(tx.conn, file, now=tx.now())
     if file.job_id is not None and not file.is_trashed:
         jobs.add_storage(tx.conn, file.job_id, -file.blob.size_bytes)
+    crash_point("delete.recorded")
+    tx.after_commit(lambda: crash_point("delete.committed"))
 
 
 # What was laid out is laid out again where its attempt vanishes before anything has started.

@@ -19,7 +19,7 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import Attempt, Run, StatusEntry
 from simyard.domain.users import User, email_address
 from simyard.service import files as file_service
-from simyard.service import idempotency, labels, moves
+from simyard.service import idempotency, labels, moves, quotas, stopping
 from simyard.service.idempotency import Once
 from simyard.service.moves import Change, Happening
 from simyard.service.site import Site
@@ -212,6 +212,7 @@ def assign_project(tx: Transaction, site: Site, caller: User, code: str, project
     found, problems = _project(tx.conn, site, project)
     if problems:
         raise Invalid(problems)
+    quotas.rebook(tx, job, found)
     store.set_definition(tx.conn, job.id, dataclasses.replace(job.definition, project_id=found))
     events.append(tx.conn, [Entry("job.changed", tx.now(), job.id)])
 
@@ -239,7 +240,8 @@ def submit_job(
     """Send a draft on its way. Its first status is there when this is committed. Returns False
     where the same request did so before.
 
-    Raises Refused where it was submitted before or cannot run here, Invalid where an input is gone.
+    Raises Refused where it was submitted before, cannot run here or is more than its owner may
+    have, Invalid where an input is gone.
     """
     if idempotency.already_done(tx.conn, once, "submit") is not None:
         return False
@@ -263,9 +265,12 @@ def submit_job(
     if not site.run_uninstalled:
         _need_installed(catalogue, definition)
     placement = rules.placement(definition, catalogue, site.machine, site.limits)
+    reserved = quotas.admit(tx, site, job, placement.charge)
     run_store.insert(
         tx.conn,
         job.id,
+        owner_id=job.owner_id,
+        reserved_core_microseconds=reserved,
         count=1,
         cores=placement.charge,
         core_type=placement.core_type.code,
@@ -308,20 +313,23 @@ def _need_installed(catalogue: Catalogue, definition: JobDefinition) -> None:
 
 
 def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
-    """Ask for the end of a job. Returns at once; repeating it, or stopping a finished job, does
-    nothing. Raises Refused for a draft.
+    """Ask for the end of a job. Returns at once. Asking again ends the waiting for a solver that
+    was asked to end in its own way; stopping a finished job does nothing. Raises Refused for a
+    draft.
     """
     job = _owned(tx.conn, caller, code)
     lifecycle.after(job.state, Event.STOP)
     every = run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id))
     moves.apply(tx, [Happening(run, Event.STOP) for run in every])
+    _hurry(tx, site, every)
     tx.after_commit(site.wake)
     crash_point("stop.recorded")
     tx.after_commit(lambda: crash_point("stop.committed"))
 
 
 def stop_run(tx: Transaction, site: Site, caller: User, code: str, number: int) -> None:
-    """Ask for the end of one run; the others go on. Returns at once.
+    """Ask for the end of one run; the others go on. Returns at once. Asking again does not wait, as
+    with `stop_job`.
 
     Raises NotFound, Forbidden, or Refused where there is nothing to stop.
     """
@@ -332,7 +340,17 @@ def stop_run(tx: Transaction, site: Site, caller: User, code: str, number: int) 
     if (run.state, Event.STOP) in lifecycle.MOOT and run.state is not State.STOPPING:
         raise Refused("This run is not executing.")
     moves.apply(tx, [Happening(run, Event.STOP)])
+    _hurry(tx, site, [run])
     tx.after_commit(site.wake)
+
+
+def _hurry(tx: Transaction, site: Site, before: Sequence[Run]) -> None:
+    """Where a stop was asked for before, this one does not wait. The engine hears it before the
+    caller has his answer, and remembers it.
+    """
+    asked = [run for run in before if run.state is State.STOPPING]
+    if asked:
+        tx.after_commit(lambda: stopping.hurry(site, asked))
 
 
 def delete_job(
@@ -360,6 +378,8 @@ def delete_job(
     gone = {"code": job.code, "viewers": viewers}
     events.append(tx.conn, [Entry("job.deleted", tx.now(), job.id, None, gone)])
     tx.after_commit(site.wake)
+    crash_point("delete.recorded")
+    tx.after_commit(lambda: crash_point("delete.committed"))
 
 
 # --- sharing --------------------------------------------------------------------------------------

@@ -236,23 +236,47 @@ def project(conn: Connection, code: str) -> Project:
 
 
 def create_project(
-    tx: Transaction, *, name: str, external_id: str, once: Once | None
+    tx: Transaction,
+    *,
+    name: str,
+    external_id: str,
+    core_hours_per_month: float | None,
+    once: Once | None,
 ) -> tuple[Project, bool]:
-    """A new project. Raises Invalid where the name is taken."""
+    """A new project. core_hours_per_month: its budget; None: it has none. Raises Invalid where the
+    name is taken.
+    """
     done = idempotency.already_done(tx.conn, once, "project")
     if done is not None:
         return project(tx.conn, done), False
     name = name.strip()
     _check_project(tx.conn, name, external_id, None)
-    made = store.insert_project(tx.conn, name=name, external_id=external_id, now=tx.now())
+    made = store.insert_project(
+        tx.conn,
+        name=name,
+        external_id=external_id,
+        core_hours_per_month=core_hours_per_month,
+        now=tx.now(),
+    )
     idempotency.note(tx, once, "project", made.code)
     return made, True
 
 
 def change_project(
-    tx: Transaction, code: str, *, name: str | None, external_id: str | None, is_open: bool | None
+    tx: Transaction,
+    code: str,
+    *,
+    name: str | None,
+    external_id: str | None,
+    is_open: bool | None,
+    changes_budget: bool = False,
+    core_hours_per_month: float | None = None,
 ) -> Project:
-    """Change what is not None. A closed project takes no new jobs; those it has keep it."""
+    """Change what is not None. A closed project takes no new jobs; those it has keep it.
+
+    changes_budget: core_hours_per_month counts too, None for no budget. Jobs that were submitted
+    before go on, whatever the budget is now.
+    """
     before = project(tx.conn, code)
     name = before.name if name is None else name.strip()
     external_id = before.external_id if external_id is None else external_id
@@ -263,6 +287,9 @@ def change_project(
         before,
         name=name,
         external_id=external_id,
+        core_hours_per_month=(
+            core_hours_per_month if changes_budget else before.core_hours_per_month
+        ),
         closed_at=None if is_open else tx.now(),
     )
     return project(tx.conn, code)

@@ -18,7 +18,9 @@ from simyard.domain.lifecycle import (
     Event,
     State,
 )
-from simyard.domain.runs import Ending, Run, charge_micros
+from simyard.domain.outcome import Outcome
+from simyard.domain.runs import WELL, Ending, Run, charge_micros, reason
+from simyard.service import quotas
 from simyard.store import events, jobs, runs, usage
 from simyard.store.database import Transaction
 from simyard.store.events import Entry
@@ -27,7 +29,6 @@ from simyard.store.usage import Used
 
 JOB = "job"
 CLUSTER = "cluster"
-_WELL = "Completed successfully"
 _TELLS_HOW = (State.COLLECTING, State.COMPLETED)  # states whose words carry a reason
 
 
@@ -83,14 +84,16 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
 
 
 def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) -> None:
-    """Write down what runs that ended have used. In the transaction of their end: never twice,
-    never not at all.
+    """Write down what runs that ended have used, and give back what was reserved for them. In the
+    transaction of their end: never twice, never not at all.
     """
     rows = []
+    projects: dict[int, str] = {}
     for run, _, at in endings:
+        job = jobs.by_id(tx.conn, run.job_id)
+        projects[run.id] = job.definition.project_id or ""
         if run.started_at is None:
             continue  # nothing of it ever ran
-        job = jobs.by_id(tx.conn, run.job_id)
         used = max(0, (at - run.started_at) // timedelta(microseconds=1)) * run.cores
         rows.append(
             Used(
@@ -106,6 +109,7 @@ def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) ->
         )
     if rows:
         usage.record(tx.conn, rows)
+    quotas.release(tx, projects)
 
 
 @dataclass(frozen=True)
@@ -122,19 +126,23 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
     """Write the words and the journal of jobs that come to new states, and further entries.
 
     A history tells every word once. Where a run had to begin again before anything of it had
-    started, what was said before still holds.
+    started, what was said before still holds. Where one is restarted, all is told again.
     """
     journal = list(entries)
     words: list[Word] = []
     standings: list[Standing] = []
     completed: list[int] = []
+    reopened: list[int] = []
     for change in changes:
         before, state = change.before, change.state
         if before.state is state:
             continue
+        if before.state in FINAL and state not in FINAL:
+            reopened.append(before.job_id)
+            before = dataclasses.replace(before, status="", cluster_status="")
         standing = dataclasses.replace(before, state=state)
         word = JOB_WORDS.get(state)
-        if state is State.COLLECTING and change.reason != _WELL:
+        if state is State.COLLECTING and change.reason != WELL:
             word = STOPPING_WORD  # a run failed: that is where the reason is first told
         if word is not None and _is_later(JOB_HISTORY, word, before.status):
             words.append(Word(before.job_id, JOB, word, change.reason, change.at or tx.now()))
@@ -159,6 +167,8 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
         jobs.set_standings(tx.conn, standings)
     if completed:
         jobs.complete_views(tx.conn, completed)
+    if reopened:
+        jobs.reopen_views(tx.conn, reopened)
     if journal:
         events.append(tx.conn, journal)
 
@@ -167,9 +177,7 @@ def _is_later(history: tuple[str, ...], word: str, than: str) -> bool:
     return history.index(word) > history.index(than)
 
 
-def _reason(endings: list[Ending]) -> str:
+def _reason(ends: list[tuple[Ending, Outcome | None]]) -> str:
     """What is said of a job whose runs ended like this: the first that is not well."""
-    for ending in endings:
-        if not ending.successful:
-            return ending.reason
-    return _WELL
+    said = (reason(ending, outcome) for ending, outcome in ends)
+    return next((text for text in said if text != WELL), WELL)

@@ -23,9 +23,19 @@ from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
-from simyard.domain.runs import Cause, Ending, Run
+from simyard.domain.outcome import Outcome
+from simyard.domain.runs import WELL, Cause, Ending, Run, Sample, reason
 from simyard.engines.protocol import Observation, Phase
-from simyard.service import collecting, idempotency, moves, staging
+from simyard.service import (
+    collecting,
+    idempotency,
+    moves,
+    quotas,
+    restarting,
+    staging,
+    stopping,
+    verdicts,
+)
 from simyard.service.moves import Happening
 from simyard.service.site import Site
 from simyard.service.staging import CannotStart, StopWanted
@@ -62,6 +72,8 @@ class Report:
     at: datetime | None = None
     job: Job | None = None  # with STORED
     outputs: Sequence[collecting.Output] = ()  # with STORED
+    outcome: Outcome | None = None  # with STORED
+    samples: Sequence[Sample] = ()  # with STORED
 
 
 class Reconciler:
@@ -82,6 +94,7 @@ class Reconciler:
         self._not_before: dict[int, float] = {}  # monotonic seconds
         self._full = False  # whether every core was taken when the queue was last looked at
         self._let_in_at = 0.0
+        self._unrecorded: dict[str, float] = {}  # blobs, and when they were first seen so
 
     def turn(self, news: Iterable[str] | None) -> float | None:
         """Look once. news: tokens that the engine has something new about; None looks at all.
@@ -188,21 +201,27 @@ class Reconciler:
             return _end(run, report.ending, at=report.at)
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
-            collecting.record(tx, report.job, run, report.outputs)
+            if not collecting.record(tx, report.job, run, report.outputs):
+                return None
+            runs.set_outcome(tx.conn, run, report.outcome, report.samples)
             _waits_no_more(tx, report.job)
+            if run.started_at is None:
+                quotas.waits_no_more(tx, jobs.by_id(tx.conn, run.job_id))
+            quotas.tell_if_over(tx, self._site, run.job_id)
         return Happening(run, report.event, report.at)
 
     # --- the queue --------------------------------------------------------------------------------
 
     def _let_in(self, tx: Transaction) -> list[int]:
         """Queue what was submitted, and grant cores in the order of the queue while there are any.
-        The first in the queue is never passed by a smaller one. Returns who got cores.
+        The first in the queue is never passed by a smaller one, unless its owner has as many jobs
+        running as he may. Returns who got cores.
         """
         pending = runs.in_states(tx.conn, State.PENDING, most=_ADMIT_AT_ONCE)
         moves.apply(tx, [Happening(run, Event.ADMITTED) for run in pending])
         free = self._site.machine.cores - runs.cores_held(tx.conn)
         granted: list[Happening] = []
-        for run in runs.in_states(tx.conn, State.QUEUED, most=free) if free > 0 else ():
+        for run in quotas.queue(tx.conn, self._site, free) if free > 0 else ():
             if run.cores > free:
                 break
             free -= run.cores
@@ -215,9 +234,10 @@ class Reconciler:
         return [happening.run.id for happening in granted]
 
     def _begin_attempt(self, tx: Transaction, run: Run) -> None:
-        site = self._site
+        site, job = self._site, jobs.by_id(tx.conn, run.job_id)
+        quotas.waits_no_more(tx, job)
         try:
-            programs = staging.programs(site, site.book.current(), jobs.by_id(tx.conn, run.job_id))
+            programs = staging.programs(site, site.book.current(), job)
         except CannotStart:
             programs = []  # staging ends the run with the reason
         name = site.engine.capabilities().name
@@ -229,7 +249,10 @@ class Reconciler:
 
     def _dispatch(self, run: Run) -> None:
         with self._lock:
-            if run.id in self._busy:
+            # What was done and is not written down yet must not be done again: its run may go on
+            # to its next state meanwhile, and a layout would be taken from under it.
+            told = any(report.run_id == run.id for report in self._reports)
+            if told or run.id in self._busy:
                 self._again.add(run.id)
                 return
             if time.monotonic() < self._not_before.get(run.id, 0.0):
@@ -286,9 +309,10 @@ class Reconciler:
             now = site.db.read(runs.by_id, run.id)
             return now is None or now.state is not State.STAGING
 
-        job = site.db.read(jobs.by_id, run.job_id)
+        job = restarting.as_run(site.db.read(jobs.by_id, run.job_id), run)
+        add = restarting.adding(site, site.book.current(), job, run)
         try:
-            staging.stage(site, site.book.current(), job, run, self._inputs(job), stop_wanted)
+            staging.stage(site, site.book.current(), job, run, self._inputs(job), stop_wanted, add)
         except StopWanted:
             return None
         except CannotStart as error:
@@ -304,7 +328,7 @@ class Reconciler:
     def _submit(self, run: Run) -> Report | None:
         site = self._site
         crash_point("stage.recorded")
-        job = site.db.read(jobs.by_id, run.job_id)
+        job = restarting.as_run(site.db.read(jobs.by_id, run.job_id), run)
         try:
             spec = staging.attempt(site, site.book.current(), job, run, self._inputs(job))
         except CannotStart as error:
@@ -317,7 +341,7 @@ class Reconciler:
     def _stop(self, run: Run) -> Report | None:
         if run.token is None:  # it never got as far as an attempt
             return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
-        self._site.engine.cancel(run.token)
+        stopping.stop(self._site, self._site.db.read(jobs.by_id, run.job_id), run)
         crash_point("stop.asked")
         seen = self._site.engine.observe([run.token])[run.token]
         if seen.phase is Phase.VANISHED:
@@ -327,13 +351,25 @@ class Reconciler:
     def _collect(self, run: Run) -> Report:
         site = self._site
         job = site.db.read(jobs.by_id, run.job_id)
-        if run.token is None:
-            return Report(run.id, Event.STORED, job=job)
         assert run.ending is not None
-        if not run.ending.successful:
-            staging.say(site.engine.folder(run.token), run.ending.reason)
+        if run.token is None:
+            outcome = verdicts.judge_unread(site, run.ending)
+            return Report(run.id, Event.STORED, job=job, outcome=outcome)
+        folder = site.engine.folder(run.token)
+        stopping.restore(folder)
+        outcome = verdicts.judge(site, folder.work, job, run, run.ending)
+        said = reason(run.ending, outcome)
+        if said != WELL:
+            staging.say(folder, said)
         outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
-        return Report(run.id, Event.STORED, job=job, outputs=outputs)
+        return Report(
+            run.id,
+            Event.STORED,
+            job=job,
+            outputs=outputs,
+            outcome=outcome,
+            samples=site.engine.samples(run.token),
+        )
 
     def _clear(self, run: Run) -> Report | None:
         crash_point("collect.recorded")
@@ -365,31 +401,38 @@ class Reconciler:
 
     # --- housekeeping -----------------------------------------------------------------------------
 
-    def tidy(self, *, orphan_seconds: float = _ORPHAN_SECONDS) -> None:
+    def tidy(self, *, orphan_seconds: float = _ORPHAN_SECONDS, every_day: bool = False) -> None:
         """Remove what nothing shows any more: deleted blobs, blobs that were never recorded,
         folders of attempts that nobody knows, old journal entries and old idempotency keys.
+
+        every_day: look at the blobs of all days, which takes long where there are millions.
         """
         site = self._site
         while keys := site.db.read(files.blobs_to_delete, _DELETE_AT_ONCE):
             for key in keys:
                 site.blobs.store.delete(key)
+            crash_point("delete.blob-removed")
             site.db.write(_forget_blobs, keys)
-        self._sweep_blobs(orphan_seconds)
+        self._sweep_blobs(orphan_seconds, every_day=every_day)
         self._sweep_folders()
         site.db.write(_prune)
 
-    def _sweep_blobs(self, orphan_seconds: float) -> None:
+    def _sweep_blobs(self, orphan_seconds: float, *, every_day: bool) -> None:
         site = self._site
-        today = site.clock()
-        for day in (today - timedelta(days=1), today):
-            old = [
-                key for key, age in site.blobs.store.keys(f"{day:%Y%m%d}") if age >= orphan_seconds
-            ]
-            for i in range(0, len(old), 500):
-                part = old[i : i + 500]
+        # By our own watch: to a clock that jumped, an upload under way may look old.
+        now, unrecorded = time.monotonic(), dict[str, float]()
+        first = "" if every_day else f"{site.clock() - timedelta(days=1):%Y%m%d}"
+        # Later days than today too: the clock may have been ahead.
+        for day in [day for day in site.blobs.store.days() if day >= first]:
+            keys = [key for key, _ in site.blobs.store.keys(day)]
+            for i in range(0, len(keys), 500):
+                part = keys[i : i + 500]
                 for key in set(part) - site.db.read(files.known_keys, part):
-                    log.info("blob %s was never recorded; it is removed", key)
-                    site.blobs.store.delete(key)
+                    seen_at = unrecorded[key] = self._unrecorded.get(key, now)
+                    if now - seen_at >= orphan_seconds:
+                        log.info("blob %s was never recorded; it is removed", key)
+                        site.blobs.store.delete(key)
+        self._unrecorded = unrecorded
 
     def _sweep_folders(self) -> None:
         site = self._site

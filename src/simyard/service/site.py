@@ -10,6 +10,8 @@ from simyard.blobs.keyring import Keyring
 from simyard.blobs.sealed import SealedBlobs
 from simyard.domain.catalogue import Machine
 from simyard.domain.jobs import Limits
+from simyard.domain.runs import Allowance
+from simyard.domain.users import Quotas
 from simyard.engines.protocol import Engine
 from simyard.service.catalogue import CatalogueBook
 from simyard.service.load import LoadBook
@@ -34,11 +36,14 @@ class Site:
     machine: Machine
     load: LoadBook
     limits: Limits
+    allowance: Allowance  # what each run may use; its walltime is its own
+    quotas: Quotas
     clock: Callable[[], datetime]
     wake: Callable[[], None]  # tell the worker that something is owed; cheap, from any thread
     key_lifetime_days: int  # longest that a new key is good; 0: for ever
     run_uninstalled: bool  # run the command although its solver is not installed
     stop_grace_seconds: float
+    stop_recipe_seconds: float
     max_upload_bytes: int  # 0: no limit but the disk
     unpack_max_bytes: int
     unpack_max_entries: int

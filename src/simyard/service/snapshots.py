@@ -25,7 +25,7 @@ from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, FileType
 from simyard.domain.lifecycle import State
 from simyard.domain.users import User
-from simyard.service import collecting, idempotency, live, workfolder
+from simyard.service import collecting, idempotency, live, quotas, workfolder
 from simyard.service.idempotency import Once
 from simyard.service.site import Site
 from simyard.store import files, jobs, runs
@@ -51,7 +51,8 @@ def ask(
     snapshot before, and whether another was asked for: while one is still to be made it is the
     same one.
 
-    Raises NotFound, Forbidden, or Refused where the run is not executing.
+    Raises NotFound, Forbidden, or Refused where the run is not executing or its owner has more
+    than he may store.
     """
     job = jobs.visible(tx.conn, code, caller.id)
     run = runs.by_number(tx.conn, job.id, number) if job else None
@@ -65,6 +66,8 @@ def ask(
     if run.state is not State.RUNNING:
         raise Refused("This run is not executing.")
     owed = store.owed_to(tx.conn, run.id)
+    if owed is None:
+        quotas.need_room(tx, site, job.owner_id)
     idempotency.note(tx, once, "snapshot", owed or store.ask(tx.conn, run.id, now=tx.now()))
     if owed is None:
         tx.after_commit(site.wake)

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simyard.blobs.sealed import SealedBlobs
@@ -23,7 +23,7 @@ from simyard.service.site import Site
 
 LOG_NAME = "process_output.log"
 MANIFEST = "staged.json"  # in the attempt's folder: what was laid out, to tell it from results
-_PREFIX = "[simyard] "
+PREFIX = "[simyard] "  # of lines that the platform writes into a run's log
 
 
 class CannotStart(Refused):
@@ -65,9 +65,11 @@ def stage(
     run: Run,
     files: Mapping[str, File],
     stop_wanted: Callable[[], bool],
+    add: Callable[[Folder, Budget, dict[str, int]], None] | None = None,
 ) -> None:
     """Lay out the run's folder. Starts afresh each time; what an earlier attempt left is gone.
 
+    add: puts more into the folder after the inputs, and notes what lies there as it is stored.
     Raises CannotStart where it can never work, StopWanted, or StorageFull, which a retry may cure.
     """
     assert run.token is not None
@@ -92,6 +94,8 @@ def stage(
                 name = program.resolution.analysis.name
                 raise CannotStart(f"{name} is not installed on this machine")
             _lay_out(site, program.sent, files, folder.work, budget, staged)
+        if add is not None:
+            add(folder, budget, staged)
         crash_point("stage.unpacked")
     except ArchiveRefused as error:
         raise CannotStart(f"an input archive was refused: {error}") from error
@@ -182,7 +186,7 @@ def _put(
 def _write_log(folder: Folder, messages: list[str]) -> None:
     """The log lies outside the work folder too: a run that clears its folder does not lose it."""
     log = folder.root / LOG_NAME
-    log.write_text("".join(f"{_PREFIX}{message}\n" for message in messages))
+    log.write_text("".join(f"{PREFIX}{message}\n" for message in messages))
     log.chmod(0o644)
     os.link(log, folder.work / LOG_NAME)
 
@@ -192,7 +196,7 @@ def say(folder: Folder, message: str) -> None:
     once, however often it is asked for.
     """
     log = folder.root / LOG_NAME
-    line = f"{_PREFIX}{message}\n".encode()
+    line = f"{PREFIX}{message}\n".encode()
     if log.exists():
         with log.open("r+b") as file:
             size = file.seek(0, os.SEEK_END)
@@ -272,8 +276,11 @@ def attempt(
         path=[*before, *SYSTEM_PATH, *after],
         binds=list(binds),
         network=all(p.resolution.analysis.network for p in all_programs),
-        walltime_seconds=min(
-            rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses
+        allowance=replace(
+            site.allowance,
+            walltime=min(
+                rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses
+            ),
         ),
         grace_seconds=site.stop_grace_seconds,
     )

@@ -19,6 +19,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_PATH_BYTES = 4095  # what lies deeper, no path can say (PATH_MAX of limits.h)
 _KEPT_OPEN = 64
 _TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,46 @@ def open_file(root: Path, relative: str) -> int:
         os.close(file)
         raise NotFound("This is not a plain file.")
     return file
+
+
+def open_parent(root: Path, relative: str, *, make: bool = False) -> tuple[int, str]:
+    """A descriptor of the folder of a file below root, which may not be there yet, and the file's
+    name in it. Raises NotFound for a path that leads outside or through a link.
+
+    make: folders that are not there are made, and what is no folder gives way. Only for work
+    folders that nobody changes.
+    """
+    parts = PurePosixPath(relative).parts
+    if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
+        raise NotFound("This path leads out of the run's work folder.")
+    try:
+        if not make:
+            return _open_folder(root, parts[:-1]), parts[-1]
+        return _made_folder(root, parts[:-1]), parts[-1]
+    except (OSError, UnicodeEncodeError) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        raise NotFound("There is no such folder in the run's work folder.") from None
+
+
+def _made_folder(root: Path, parts: Sequence[str]) -> int:
+    at = os.open(root, _FOLDER)
+    for part in parts:
+        try:
+            try:
+                inner = os.open(part, _FOLDER, dir_fd=at)
+            except OSError as error:
+                if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                    os.unlink(part, dir_fd=at)
+                elif error.errno != errno.ENOENT:
+                    raise
+                os.mkdir(part, 0o755, dir_fd=at)
+                os.chmod(part, 0o755, dir_fd=at)  # whatever the server's umask
+                inner = os.open(part, _FOLDER, dir_fd=at)
+        finally:
+            os.close(at)
+        at = inner
+    return at
 
 
 def _open_folder(root: Path, parts: Sequence[str]) -> int:

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select
 
+from simyard.store.prepared import Prepared
 from simyard.store.schema import events, jobs
 
-_INSERT = events.insert()
+_INSERT = Prepared(events.insert())
 _NEWEST = select(func.max(events.c.id))
 # The newest stays whatever its age, so that no id is ever given a second time.
 _PRUNE = delete(events).where(
@@ -28,8 +29,8 @@ class Entry:
 
 
 def append(conn: Connection, entries: Sequence[Entry]) -> None:
-    conn.execute(
-        _INSERT,
+    _INSERT.run_many(
+        conn,
         [
             {
                 "at": entry.at,

@@ -1,6 +1,6 @@
 """Files and the blobs they show."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.runs import Run
 from simyard.domain.users import User
-from simyard.store import codes, listing, runs
+from simyard.store import codes, counters, listing, runs
 from simyard.store.prepared import Prepared
 from simyard.store.schema import (
     AnyRow,
@@ -123,6 +123,24 @@ def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
     return int(blob_id)
 
 
+_OWNED = exists().where(files.c.blob_id == blobs.c.id, files.c.owner_id == bindparam("owner"))
+_NOT_OWNED = select(func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(
+    blobs.c.id.in_(bindparam("wanted", expanding=True)), ~_OWNED
+)
+
+
+def _count_stored(
+    conn: Connection, owner_id: int, blob_ids: Iterable[int | None], sign: int
+) -> None:
+    """Count the content that a user has more (before the files that show it are written) or less
+    (once they are gone, and before their blobs are): blobs that no other file of his shows.
+    """
+    size = 0
+    for part in _parts(sorted({blob_id for blob_id in blob_ids if blob_id is not None})):
+        size += conn.scalar(_NOT_OWNED, {"wanted": part, "owner": owner_id}) or 0
+    counters.add(conn, counters.stored(owner_id), sign * size)
+
+
 def known_keys(conn: Connection, keys: Sequence[str]) -> set[str]:
     """Which of these blob names are recorded."""
     return set(conn.scalars(select(blobs.c.key).where(blobs.c.key.in_(keys))))
@@ -163,6 +181,7 @@ def insert(
     """One uploaded file and its blob."""
     code = codes.unused(conn, files, codes.FILE_LETTERS)
     blob_id = insert_blob(conn, blob, now=now)
+    counters.add(conn, counters.stored(owner.id), blob.size_bytes)
     conn.execute(
         files.insert().values(
             code=code,
@@ -211,6 +230,7 @@ def add_outputs(
     owner_ordinal = listing.append(conn, listing.files_of(owner_id), count)
     job_ordinal = listing.append(conn, listing.outputs_of(run.job_id), count)
     run_ordinal = listing.append(conn, listing.outputs_of_run(run.job_id, run.number), count)
+    _count_stored(conn, owner_id, (output.blob_id for output in outputs), +1)
     conn.execute(
         _INSERT,
         [
@@ -427,6 +447,7 @@ def delete_folder(conn: Connection, owner_id: int, folder_id: int, *, now: datet
     gone = {"blob_id": None, "folder_id": None, "trashed_at": now}
     conn.execute(delete(files).where(chosen, ~named))
     conn.execute(update(files).where(chosen).values(**gone))
+    _count_stored(conn, owner_id, blob_ids, -1)
     _drop_blobs(conn, [blob_id for blob_id in blob_ids if blob_id is not None], now=now)
 
 
@@ -457,6 +478,7 @@ def delete_file(conn: Connection, file: File, *, now: datetime) -> None:
         conn.execute(update(files).where(files.c.id == file.id).values(**gone))
     else:
         conn.execute(delete(files).where(files.c.id == file.id))
+    _count_stored(conn, file.owner_id, [file.blob.id], -1)
     _drop_blobs(conn, [file.blob.id or 0], now=now)
 
 
@@ -536,7 +558,43 @@ def delete_outputs(conn: Connection, job_id: int, owner_id: int, *, now: datetim
     conn.execute(update(files).where(mine, named).values(**nothing, trashed_at=now))
     conn.execute(delete(job_inputs).where(job_inputs.c.file_id.in_(of_mine)))
     conn.execute(delete(files).where(mine))
+    _count_stored(conn, owner_id, blob_ids, -1)
     _drop_blobs(conn, [blob_id for blob_id in blob_ids if blob_id is not None], now=now)
+
+
+_OUTPUTS_OF_RUN = _LISTED.where(
+    files.c.job_id == bindparam("job"),
+    files.c.run_number == bindparam("number"),
+    files.c.type_id == FileType.OUTPUT.value,
+).order_by(files.c.run_ordinal)
+_PATHS_OF_RUN = _OUTPUTS_OF_RUN.with_only_columns(files.c.relative_path).order_by(None)
+
+
+def outputs_of_run(conn: Connection, job_id: int, run_number: int) -> list[File]:
+    """All outputs of a run that are listed, without its snapshots, in the order of the list."""
+    found = conn.execute(_OUTPUTS_OF_RUN, {"job": job_id, "number": run_number})
+    return [_file(row) for row in found]
+
+
+def paths_of_run(conn: Connection, job_id: int, run_number: int) -> Iterator[str]:
+    """The paths of the same, in no particular order."""
+    yield from conn.scalars(_PATHS_OF_RUN, {"job": job_id, "number": run_number})
+
+
+def supersede(conn: Connection, file: File, *, now: datetime) -> None:
+    """Take an output that is listed from its run because the run has another of its path now. Where
+    jobs name it as an input it stays, as a file of its owner; otherwise it is gone.
+    """
+    if not is_named(conn, file):
+        delete_file(conn, file, now=now)
+        return
+    row = conn.execute(_PLACES, {"file": file.id}).one()
+    listing.remove(conn, listing.outputs_of(row.job_id), row.job_ordinal)
+    listing.remove(conn, listing.outputs_of_run(row.job_id, row.run_number), row.run_ordinal)
+    size = -file.blob.size_bytes
+    runs.change_outputs(conn, row.job_id, row.run_number, count=-1, size_bytes=size)
+    places = dict.fromkeys(("job_id", "run_number", "job_ordinal", "run_ordinal"))
+    conn.execute(update(files).where(files.c.id == file.id).values(**places))
 
 
 _OF_JOB = (

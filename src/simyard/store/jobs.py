@@ -25,7 +25,7 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
 from simyard.store import codes, files, listing
-from simyard.store.prepared import Prepared
+from simyard.store.prepared import Prepared, any_of
 from simyard.store.schema import (
     AnyRow,
     Instant,
@@ -144,7 +144,7 @@ def set_definition(conn: Connection, job_id: int, definition: JobDefinition) -> 
 
 # --- who sees it ----------------------------------------------------------------------------------
 
-_NEW_VIEW = job_views.insert()
+_NEW_VIEW = Prepared(job_views.insert())
 _VIEWS = select(job_views.c.viewer_id, job_views.c.ordinal, job_views.c.completed).where(
     job_views.c.job_id == bindparam("job")
 )
@@ -156,7 +156,7 @@ _VIEWERS = (
     .order_by(users.c.email)
 )
 _VIEWERS_OF_ONE = Prepared(_VIEWERS.where(job_views.c.job_id == bindparam("job")))
-_VIEWERS_OF_MANY = _VIEWERS.where(job_views.c.job_id.in_(bindparam("wanted", expanding=True)))
+_VIEWERS_OF_MANY = Prepared(_VIEWERS.where(any_of(job_views.c.job_id, "wanted")))
 
 
 def _let_see(conn: Connection, job_id: int, viewer_id: int, *, completed: bool) -> None:
@@ -164,7 +164,7 @@ def _let_see(conn: Connection, job_id: int, viewer_id: int, *, completed: bool) 
     if completed:
         listing.put(conn, listing.completed_jobs_of(viewer_id), ordinal)
     row = {"viewer_id": viewer_id, "ordinal": ordinal, "job_id": job_id, "completed": completed}
-    conn.execute(_NEW_VIEW, row)
+    _NEW_VIEW.run(conn, **row)
 
 
 def share(conn: Connection, job: Job, viewer_id: int) -> bool:
@@ -203,7 +203,7 @@ def _viewers_of_one(conn: Connection, job_id: int) -> tuple[str, ...]:
 def _shared_with(conn: Connection, job_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """The same of many jobs."""
     found: dict[int, list[str]] = {}
-    for row in conn.execute(_VIEWERS_OF_MANY, {"wanted": job_ids}):
+    for row in _VIEWERS_OF_MANY.rows(conn, wanted=job_ids):
         found.setdefault(row.job_id, []).append(row.email)
     return {job_id: tuple(emails) for job_id, emails in found.items()}
 
@@ -213,35 +213,53 @@ def viewers(conn: Connection, job_id: int) -> list[int]:
     return [row.viewer_id for row in conn.execute(_VIEWS, {"job": job_id})]
 
 
-_EVERY_VIEW = select(job_views.c.job_id, job_views.c.viewer_id).where(
-    job_views.c.job_id.in_(bindparam("wanted", expanding=True))
+_EVERY_VIEW = Prepared(
+    select(job_views.c.job_id, job_views.c.viewer_id).where(any_of(job_views.c.job_id, "wanted"))
 )
 
 
 def viewers_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, list[int]]:
     """Internal ids of everybody who sees these jobs, by job. At most some thousands at once."""
     found: dict[int, list[int]] = {}
-    for row in conn.execute(_EVERY_VIEW, {"wanted": job_ids}):
+    for row in _EVERY_VIEW.rows(conn, wanted=job_ids):
         found.setdefault(row.job_id, []).append(row.viewer_id)
     return found
 
 
-_COMPLETE = (
-    update(job_views)
-    .where(job_views.c.job_id.in_(bindparam("wanted", expanding=True)))
-    .values(completed=True)
+_COMPLETE = Prepared(
+    update(job_views).where(any_of(job_views.c.job_id, "wanted")).values(completed=True)
 )
-_OPEN_VIEWS = select(job_views.c.viewer_id, job_views.c.ordinal).where(
-    job_views.c.job_id.in_(bindparam("wanted", expanding=True)),
-    job_views.c.completed.is_(False),
+_OPEN_VIEWS = Prepared(
+    select(job_views.c.viewer_id, job_views.c.ordinal).where(
+        any_of(job_views.c.job_id, "wanted"),
+        job_views.c.completed.is_(False),
+    )
 )
 
 
 def complete_views(conn: Connection, job_ids: Sequence[int]) -> None:
     """Put jobs among the completed ones of everybody who sees them. Idempotent."""
-    for view in conn.execute(_OPEN_VIEWS, {"wanted": job_ids}).all():
+    for view in _OPEN_VIEWS.rows(conn, wanted=job_ids):
         listing.put(conn, listing.completed_jobs_of(view.viewer_id), view.ordinal)
-    conn.execute(_COMPLETE, {"wanted": job_ids})
+    _COMPLETE.run(conn, wanted=job_ids)
+
+
+_REOPEN = Prepared(
+    update(job_views).where(any_of(job_views.c.job_id, "wanted")).values(completed=False)
+)
+_DONE_VIEWS = Prepared(
+    select(job_views.c.viewer_id, job_views.c.ordinal).where(
+        any_of(job_views.c.job_id, "wanted"),
+        job_views.c.completed.is_(True),
+    )
+)
+
+
+def reopen_views(conn: Connection, job_ids: Sequence[int]) -> None:
+    """Take jobs from among the completed ones of everybody who sees them. Idempotent."""
+    for view in _DONE_VIEWS.rows(conn, wanted=job_ids):
+        listing.remove(conn, listing.completed_jobs_of(view.viewer_id), view.ordinal)
+    _REOPEN.run(conn, wanted=job_ids)
 
 
 _SEEN = _JOBS.join(job_views, job_views.c.job_id == jobs.c.id).where(
@@ -288,11 +306,11 @@ def labelled(conn: Connection, code: str, viewer_id: int) -> Labelled | None:
     )
 
 
-_BY_ID = _JOBS.where(jobs.c.id == bindparam("job"))
+_BY_ID = Prepared(_JOBS.where(jobs.c.id == bindparam("job")))
 
 
 def by_id(conn: Connection, job_id: int) -> Job:
-    return _job(conn.execute(_BY_ID, {"job": job_id}).one())
+    return _job(_BY_ID.rows(conn, job=job_id)[0])
 
 
 @dataclass(frozen=True)
@@ -306,8 +324,10 @@ class Standing:
     submitted_at: datetime | None = None  # None: not now
 
 
-_STANDINGS = select(jobs.c.id, jobs.c.state, jobs.c.status, jobs.c.cluster_status).where(
-    jobs.c.id.in_(bindparam("wanted", expanding=True))
+_STANDINGS = Prepared(
+    select(jobs.c.id, jobs.c.state, jobs.c.status, jobs.c.cluster_status).where(
+        any_of(jobs.c.id, "wanted")
+    )
 )
 
 
@@ -315,7 +335,7 @@ def standings(conn: Connection, job_ids: Sequence[int]) -> list[Standing]:
     """Where these jobs are now. At most some thousands at once."""
     return [
         Standing(row.id, State(row.state), row.status, row.cluster_status)
-        for row in conn.execute(_STANDINGS, {"wanted": job_ids})
+        for row in _STANDINGS.rows(conn, wanted=job_ids)
     ]
 
 
@@ -432,7 +452,7 @@ def _summaries(conn: Connection, query: Select[Any]) -> list[JobSummary]:
     ]
 
 
-_SET_STATE = (
+_SET_STATE = Prepared(
     update(jobs)
     .where(jobs.c.id == bindparam("job"))
     .values(
@@ -445,8 +465,8 @@ _SET_STATE = (
 
 
 def set_standings(conn: Connection, standings: Sequence[Standing]) -> None:
-    conn.execute(
-        _SET_STATE,
+    _SET_STATE.run_many(
+        conn,
         [
             {
                 "job": standing.job_id,
@@ -464,7 +484,7 @@ def set_notices(conn: Connection, job_id: int, notices: tuple[Notice, ...]) -> N
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(notices=_encode(notices).decode()))
 
 
-_ADD_STORAGE = (
+_ADD_STORAGE = Prepared(
     update(jobs)
     .where(jobs.c.id == bindparam("job"))
     .values(storage_bytes=jobs.c.storage_bytes + bindparam("more"))
@@ -472,7 +492,7 @@ _ADD_STORAGE = (
 
 
 def add_storage(conn: Connection, job_id: int, size_bytes: int) -> None:
-    conn.execute(_ADD_STORAGE, {"job": job_id, "more": size_bytes})
+    _ADD_STORAGE.run(conn, job=job_id, more=size_bytes)
 
 
 def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
@@ -538,7 +558,7 @@ def set_custom_fields(conn: Connection, job_id: int, values: Mapping[str, Any]) 
 
 # --- history --------------------------------------------------------------------------------------
 
-_ADD_STATUS = statuses.insert()
+_ADD_STATUS = Prepared(statuses.insert())
 
 
 @dataclass(frozen=True)
@@ -553,8 +573,8 @@ class Word:
 
 
 def add_words(conn: Connection, words: Sequence[Word]) -> None:
-    conn.execute(
-        _ADD_STATUS,
+    _ADD_STATUS.run_many(
+        conn,
         [
             {
                 "job_id": word.job_id,

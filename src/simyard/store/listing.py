@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
+from simyard.store.prepared import Prepared
 from simyard.store.schema import list_chunks, list_heads
 
 CHUNK = 1000
@@ -37,24 +38,24 @@ def outputs_of_run(job_id: int, run_number: int) -> str:
 
 
 def total(conn: Connection, name: str) -> int:
-    row = conn.execute(_HEAD, {"l": name}).first()
+    row = _HEAD.first(conn, l=name)
     return row.total if row else 0
 
 
 def append(conn: Connection, name: str, count: int = 1) -> int:
     """Make room for `count` more entries and return the number of the first."""
-    head = conn.execute(_HEAD, {"l": name}).first()
+    head = _HEAD.first(conn, l=name)
     first: int = head.next_ordinal if head else 0
     if head is None:
-        conn.execute(_NEW_HEAD, {"list": name, "next_ordinal": count, "total": count})
+        _NEW_HEAD.run(conn, list=name, next_ordinal=count, total=count)
     else:
-        conn.execute(_GROW, {"l": name, "n": count})
+        _GROW.run(conn, l=name, n=count)
     at = first
     while at < first + count:
         chunk = at // CHUNK
         here = min(first + count, (chunk + 1) * CHUNK) - at
-        if conn.execute(_ADD, {"l": name, "c": chunk, "n": here}).rowcount == 0:
-            conn.execute(_NEW_CHUNK, {"list": name, "chunk": chunk, "total": here})
+        if _ADD.run(conn, l=name, c=chunk, n=here) == 0:
+            _NEW_CHUNK.run(conn, list=name, chunk=chunk, total=here)
         at += here
     return first
 
@@ -63,19 +64,19 @@ def remove(conn: Connection, name: str, ordinal: int, count: int = 1) -> None:
     """Take entries off the books whose numbers are in the chunk of this one. The caller removes
     the entries themselves.
     """
-    conn.execute(_SHRINK, {"l": name, "n": count})
-    conn.execute(_ADD, {"l": name, "c": ordinal // CHUNK, "n": -count})
+    _SHRINK.run(conn, l=name, n=count)
+    _ADD.run(conn, l=name, c=ordinal // CHUNK, n=-count)
 
 
 def put(conn: Connection, name: str, ordinal: int) -> None:
     """Enter what has its number from elsewhere: an entry that was removed before, or one of a list
     that is a part of another.
     """
-    if conn.execute(_SHRINK, {"l": name, "n": -1}).rowcount == 0:
-        conn.execute(_NEW_HEAD, {"list": name, "next_ordinal": 0, "total": 1})
+    if _SHRINK.run(conn, l=name, n=-1) == 0:
+        _NEW_HEAD.run(conn, list=name, next_ordinal=0, total=1)
     chunk = ordinal // CHUNK
-    if conn.execute(_ADD, {"l": name, "c": chunk, "n": 1}).rowcount == 0:
-        conn.execute(_NEW_CHUNK, {"list": name, "chunk": chunk, "total": 1})
+    if _ADD.run(conn, l=name, c=chunk, n=1) == 0:
+        _NEW_CHUNK.run(conn, list=name, chunk=chunk, total=1)
 
 
 def drop_outputs(conn: Connection, job_id: int) -> None:
@@ -129,12 +130,12 @@ _CHUNKS = {
     True: _chunks.order_by(list_chunks.c.chunk.desc()),
     False: _chunks.order_by(list_chunks.c.chunk),
 }
-_HEAD = select(list_heads.c.total, list_heads.c.next_ordinal).where(
-    list_heads.c.list == bindparam("l")
+_HEAD = Prepared(
+    select(list_heads.c.total, list_heads.c.next_ordinal).where(list_heads.c.list == bindparam("l"))
 )
-_NEW_HEAD = list_heads.insert()
-_NEW_CHUNK = list_chunks.insert()
-_GROW = (
+_NEW_HEAD = Prepared(list_heads.insert())
+_NEW_CHUNK = Prepared(list_chunks.insert())
+_GROW = Prepared(
     update(list_heads)
     .where(list_heads.c.list == bindparam("l"))
     .values(
@@ -142,12 +143,12 @@ _GROW = (
         total=list_heads.c.total + bindparam("n"),
     )
 )
-_SHRINK = (
+_SHRINK = Prepared(
     update(list_heads)
     .where(list_heads.c.list == bindparam("l"))
     .values(total=list_heads.c.total - bindparam("n"))
 )
-_ADD = (
+_ADD = Prepared(
     update(list_chunks)
     .where(list_chunks.c.list == bindparam("l"), list_chunks.c.chunk == bindparam("c"))
     .values(total=list_chunks.c.total + bindparam("n"))

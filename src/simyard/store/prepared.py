@@ -1,73 +1,174 @@
-"""Queries that are asked for very often, at what the driver itself takes for them.
+"""Statements that are executed very often, at what the driver itself takes for them.
 
 SQLAlchemy writes the SQL and knows the types; it does so once, and no longer stands between the
-query and the driver, where it takes four times as long as SQLite does for a row or two. For the
-polled requests and nothing else: everything that is not on their way is executed as usual.
+statement and the driver, where it takes four times as long as SQLite does for a row or two. For
+what is polled and for what every run goes through; everything else is executed as usual.
 """
 
+import json
 from collections import namedtuple
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Dialect, Select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Delete,
+    Dialect,
+    Insert,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeDecorator
+
+T = TypeVar("T")
+Parameters = Mapping[str, object]
+
+
+class _Values(TypeDecorator[Sequence[object]]):
+    """Many values in one parameter."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[object] | None, dialect: Any) -> str:
+        return json.dumps(list(value or ()))
+
+
+def any_of(column: Column[Any], name: str) -> ColumnElement[bool]:
+    """Whether the column is one of the values of a parameter: an IN that is always the same
+    statement, however many there are.
+    """
+    each = func.json_each(bindparam(name, type_=_Values())).table_valued("value")
+    return column.in_(select(each.c.value))
+
+
+def one_of(column: Column[Any], values: Sequence[str]) -> ColumnElement[bool]:
+    """The same of words that never change, spelled out so that a partial index is found."""
+    assert all(value.isidentifier() for value in values), values
+    return column.in_([literal_column(f"'{value}'") for value in values])
 
 
 class Prepared:
-    """A select whose every parameter is a `bindparam` of one value (no expanding IN), of a type
-    that the driver takes as it is. Rows have their columns as attributes, as SQLAlchemy's have.
+    """A statement whose every parameter is a `bindparam` of one value: no expanding IN, see
+    `any_of`. An insert takes its columns from the first parameters it gets.
     """
 
-    def __init__(self, query: Select[Any]) -> None:
-        self._query = query
+    def __init__(self, statement: Select[Any] | Insert | Update | Delete) -> None:
+        self._statement = statement
         self._for: dict[str, _Compiled] = {}  # by name of the dialect
 
     def rows(self, conn: Connection, **parameters: object) -> list[Any]:
-        """All rows. Raises as `Connection.execute` does."""
-        dialect = conn.dialect
-        compiled = self._for.get(dialect.name)
-        if compiled is None:
-            compiled = self._for[dialect.name] = _Compiled(self._query, dialect)
-        return compiled.rows(conn, parameters)
+        """All rows of a select, their columns as attributes. Raises as `Connection.execute`."""
+        return self._compiled(conn, parameters).rows(conn, parameters)
 
     def first(self, conn: Connection, **parameters: object) -> Any:
-        """The first row, or None."""
+        """The first row of a select, or None."""
         rows = self.rows(conn, **parameters)
         return rows[0] if rows else None
 
+    def scalar(self, conn: Connection, **parameters: object) -> Any:
+        """The first column of the first row, or None."""
+        rows = self.rows(conn, **parameters)
+        return rows[0][0] if rows else None
+
+    def run(self, conn: Connection, **parameters: object) -> int:
+        """Execute what gives no rows. Returns how many it changed."""
+        return self._compiled(conn, parameters).run(conn, [parameters])
+
+    def run_many(self, conn: Connection, parameters: Sequence[Parameters]) -> None:
+        """Execute it for each of these, in order; all name the same parameters."""
+        if parameters:
+            self._compiled(conn, parameters[0]).run(conn, parameters)
+
+    def _compiled(self, conn: Connection, parameters: Parameters) -> "_Compiled":
+        compiled = self._for.get(conn.dialect.name)
+        if compiled is None:
+            made = _Compiled(self._statement, conn.dialect, list(parameters))
+            compiled = self._for[conn.dialect.name] = made
+        return compiled
+
 
 class _Compiled:
-    """A query in the words of one database."""
+    """A statement in the words of one database."""
 
-    def __init__(self, query: Select[Any], dialect: Dialect) -> None:
-        compiled = query.compile(dialect=dialect)
+    def __init__(
+        self, statement: Select[Any] | Insert | Update | Delete, dialect: Dialect, names: list[str]
+    ) -> None:
+        only = names if isinstance(statement, Insert) else None
+        compiled: Any = statement.compile(dialect=dialect, column_keys=only)
         self._sql = str(compiled)
-        self._names: list[str] | None = getattr(compiled, "positiontup", None)  # None: by name
-        columns = list(query.selected_columns)
-        row: Any = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]
+        assert "POSTCOMPILE" not in self._sql, self._sql
+        self._is_by_name = compiled.positiontup is None
+        binds = compiled.binds
+        wanted = compiled.positiontup or list(binds)
+        self._parameters = [(name, _bind_processor(binds[name], dialect)) for name in wanted]
+        # What the statement itself holds: `limit(1)`, `values(completed=True)`.
+        self._constants = {n: compiled.params[n] for n in wanted if not binds[n].required}
+        columns = list(statement.selected_columns) if isinstance(statement, Select) else []
+        keys = [str(column.key) for column in columns]  # "None" for a function without a label
+        row: Any = namedtuple("Row", keys, rename=True)  # type: ignore[misc]
         self._row: Callable[[Any], Any] = row._make
         processors = [
             column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
         ]
         self._processors = [(i, work) for i, work in enumerate(processors) if work is not None]
 
-    def rows(self, conn: Connection, parameters: dict[str, object]) -> list[Any]:
+    def rows(self, conn: Connection, parameters: Parameters) -> list[Any]:
+        values = self._values(parameters)
         driver: Any = conn.connection.driver_connection
-        values = parameters if self._names is None else [parameters[name] for name in self._names]
+        found = self._execute(conn, values, lambda: driver.execute(self._sql, values).fetchall())
+        if self._processors:
+            return [self._row(self._processed(row)) for row in found]
+        return list(map(self._row, found))
+
+    def run(self, conn: Connection, parameters: Sequence[Parameters]) -> int:
+        values = [self._values(each) for each in parameters]
+        driver: Any = conn.connection.driver_connection
+        if len(values) == 1:
+            return self._execute(
+                conn, values, lambda: int(driver.execute(self._sql, values[0]).rowcount)
+            )
+        return self._execute(
+            conn, values, lambda: int(driver.executemany(self._sql, values).rowcount)
+        )
+
+    def _values(self, parameters: Parameters) -> Any:
+        if self._constants:
+            parameters = {**self._constants, **parameters}
+        values = [
+            work(parameters[name]) if work else parameters[name] for name, work in self._parameters
+        ]
+        if self._is_by_name:
+            return {name: value for (name, _), value in zip(self._parameters, values, strict=True)}
+        return values
+
+    def _execute(self, conn: Connection, values: Any, work: Callable[[], T]) -> T:
         try:
-            found = driver.execute(self._sql, values).fetchall()
+            return work()
         except Exception as error:
             dbapi = conn.dialect.dbapi
             assert dbapi is not None
             if not isinstance(error, dbapi.Error):
                 raise
             raise DBAPIError.instance(self._sql, values, error, dbapi.Error) from error
-        if self._processors:
-            return [self._row(self._processed(row)) for row in found]
-        return list(map(self._row, found))
 
     def _processed(self, row: tuple[Any, ...]) -> list[Any]:
         values = list(row)
         for i, work in self._processors:
             values[i] = work(values[i])
         return values
+
+
+def _bind_processor(parameter: Any, dialect: Dialect) -> Callable[[Any], Any] | None:
+    found: Callable[[Any], Any] | None = parameter.type.dialect_impl(dialect).bind_processor(
+        dialect
+    )
+    return found

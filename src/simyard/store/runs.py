@@ -1,21 +1,36 @@
 """Runs and their attempts."""
 
+import zlib
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from simyard.domain.lifecycle import HOLDS_CORES, State
-from simyard.domain.runs import Attempt, Ending, Run
+from simyard.domain.outcome import Outcome
+from simyard.domain.runs import Attempt, Ending, Restart, Run, Sample
+from simyard.store.prepared import Prepared, any_of, one_of
 from simyard.store.schema import AnyRow, attempts, runs
 
 _encode = msgspec.json.encode
 _ending = msgspec.json.Decoder(Ending)
+_outcome = msgspec.json.Decoder(Outcome)
+_samples = msgspec.json.Decoder(list[Sample])
+_restart = msgspec.json.Decoder(Restart)
 
-_RUNS = select(runs)
+_RUNS = select(*(column for column in runs.c if column is not runs.c.samples))
 
 
 def _run(row: AnyRow) -> Run:
@@ -32,32 +47,40 @@ def _run(row: AnyRow) -> Run:
         output_count=row.output_count,
         output_bytes=row.output_bytes,
         ending=_ending.decode(row.ending) if row.ending else None,
+        outcome=_outcome.decode(row.outcome) if row.outcome else None,
         token=row.token,
+        restart=_restart.decode(row.restart) if row.restart else None,
     )
 
 
-_INSERT = runs.insert()
+_INSERT = Prepared(runs.insert())
 
 
 def insert(
     conn: Connection,
     job_id: int,
     *,
+    owner_id: int,
     count: int,
     cores: int,
     core_type: str,
     price_micros: int,
     low_priority: bool,
     state: State,
+    reserved_core_microseconds: int = 0,
 ) -> None:
-    """The runs of a job that was just submitted, numbered from 1."""
-    conn.execute(
-        _INSERT,
+    """The runs of a job that was just submitted, numbered from 1. What is reserved is so for each
+    of them.
+    """
+    _INSERT.run_many(
+        conn,
         [
             {
                 "job_id": job_id,
+                "owner_id": owner_id,
                 "number": number,
                 "state": state.value,
+                "reserved_core_microseconds": reserved_core_microseconds or None,
                 "low_priority": low_priority,
                 "cores": cores,
                 "core_type": core_type,
@@ -70,44 +93,46 @@ def insert(
     )
 
 
-_BY_ID = _RUNS.where(runs.c.id == bindparam("run"))
+_BY_ID = Prepared(_RUNS.where(runs.c.id == bindparam("run")))
 
 
 def by_id(conn: Connection, run_id: int) -> Run | None:
-    row = conn.execute(_BY_ID, {"run": run_id}).first()
+    row = _BY_ID.first(conn, run=run_id)
     return _run(row) if row else None
 
 
-_BY_IDS = _RUNS.where(runs.c.id.in_(bindparam("wanted", expanding=True)))
-_BY_TOKENS = _RUNS.where(runs.c.token.in_(bindparam("wanted", expanding=True)))
+_BY_IDS = Prepared(_RUNS.where(any_of(runs.c.id, "wanted")))
+_BY_TOKENS = Prepared(_RUNS.where(any_of(runs.c.token, "wanted")))
 
 
 def by_ids(conn: Connection, run_ids: Sequence[int]) -> dict[int, Run]:
-    return {row.id: _run(row) for row in conn.execute(_BY_IDS, {"wanted": run_ids})}
+    return {row.id: _run(row) for row in _BY_IDS.rows(conn, wanted=run_ids)}
 
 
 def by_tokens(conn: Connection, tokens: Sequence[str]) -> list[Run]:
     """The runs whose present attempts these are."""
-    return [_run(row) for row in conn.execute(_BY_TOKENS, {"wanted": tokens})]
+    return [_run(row) for row in _BY_TOKENS.rows(conn, wanted=tokens)]
 
 
-_BY_NUMBER = _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.number == bindparam("number"))
+_BY_NUMBER = Prepared(
+    _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.number == bindparam("number"))
+)
 
 
 def by_number(conn: Connection, job_id: int, number: int) -> Run | None:
-    row = conn.execute(_BY_NUMBER, {"job": job_id, "number": number}).first()
+    row = _BY_NUMBER.first(conn, job=job_id, number=number)
     return _run(row) if row else None
 
 
-_COUNT = select(func.max(runs.c.number)).where(runs.c.job_id == bindparam("job"))
+_COUNT = Prepared(select(func.max(runs.c.number)).where(runs.c.job_id == bindparam("job")))
 
 
 def count(conn: Connection, job_id: int) -> int:
     """How many runs a job has. They are numbered without gaps, so the last number says it."""
-    return conn.scalar(_COUNT, {"job": job_id}) or 0
+    return _COUNT.scalar(conn, job=job_id) or 0
 
 
-_PAGE = (
+_PAGE = Prepared(
     _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.number > bindparam("after"))
     .order_by(runs.c.number)
     .limit(bindparam("size"))
@@ -115,34 +140,36 @@ _PAGE = (
 
 
 def page(conn: Connection, job_id: int, *, offset: int, size: int) -> list[Run]:
-    rows = conn.execute(_PAGE, {"job": job_id, "after": offset, "size": size})
+    rows = _PAGE.rows(conn, job=job_id, after=offset, size=size)
     return [_run(row) for row in rows]
 
 
-_STATES = (
-    select(runs.c.job_id, runs.c.state)
-    .where(runs.c.job_id.in_(bindparam("wanted", expanding=True)))
-    .distinct()
+_STATES = Prepared(
+    select(runs.c.job_id, runs.c.state).where(any_of(runs.c.job_id, "wanted")).distinct()
 )
 
 
 def states_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, list[State]]:
     """The different states that the runs of each of these jobs are in."""
     found: dict[int, list[State]] = {job_id: [] for job_id in job_ids}
-    for job_id, state in conn.execute(_STATES, {"wanted": job_ids}):
+    for job_id, state in _STATES.rows(conn, wanted=job_ids):
         found[job_id].append(State(state))
     return found
 
 
-_ENDINGS = (
-    select(runs.c.ending)
+_ENDINGS = Prepared(
+    select(runs.c.ending, runs.c.outcome)
     .where(runs.c.job_id == bindparam("job"), runs.c.ending.is_not(None))
     .order_by(runs.c.number)
 )
 
 
-def endings(conn: Connection, job_id: int) -> list[Ending]:
-    return [_ending.decode(text) for text in conn.scalars(_ENDINGS, {"job": job_id})]
+def endings(conn: Connection, job_id: int) -> list[tuple[Ending, Outcome | None]]:
+    """How the runs of a job ended so far, and what was judged of them."""
+    return [
+        (_ending.decode(row.ending), _outcome.decode(row.outcome) if row.outcome else None)
+        for row in _ENDINGS.rows(conn, job=job_id)
+    ]
 
 
 # --- the queue ------------------------------------------------------------------------------------
@@ -151,29 +178,28 @@ def endings(conn: Connection, job_id: int) -> list[Ending]:
 @cache
 def _in_states(*wanted: State) -> Select[Any]:
     # Spelled out so that the partial index on unfinished runs is used.
-    return _RUNS.where(
-        runs.c.state.in_([state.value for state in wanted]),
-        runs.c.state != State.CLOSED.value,
-    )
+    words = [state.value for state in wanted]
+    closed: ColumnElement[str] = literal_column(f"'{State.CLOSED.value}'")
+    return _RUNS.where(one_of(runs.c.state, words), runs.c.state != closed)
 
 
 @cache
-def _queue(*wanted: State) -> Select[Any]:
+def _queue(*wanted: State) -> Prepared:
     ordered = _in_states(*wanted).order_by(runs.c.low_priority, runs.c.id)
-    return ordered.limit(bindparam("most"))
+    return Prepared(ordered.limit(bindparam("most")))
 
 
 def in_states(conn: Connection, *wanted: State, most: int = 100_000) -> list[Run]:
     """Runs in any of these (unfinished) states, in the order of the queue."""
-    return [_run(row) for row in conn.execute(_queue(*wanted), {"most": most})]
+    return [_run(row) for row in _queue(*wanted).rows(conn, most=most)]
 
 
-_HELD = _in_states(*sorted(HOLDS_CORES)).with_only_columns(func.sum(runs.c.cores))
+_HELD = Prepared(_in_states(*sorted(HOLDS_CORES)).with_only_columns(func.sum(runs.c.cores)))
 
 
 def cores_held(conn: Connection) -> int:
     """Cores that are set aside for runs now."""
-    return conn.scalar(_HELD) or 0
+    return _HELD.scalar(conn) or 0
 
 
 _COUNTS = (
@@ -190,11 +216,25 @@ def counts(conn: Connection) -> dict[State, int]:
 
 # --- changes --------------------------------------------------------------------------------------
 
-_SET_STATE = update(runs).where(runs.c.id == bindparam("run")).values(state=bindparam("new_state"))
-_STARTED = update(runs).where(runs.c.id == bindparam("run")).values(started_at=bindparam("at"))
-_ENDED = update(runs).where(runs.c.id == bindparam("run")).values(ending=bindparam("text"))
-_COMPLETED = update(runs).where(runs.c.id == bindparam("run")).values(completed_at=bindparam("at"))
-_OUTPUTS = (
+_SET_STATE = Prepared(
+    update(runs).where(runs.c.id == bindparam("run")).values(state=bindparam("new_state"))
+)
+_STARTED = Prepared(
+    update(runs).where(runs.c.id == bindparam("run")).values(started_at=bindparam("at"))
+)
+_ENDED = Prepared(
+    update(runs).where(runs.c.id == bindparam("run")).values(ending=bindparam("text"))
+)
+_JUDGED = Prepared(
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(outcome=bindparam("text"), samples=bindparam("points"))
+)
+_SAMPLES = select(runs.c.samples).where(runs.c.id == bindparam("run"))
+_COMPLETED = Prepared(
+    update(runs).where(runs.c.id == bindparam("run")).values(completed_at=bindparam("at"))
+)
+_OUTPUTS = Prepared(
     update(runs)
     .where(runs.c.id == bindparam("run"))
     .values(
@@ -202,7 +242,7 @@ _OUTPUTS = (
         output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
     )
 )
-_OUTPUTS_BY_NUMBER = (
+_OUTPUTS_BY_NUMBER = Prepared(
     update(runs)
     .where(runs.c.job_id == bindparam("job"), runs.c.number == bindparam("number_"))
     .values(
@@ -210,50 +250,94 @@ _OUTPUTS_BY_NUMBER = (
         output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
     )
 )
-_ATTEMPT_STARTED = (
+_ATTEMPT_STARTED = Prepared(
     update(attempts)
     .where(attempts.c.token == bindparam("attempt"))
     .values(started_at=bindparam("at"))
 )
-_ATTEMPT_ENDED = (
+_ATTEMPT_ENDED = Prepared(
     update(attempts)
     .where(attempts.c.token == bindparam("attempt"))
     .values(ending=bindparam("text"), ended_at=bindparam("at"))
 )
-_LAST_ATTEMPT = select(func.max(attempts.c.number)).where(attempts.c.run_id == bindparam("run"))
-_NEW_ATTEMPT = attempts.insert()
-_PRESENT_ATTEMPT = (
+_LAST_ATTEMPT = Prepared(
+    select(func.max(attempts.c.number)).where(attempts.c.run_id == bindparam("run"))
+)
+_NEW_ATTEMPT = Prepared(attempts.insert())
+_PRESENT_ATTEMPT = Prepared(
     update(runs).where(runs.c.id == bindparam("run")).values(token=bindparam("attempt"))
+)
+_RESTART = Prepared(
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(
+        restart=bindparam("text"),
+        reserved_core_microseconds=bindparam("reserved"),
+        token=None,
+        started_at=None,
+        completed_at=None,
+        ending=None,
+        outcome=None,
+        samples=None,
+    )
 )
 
 
 def set_states(conn: Connection, states: Sequence[tuple[int, State]]) -> None:
     """(run id, state) of each."""
-    conn.execute(_SET_STATE, [{"run": run, "new_state": state.value} for run, state in states])
+    _SET_STATE.run_many(conn, [{"run": run, "new_state": state.value} for run, state in states])
 
 
 def set_started(conn: Connection, started: Sequence[tuple[Run, datetime]]) -> None:
     """Runs and when their payload began."""
-    conn.execute(_STARTED, [{"run": run.id, "at": at} for run, at in started])
-    conn.execute(_ATTEMPT_STARTED, [{"attempt": run.token, "at": at} for run, at in started])
+    _STARTED.run_many(conn, [{"run": run.id, "at": at} for run, at in started])
+    _ATTEMPT_STARTED.run_many(conn, [{"attempt": run.token, "at": at} for run, at in started])
 
 
 def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -> None:
     """Runs, how they ended and when."""
     texts = [(run, _encode(ending).decode(), at) for run, ending, at in ended]
-    conn.execute(_ENDED, [{"run": run.id, "text": text} for run, text, _ in texts])
-    conn.execute(
-        _ATTEMPT_ENDED, [{"attempt": run.token, "text": text, "at": at} for run, text, at in texts]
+    _ENDED.run_many(conn, [{"run": run.id, "text": text} for run, text, _ in texts])
+    _ATTEMPT_ENDED.run_many(
+        conn, [{"attempt": run.token, "text": text, "at": at} for run, text, at in texts]
     )
 
 
+def set_restart(
+    conn: Connection, run: Run, restart: Restart, *, reserved_core_microseconds: int
+) -> None:
+    """Forget how a run ended, so that another attempt can begin. Its outputs and the record of its
+    attempts stay.
+    """
+    text = _encode(restart).decode()
+    _RESTART.run(conn, run=run.id, text=text, reserved=reserved_core_microseconds or None)
+
+
 def set_completed(conn: Connection, run: Run, *, at: datetime) -> None:
-    conn.execute(_COMPLETED, {"run": run.id, "at": at})
+    _COMPLETED.run(conn, run=run.id, at=at)
+
+
+def set_outcome(
+    conn: Connection, run: Run, outcome: Outcome | None, samples: Sequence[Sample]
+) -> None:
+    """What is said of a run that ended, and what it used over its time."""
+    values = {
+        "run": run.id,
+        "text": _encode(outcome).decode() if outcome else None,
+        "points": zlib.compress(_encode(samples)) if samples else None,
+    }
+    _JUDGED.run(conn, **values)
+
+
+def samples(conn: Connection, run_id: int) -> list[Sample]:
+    """What a run that ended used over its time; empty where nobody saw it."""
+    packed = conn.scalar(_SAMPLES, {"run": run_id})
+    return _samples.decode(zlib.decompress(packed)) if packed else []
 
 
 def add_outputs(conn: Connection, run: Run, *, count: int, size_bytes: int) -> None:
     """Count files that were added to a run's outputs."""
-    conn.execute(_OUTPUTS, {"run": run.id, "more": count, "more_bytes": size_bytes})
+    _OUTPUTS.run(conn, run=run.id, more=count, more_bytes=size_bytes)
 
 
 def change_outputs(
@@ -261,7 +345,7 @@ def change_outputs(
 ) -> None:
     """Count files that were taken from a run's outputs (negative) or given back."""
     values = {"job": job_id, "number_": number, "more": count, "more_bytes": size_bytes}
-    conn.execute(_OUTPUTS_BY_NUMBER, values)
+    _OUTPUTS_BY_NUMBER.run(conn, **values)
 
 
 def new_attempt(
@@ -274,19 +358,17 @@ def new_attempt(
     now: datetime,
 ) -> None:
     """Begin another attempt at a run. Only ever one is alive: the caller makes sure of that."""
-    last = conn.scalar(_LAST_ATTEMPT, {"run": run.id})
-    conn.execute(
-        _NEW_ATTEMPT,
-        {
-            "run_id": run.id,
-            "number": (last or 0) + 1,
-            "token": token,
-            "engine": engine,
-            "programs": _encode(programs).decode(),
-            "created_at": now,
-        },
+    last = _LAST_ATTEMPT.scalar(conn, run=run.id)
+    _NEW_ATTEMPT.run(
+        conn,
+        run_id=run.id,
+        number=(last or 0) + 1,
+        token=token,
+        engine=engine,
+        programs=_encode(programs).decode(),
+        created_at=now,
     )
-    conn.execute(_PRESENT_ATTEMPT, {"run": run.id, "attempt": token})
+    _PRESENT_ATTEMPT.run(conn, run=run.id, attempt=token)
 
 
 _ATTEMPTS = (

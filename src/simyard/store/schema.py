@@ -115,6 +115,7 @@ projects = Table(
     Column("external_id", String(255), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("closed_at", Instant),
+    Column("monthly_core_microseconds", BigInteger),  # none: as much as it likes
 )
 
 blobs = Table(
@@ -164,7 +165,7 @@ files = Table(
     Column("run_ordinal", BigInteger),  # place in the run's list of outputs
     Column("folder_id", _Id, ForeignKey("folders.id")),  # none: the owner's library itself
     # None for a file that was deleted while jobs still name it.
-    Column("blob_id", _Id, ForeignKey("blobs.id"), index=True),
+    Column("blob_id", _Id, ForeignKey("blobs.id")),
     Column("type_id", Integer, nullable=False),
     Column("name", Text, nullable=False),
     Column("relative_path", Text, nullable=False),
@@ -174,6 +175,7 @@ files = Table(
     UniqueConstraint("owner_id", "owner_ordinal"),
     UniqueConstraint("job_id", "job_ordinal"),
     UniqueConstraint("job_id", "run_number", "run_ordinal"),
+    Index("ix_files_blob_id_owner_id", "blob_id", "owner_id"),
     Index("ix_files_owner_id_type_id_owner_ordinal", "owner_id", "type_id", "owner_ordinal"),
     Index(
         "ix_files_library",
@@ -276,6 +278,7 @@ runs = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("job_id", _Id, ForeignKey("jobs.id"), nullable=False),
+    Column("owner_id", _Id, ForeignKey("users.id"), nullable=False),  # as the job's
     Column("number", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("low_priority", Boolean, nullable=False),
@@ -283,12 +286,17 @@ runs = Table(
     Column("core_type", String(64), nullable=False),
     # Millionths of the site's currency for a core and hour, as it was at the submit.
     Column("price_micros", BigInteger, nullable=False),
+    # Kept free for it in the budgets until it ends; none: nothing, or not any more.
+    Column("reserved_core_microseconds", BigInteger),
     Column("token", String(40)),  # of the present attempt
     Column("started_at", Instant),
     Column("completed_at", Instant),
     Column("output_count", Integer, nullable=False),
     Column("output_bytes", BigInteger, nullable=False),
     Column("ending", Text),  # JSON of domain.runs.Ending
+    Column("outcome", Text),  # JSON of domain.outcome.Outcome
+    Column("samples", LargeBinary),  # zlib over JSON of domain.runs.Sample's; read alone
+    Column("restart", Text),  # JSON of domain.runs.Restart; none: it was never restarted
     UniqueConstraint("job_id", "number"),
     UniqueConstraint("token"),
     # The queue: runs that owe something, in the order in which they are served.
@@ -297,6 +305,16 @@ runs = Table(
         "state",
         "low_priority",
         "id",
+        sqlite_where=Column("state") != State.CLOSED.value,
+    ),
+    # The same of each user: his part of the queue, and how many jobs he has there.
+    Index(
+        "ix_runs_owed_to_owner",
+        "owner_id",
+        "state",
+        "low_priority",
+        "id",
+        "job_id",
         sqlite_where=Column("state") != State.CLOSED.value,
     ),
 )
@@ -382,6 +400,14 @@ idempotency = Table(
     Column("noun", String(16), nullable=False),
     Column("code", String(12), nullable=False),  # of what was created
     Column("created_at", Instant, nullable=False, index=True),
+)
+
+# What users and projects have of what is limited: see store/counters.py.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(60), primary_key=True),
+    Column("value", BigInteger, nullable=False),
 )
 
 # Counters that keep lists flat: see store/listing.py.

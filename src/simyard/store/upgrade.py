@@ -10,7 +10,7 @@ from sqlalchemy import Engine, inspect, text
 
 from simyard.store.schema import metadata
 
-HEAD = "0002"  # the newest migration
+HEAD = "0003"  # the newest migration
 # As Alembic makes it.
 _VERSION_TABLE = """
 CREATE TABLE alembic_version (
@@ -42,6 +42,12 @@ def upgrade(engine: Engine) -> None:
         if present > HEAD:
             raise TooNew(f"the database has revision {present}, this release knows {HEAD}")
         _migrate(engine)
+
+
+def is_behind(engine: Engine) -> bool:
+    """Whether the database is there and is that of an older release."""
+    present = _revision(engine)
+    return present is not None and present < HEAD
 
 
 def _revision(engine: Engine) -> str | None:

@@ -6,9 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from simyard.store import counters
+from simyard.store.prepared import Prepared
 from simyard.store.schema import blobs, usage
 
-_INSERT = usage.insert()
+_INSERT = Prepared(usage.insert())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,13 @@ class Used:
 
 
 def record(conn: Connection, rows: Sequence[Used]) -> None:
-    conn.execute(_INSERT, [vars(row) for row in rows])
+    _INSERT.run_many(conn, [vars(row) for row in rows])
+    for row in rows:
+        holders = [counters.user(row.user_id)]
+        if row.project:
+            holders.append(counters.project(row.project))
+        for holder in holders:
+            counters.add(conn, counters.used(holder, row.ended_at), row.core_microseconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -224,15 +224,40 @@ def _project(row: AnyRow) -> Project:
         external_id=row.external_id,
         created_at=row.created_at,
         is_open=row.closed_at is None,
+        core_hours_per_month=_hours(row.monthly_core_microseconds),
     )
 
 
-def insert_project(conn: Connection, *, name: str, external_id: str, now: datetime) -> Project:
+_HOUR_MICROSECONDS = 3_600_000_000
+
+
+def _hours(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / _HOUR_MICROSECONDS
+
+
+def _microseconds(hours: float | None) -> int | None:
+    return None if hours is None else round(hours * _HOUR_MICROSECONDS)
+
+
+def insert_project(
+    conn: Connection,
+    *,
+    name: str,
+    external_id: str,
+    core_hours_per_month: float | None,
+    now: datetime,
+) -> Project:
     code = codes.unused(conn, projects, 6)
-    values = {"code": code, "name": name, "external_id": external_id, "created_at": now}
-    result = conn.execute(projects.insert().values(**values))
-    (project_id,) = result.inserted_primary_key or (0,)
-    return Project(id=project_id, is_open=True, **values)  # type: ignore[arg-type]
+    conn.execute(
+        projects.insert().values(
+            code=code,
+            name=name,
+            external_id=external_id,
+            monthly_core_microseconds=_microseconds(core_hours_per_month),
+            created_at=now,
+        )
+    )
+    return _project(conn.execute(select(projects).where(projects.c.code == code)).one())
 
 
 def all_projects(conn: Connection) -> list[Project]:
@@ -251,7 +276,18 @@ def project_named(conn: Connection, text: str) -> Project | None:
 
 
 def change_project(
-    conn: Connection, project: Project, *, name: str, external_id: str, closed_at: datetime | None
+    conn: Connection,
+    project: Project,
+    *,
+    name: str,
+    external_id: str,
+    core_hours_per_month: float | None,
+    closed_at: datetime | None,
 ) -> None:
-    values = {"name": name, "external_id": external_id, "closed_at": closed_at}
+    values = {
+        "name": name,
+        "external_id": external_id,
+        "monthly_core_microseconds": _microseconds(core_hours_per_month),
+        "closed_at": closed_at,
+    }
     conn.execute(update(projects).where(projects.c.id == project.id).values(**values))

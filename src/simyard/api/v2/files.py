@@ -31,7 +31,7 @@ from simyard.domain.errors import Invalid, Problem, SimyardError
 from simyard.domain.files import DeletedFile, File, FileType, normalized
 from simyard.domain.lists import Found
 from simyard.service import files as service
-from simyard.service import folders
+from simyard.service import folders, quotas
 from simyard.service.site import Site
 
 route = Routes("files")
@@ -168,13 +168,14 @@ _UPLOAD_FORM = {
 )
 async def upload(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
-    once(request)  # a bad key is refused before gigabytes are taken in
-    sent = await uploads.receive(request, site, _pool(request))
+    key = once(request)  # a bad key is refused before gigabytes are taken in
+    room = site.db.read(quotas.room, site, owner, key.key if key else None)
+    sent = await uploads.receive(request, site, _pool(request), room)
     kind = sent.type.name.encode()
     wanted = once(request, sent.name.encode(), kind, sent.blob.sha512.encode())
     try:
         file, is_new = await site.db.write_async(
-            service.record_upload, owner, sent.name, sent.type, sent.blob, wanted
+            service.record_upload, site, owner, sent.name, sent.type, sent.blob, wanted
         )
     except SimyardError:  # it was not recorded; where that is not sure, the sweep decides
         await run_in_threadpool(site.blobs.store.delete, sent.blob.key)

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from simyard.api import paging
+from simyard.api import bodies, paging
+from simyard.api.bodies import Body, LooseText
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import instant_text, reply
 from simyard.api.routes import (
@@ -35,19 +36,47 @@ from simyard.api.shapes import (
     page_of,
     text,
 )
+from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.files import FILE, encode_page
 from simyard.domain.errors import Invalid
 from simyard.domain.files import File
 from simyard.domain.grammar import Series, buckets
 from simyard.domain.jobs import Job
 from simyard.domain.lists import Found
-from simyard.domain.runs import Run
+from simyard.domain.outcome import Verdict
+from simyard.domain.runs import Cause, Run
 from simyard.service import jobs as service
-from simyard.service import live, snapshots
+from simyard.service import live, metrics, restarting, snapshots
 from simyard.service.series import SeriesBook
 
 route = Routes("runs")
 
+_COUNTS: Shape = {"type": ["integer", "null"], "examples": [4_000_000_000]}
+OUTCOME = object_(
+    "Outcome",
+    verdict=choice(*(verdict.value for verdict in Verdict)),
+    isGood=flag(True, "Whether the result can be used."),
+    cause=text("", "What a program can go by: memory, disk, divergence, input, launch, ..."),
+    message=text("it came to its end", "What happened."),
+    advice=text("", "What to do about it."),
+    onlyWarns=flag(False, "The site lets the exit code decide for this analysis."),
+    ending=choice(*(cause.value for cause in Cause)),
+    exitCode=nullable(integer(0)),
+    signal=nullable(text("SIGKILL"), example_null=True),
+    step=text("", "Which step decided: `the command of analysis 1`."),
+    evidence=nullable(
+        object_(
+            "Evidence",
+            path=text("process_output.log"),
+            line=integer(118, "From 1."),
+            offset=integer(9731, "Of the line's first byte."),
+            text=text("--> FOAM FATAL ERROR:"),
+        )
+    ),
+    used=mapping(
+        object_("Used", most={**_COUNTS}, limit={**_COUNTS}, isReached=flag(False)), "memory"
+    ),
+)
 RUN = object_(
     "Run",
     id=text("1"),
@@ -60,6 +89,7 @@ RUN = object_(
     outputFileCount=integer(29),
     outputFileSize=nullable(integer(5607045, "Bytes.")),
     variables=array(anything({})),
+    outcome=nullable(OUTCOME),
 )
 _POINT: Shape = {"type": ["number", "string"], "examples": [0.0035]}  # "NaN" is a text in JSON
 
@@ -81,6 +111,41 @@ def encode_run(run: Run) -> dict[str, Any]:
         "outputFileCount": run.output_count if done else 0,
         "outputFileSize": run.output_bytes if done else None,
         "variables": [],
+        "outcome": _encode_outcome(run) if done else None,
+    }
+
+
+def _encode_outcome(run: Run) -> dict[str, Any] | None:
+    ending, outcome = run.ending, run.outcome
+    if ending is None or outcome is None:  # of an earlier release, or never begun
+        return None
+    evidence = outcome.evidence
+    return {
+        "verdict": outcome.verdict.value,
+        "isGood": outcome.verdict.is_good,
+        "cause": outcome.cause,
+        "message": outcome.message,
+        "advice": outcome.advice,
+        "onlyWarns": outcome.only_warns,
+        "ending": ending.cause.value,
+        "exitCode": ending.exit_code,
+        "signal": ending.signal,
+        "step": ending.step,
+        "evidence": evidence
+        and {
+            "path": evidence.path,
+            "line": evidence.line,
+            "offset": evidence.offset,
+            "text": evidence.text,
+        },
+        "used": {
+            resource.value: {
+                "most": most,
+                "limit": limit or None,
+                "isReached": ending.is_reached(resource),
+            }
+            for resource, most, limit in ending.used()
+        },
     }
 
 
@@ -150,6 +215,34 @@ async def stop_run(request: Request, job_id: str, run_id: str) -> Response:
     site, number = site_of(request), run_number(run_id)
     await site.db.write_async(service.stop_run, site, caller(request), job_id, number)
     return reply({})
+
+
+class RestartBody(Body):
+    """What is different in the new attempt."""
+
+    command: LooseText | None = None  # of the last analysis
+
+
+@route(
+    "POST",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/restart/",
+    "Go on with a run that is at its end from the checkpoint that it left, in another attempt",
+    body=RestartBody,
+    reply=RUN,
+    creates=True,
+    also=(400,),
+    tag="extensions",
+)
+async def restart_run(request: Request, job_id: str, run_id: str) -> Response:
+    site, number = site_of(request), run_number(run_id)
+    sent = bodies.checked(RestartBody, await bodies.json_of(request))
+    command = sent.command if sent.command and sent.command.strip() else None
+    catalogue = await catalogue_of(site)
+    wanted = once(request, (command or "").encode())
+    run, is_new = await site.db.write_async(
+        restarting.restart_run, site, catalogue, caller(request), job_id, number, command, wanted
+    )
+    return reply(encode_run(run), 200, headers(is_new))
 
 
 @route(
@@ -239,25 +332,68 @@ async def _series(request: Request, job_id: str, run_id: str) -> list[Series]:
     return await run_in_threadpool(book.series, job, run)
 
 
+async def _metrics(request: Request, job_id: str, run_id: str) -> list[Series]:
+    run = _run(request, job_id, run_id)
+    return await run_in_threadpool(metrics.of_run, site_of(request), run)
+
+
+_SERIES = array(
+    object_(
+        "Series",
+        key=text("residuals/Ux"),
+        label=text("Ux"),
+        group=text("residuals"),
+        unit=text(""),
+        scale=choice("log", "linear"),
+        points=integer(313),
+    )
+)
+_DATA = object_(
+    "SeriesData",
+    x=array(number(67)),
+    keys=mapping(
+        object_(
+            "SeriesPoints",
+            x=array(number(67)),
+            min=array(_POINT),
+            max=array(_POINT),
+            last=array(_POINT),
+        ),
+        "residuals/T",
+    ),
+    exact=flag(True),
+)
+_DATA_PARAMETERS = (
+    query("keys", "Keys of the series, separated by commas; all without it."),
+    query("from", "First x.", "number"),
+    query("to", "Last x.", "number"),
+    query("points", "Most points of a series, 1200 without it.", "integer"),
+)
+
+
 @route(
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/series/",
     "What is charted of a run: residuals, forces, ...",
-    reply=array(
-        object_(
-            "Series",
-            key=text("residuals/Ux"),
-            label=text("Ux"),
-            group=text("residuals"),
-            unit=text(""),
-            scale=choice("log", "linear"),
-            points=integer(313),
-        )
-    ),
+    reply=_SERIES,
     tag="extensions",
 )
 async def list_series(request: Request, job_id: str, run_id: str) -> Response:
-    found = await _series(request, job_id, run_id)
+    return _listed(await _series(request, job_id, run_id))
+
+
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/metrics/",
+    "What is known of a run's use of CPU, memory, processes and disk",
+    reply=_SERIES,
+    tag="extensions",
+)
+async def list_metrics(request: Request, job_id: str, run_id: str) -> Response:
+    return _listed(await _metrics(request, job_id, run_id))
+
+
+def _listed(found: list[Series]) -> Response:
     return reply(
         [
             {
@@ -277,35 +413,33 @@ async def list_series(request: Request, job_id: str, run_id: str) -> Response:
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/series/data/",
     "The points of a run's series, thinned to what a chart can show",
-    query("keys", "Keys of the series, separated by commas; all without it."),
-    query("from", "First x.", "number"),
-    query("to", "Last x.", "number"),
-    query("points", "Most points of a series, 1200 without it.", "integer"),
-    reply=object_(
-        "SeriesData",
-        x=array(number(67)),
-        keys=mapping(
-            object_(
-                "SeriesPoints",
-                x=array(number(67)),
-                min=array(_POINT),
-                max=array(_POINT),
-                last=array(_POINT),
-            ),
-            "residuals/T",
-        ),
-        exact=flag(True),
-    ),
+    *_DATA_PARAMETERS,
+    reply=_DATA,
     tag="extensions",
 )
 async def series_data(request: Request, job_id: str, run_id: str) -> Response:
+    return _thinned(request, await _series(request, job_id, run_id))
+
+
+@route(
+    "GET",
+    "/api/v2/jobs/{job_id}/runs/{run_id}/metrics/data/",
+    "What a run used over its time: x is seconds since it began",
+    *_DATA_PARAMETERS,
+    reply=_DATA,
+    tag="extensions",
+)
+async def metrics_data(request: Request, job_id: str, run_id: str) -> Response:
+    return _thinned(request, await _metrics(request, job_id, run_id))
+
+
+def _thinned(request: Request, found: list[Series]) -> Response:
     asked = request.query_params
     start = _number(asked.get("from"), "from", -math.inf)
     end = _number(asked.get("to"), "to", math.inf)
     most = _number(asked.get("points"), "points", 1200.0)
     if not 1 <= most <= _MOST_BUCKETS:
         raise Invalid.at("points", f"Give a number from 1 to {_MOST_BUCKETS}.")
-    found = await _series(request, job_id, run_id)
     wanted = set(asked["keys"].split(",")) if asked.get("keys") else {s.key for s in found}
     keys: dict[str, Any] = {}
     exact = True

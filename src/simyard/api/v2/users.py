@@ -16,12 +16,14 @@ from simyard.api.replies import empty, instant_text, reply
 from simyard.api.routes import PAGE, Routes, caller, query, site_of
 from simyard.api.shapes import (
     always,
+    array,
     choice,
     fields,
     flag,
     instant,
     integer,
     nullable,
+    number,
     object_,
     page_of,
     text,
@@ -29,12 +31,20 @@ from simyard.api.shapes import (
 from simyard.api.v2.jobs import check_organization
 from simyard.domain.errors import Invalid, Problem
 from simyard.domain.users import ApiKey, Invitation, Project, Right, Role, User
-from simyard.service import billing
+from simyard.service import billing, quotas
 from simyard.service import members as service
+from simyard.service.quotas import CoreTime
+from simyard.service.site import Site
 
 route = Routes("users")
 
 _ROLE = choice(*(role.value for role in Role))
+_LIMIT = nullable(integer(10))
+_CORE_HOURS = fields(
+    used=number(12.5, "By runs that ended in this calendar month (UTC)."),
+    reserved=number(48.0, "What jobs that are queued or run may take."),
+    limit=nullable(number(1000.0)),
+)
 USER = object_(
     "User",
     email=text("ada@lab.example"),
@@ -44,6 +54,12 @@ USER = object_(
     maxJobHours=integer(168),
     defaultStorage=always(None, "Files go through the API, not to a store directly."),
     role=_ROLE,
+    limits=fields(
+        storageBytes=fields(used=integer(123_456), limit=nullable(integer(10**10))),
+        jobsRunning=fields(used=integer(1), limit=_LIMIT),
+        jobsQueued=fields(used=integer(0), limit=_LIMIT),
+        coreHours=_CORE_HOURS,
+    ),
 )
 PROJECT = object_(
     "Project",
@@ -52,6 +68,7 @@ PROJECT = object_(
     externalId=text("4711"),
     isOpen=flag(True),
     dateInserted=instant(),
+    coreHours=_CORE_HOURS,
 )
 MEMBER = object_(
     "Member",
@@ -97,8 +114,25 @@ async def me(request: Request) -> Response:
             "maxJobHours": max(1, site.limits.max_walltime_seconds // 3600),
             "defaultStorage": None,
             "role": user.role.value,
+            "limits": _encode_standing(site, user),
         }
     )
+
+
+def _encode_standing(site: Site, user: User) -> dict[str, Any]:
+    has, may = site.db.read(quotas.standing, site, user), site.quotas
+    return {
+        "storageBytes": {"used": has.stored_bytes, "limit": may.storage_bytes or None},
+        "jobsRunning": {"used": has.jobs_running, "limit": may.jobs_running or None},
+        "jobsQueued": {"used": has.jobs_queued, "limit": may.jobs_queued or None},
+        "coreHours": _encode_core_time(has.core_time),
+    }
+
+
+def _encode_core_time(time: CoreTime) -> dict[str, Any]:
+    hour = quotas.HOUR_MICROSECONDS
+    limit = None if time.limit is None else time.limit / hour
+    return {"used": time.used / hour, "reserved": time.reserved / hour, "limit": limit}
 
 
 @route("GET", "/api/v2/", "The root: answers 200 to a good key", v3=True)
@@ -106,14 +140,22 @@ async def root(_request: Request) -> Response:
     return empty(200)
 
 
-def _encode_project(project: Project) -> dict[str, Any]:
+def _encode_project(site: Site, project: Project) -> dict[str, Any]:
+    time = site.db.read(quotas.of_project, project, site.clock())
     return {
         "id": project.code,
         "name": project.name,
         "externalId": project.external_id,
         "isOpen": project.is_open,
         "dateInserted": instant_text(project.created_at),
+        "coreHours": _encode_core_time(time),
     }
+
+
+def _encode_projects(request: Request, every: list[Project]) -> Any:
+    page, found = paging.cut(paging.asked(request), every)
+    site = site_of(request)
+    return paging.envelope(request, page, found, lambda one: _encode_project(site, one))
 
 
 @route(
@@ -126,22 +168,27 @@ def _encode_project(project: Project) -> dict[str, Any]:
 )
 async def my_projects(request: Request) -> Response:
     every = site_of(request).db.read(service.projects)
-    page, found = paging.cut(paging.asked(request), [p for p in every if p.is_open])
-    return reply(paging.envelope(request, page, found, _encode_project))
+    return reply(_encode_projects(request, [p for p in every if p.is_open]))
 
 
 # --- projects -------------------------------------------------------------------------------------
 
 
+# The budget of a project; null for none.
+_Budget = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None
+
+
 class ProjectBody(Body):
     name: LooseText = needed("")
     external_id: LooseText = ""
+    core_hours_per_month: _Budget = None
 
 
 class ProjectPatch(Body):
     name: LooseText | None = None
     external_id: LooseText | None = None
     is_open: bool | None = None
+    core_hours_per_month: _Budget = None
 
 
 @route(
@@ -153,8 +200,7 @@ class ProjectPatch(Body):
     tag="extensions",
 )
 async def list_projects(request: Request) -> Response:
-    page, found = paging.cut(paging.asked(request), site_of(request).db.read(service.projects))
-    return reply(paging.envelope(request, page, found, _encode_project))
+    return reply(_encode_projects(request, site_of(request).db.read(service.projects)))
 
 
 @route(
@@ -171,16 +217,21 @@ async def list_projects(request: Request) -> Response:
 async def create_project(request: Request) -> Response:
     body = bodies.checked(ProjectBody, await bodies.json_of(request))
     wanted = once(request, body.model_dump_json().encode())
-    project, is_new = await site_of(request).db.write_async(
-        service.create_project, name=body.name, external_id=body.external_id, once=wanted
+    site = site_of(request)
+    project, is_new = await site.db.write_async(
+        service.create_project,
+        name=body.name,
+        external_id=body.external_id,
+        core_hours_per_month=body.core_hours_per_month,
+        once=wanted,
     )
-    return reply(_encode_project(project), 201, headers(is_new))
+    return reply(_encode_project(site, project), 201, headers(is_new))
 
 
 @route(
     "PATCH",
     "/api/v2/projects/{project_id}/",
-    "Rename, close or open a project",
+    "Rename, close or open a project, or give it a budget",
     body=ProjectPatch,
     reply=PROJECT,
     right=Right.ADMIN,
@@ -188,14 +239,17 @@ async def create_project(request: Request) -> Response:
 )
 async def change_project(request: Request, project_id: str) -> Response:
     body = bodies.checked(ProjectPatch, await bodies.json_of(request))
-    project = await site_of(request).db.write_async(
+    site = site_of(request)
+    project = await site.db.write_async(
         service.change_project,
         project_id,
         name=body.name,
         external_id=body.external_id,
         is_open=body.is_open,
+        changes_budget="core_hours_per_month" in body.model_fields_set,
+        core_hours_per_month=body.core_hours_per_month,
     )
-    return reply(_encode_project(project))
+    return reply(_encode_project(site, project))
 
 
 # --- members --------------------------------------------------------------------------------------
@@ -458,6 +512,15 @@ _NO_CHARGE = always("0.00", "This server charges for cores alone.")
         appliedCredit=_NO_CHARGE,
         appliedDeposit=_NO_CHARGE,
         totalCharge=_AMOUNT,
+        budgets=array(
+            fields(
+                kind=choice("project", "member"),
+                id=text("pRjctA"),
+                name=text("Wing programme", "Of a member, the email."),
+                coreHours=_CORE_HOURS,
+            ),
+            "Projects and members with a budget, as they stand now, whatever the months.",
+        ),
     ),
     right=Right.ADMIN,
 )
@@ -466,6 +529,7 @@ async def billing_summary(request: Request, org: str, workspace_id: str) -> Resp
     check_organization(site, org, workspace_id)
     months = _months(request)
     summary = await run_in_threadpool(site.db.read, billing.summary, months)
+    budgets = await run_in_threadpool(site.db.read, quotas.budgets, site)
     charge = billing.amount(summary.used.charge_micros)
     nothing = "0.00"
     return reply(
@@ -487,6 +551,15 @@ async def billing_summary(request: Request, org: str, workspace_id: str) -> Resp
             "appliedCredit": nothing,
             "appliedDeposit": nothing,
             "totalCharge": charge,
+            "budgets": [
+                {
+                    "kind": "project" if isinstance(holder, Project) else "member",
+                    "id": holder.code,
+                    "name": holder.name if isinstance(holder, Project) else holder.email,
+                    "coreHours": _encode_core_time(time),
+                }
+                for holder, time in budgets
+            ],
         }
     )
 

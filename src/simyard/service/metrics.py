@@ -1,0 +1,59 @@
+"""What a run used over its time, as series: CPU, memory, processes, disk."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from simyard.domain.grammar import Series
+from simyard.domain.runs import Run, Sample
+from simyard.service.site import Site
+from simyard.store import runs as store
+
+
+@dataclass(frozen=True)
+class _Metric:
+    key: str
+    label: str
+    unit: str
+    values: Callable[[Sequence[Sample]], Iterable[tuple[float, float | None]]]
+
+
+def _cores(samples: Sequence[Sample]) -> Iterator[tuple[float, float | None]]:
+    """Cores that were busy, on average since the sample before."""
+    before = Sample(seconds=0.0, cpu_seconds=0.0)
+    for sample in samples:
+        if sample.cpu_seconds is None or before.cpu_seconds is None:
+            continue
+        passed = sample.seconds - before.seconds
+        if passed > 0:
+            yield sample.seconds, max(0.0, sample.cpu_seconds - before.cpu_seconds) / passed
+            before = sample
+
+
+_METRICS = (
+    _Metric("cpu", "CPU", "cores", _cores),
+    _Metric("memory", "memory", "bytes", lambda all_: ((s.seconds, s.memory) for s in all_)),
+    _Metric("processes", "processes", "", lambda all_: ((s.seconds, s.processes) for s in all_)),
+    _Metric("disk", "disk", "bytes", lambda all_: ((s.seconds, s.disk) for s in all_)),
+    _Metric("files", "files", "", lambda all_: ((s.seconds, s.files) for s in all_)),
+)
+
+
+def of_run(site: Site, run: Run) -> list[Series]:
+    """What is known so far, against seconds since the payload began; empty where nothing is.
+    Reads a file of a run that is alive: call it in a thread.
+    """
+    samples: Sequence[Sample] = ()
+    if run.completed_at is not None:
+        samples = site.db.read(store.samples, run.id)
+    elif run.token is not None:
+        samples = site.engine.samples(run.token)
+    found = []
+    for metric in _METRICS:
+        series = Series(metric.key, metric.label, "metrics", metric.unit, log_scale=False)
+        for x, y in metric.values(samples):
+            if y is not None:
+                series.x.append(x)
+                series.y.append(y)
+        if series.x:
+            found.append(series)
+    return found

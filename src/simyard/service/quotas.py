@@ -1,0 +1,288 @@
+"""How much of the site each user and each project may have.
+
+What is used stands in counters that change in the transaction of what they count, and a submit is
+decided in the transaction that records it: two at the same moment never get the same last hour.
+
+What does not fit is told with the setting's name, what is used and what is allowed. An upload is
+TooLarge (413): it is the content that the server will not take, and sending it again does not help;
+403 is how clients learn of a wrong key. A submit is Refused (400, as everything else that keeps a
+job from starting): 429 would tell clients to try again by themselves in a moment, and room in a
+queue or a budget comes after hours or next month.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from simyard.domain import jobs as rules
+from simyard.domain.catalogue import Notice
+from simyard.domain.errors import Refused, TooLarge
+from simyard.domain.jobs import Job
+from simyard.domain.lifecycle import State
+from simyard.domain.runs import Run
+from simyard.domain.users import Project, User
+from simyard.service.site import Site
+from simyard.store import counters, idempotency, jobs, runs, users
+from simyard.store import quotas as store
+from simyard.store.database import Transaction
+
+HOUR_MICROSECONDS = 3_600_000_000
+OVER_STORAGE = "storage-quota"  # code of the notice on a job whose outputs are beyond the quota
+WAITS_FOR_OWN = "jobs-running-quota"  # code of the notice on a job that waits for its owner's
+
+
+# --- storage --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Room:
+    """What somebody has stored and may store, in bytes."""
+
+    used: int
+    limit: int  # 0: any number
+
+    def check(self, more: int) -> None:
+        """Raises TooLarge where so much more does not fit."""
+        if self.limit and self.used + more > self.limit:
+            raise TooLarge(
+                f"The file does not fit: {self.used} of the {self.limit} bytes that you may store"
+                f" (user_storage_bytes) are used, so there is room for"
+                f" {max(0, self.limit - self.used)}. Delete files, those in the trash too."
+            )
+
+
+def room(conn: Connection, site: Site, owner: User, key: str | None = None) -> Room:
+    """The room that an upload has. key: its Idempotency-Key. A request that was carried out before
+    takes no more: it has all the room that it wants.
+    """
+    limit = site.quotas.storage_bytes
+    if limit and key is not None and idempotency.find(conn, owner.id, key) is not None:
+        limit = 0
+    return Room(counters.value(conn, counters.stored(owner.id)) if limit else 0, limit)
+
+
+def need_room(tx: Transaction, site: Site, owner_id: int) -> None:
+    """Raises Refused where somebody who asks for more files has more than he may store already."""
+    limit = site.quotas.storage_bytes
+    used = counters.value(tx.conn, counters.stored(owner_id)) if limit else 0
+    if used > limit:
+        raise Refused(
+            f"Your files take {used} bytes and may take {limit} (user_storage_bytes). Delete some,"
+            " those in the trash too."
+        )
+
+
+def tell_if_over(tx: Transaction, site: Site, job_id: int) -> None:
+    """Say so on a job whose outputs were stored although its owner has more than he may: results
+    are never thrown away for a quota.
+    """
+    limit = site.quotas.storage_bytes
+    if not limit:
+        return
+    job = jobs.by_id(tx.conn, job_id)
+    used = counters.value(tx.conn, counters.stored(job.owner_id))
+    if used > limit and not _says(job, OVER_STORAGE):
+        message = (
+            f"All outputs were stored. With them your files took {used} bytes, and they may take"
+            f" {limit} (user_storage_bytes): you can upload and submit again once you have deleted"
+            " some, those in the trash too."
+        )
+        notice = Notice(code=OVER_STORAGE, message=message)
+        jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
+
+
+def _says(job: Job, code: str) -> bool:
+    return any(notice.code == code for notice in job.notices)
+
+
+# --- submitting -----------------------------------------------------------------------------------
+
+
+def admit(tx: Transaction, site: Site, job: Job, cores: int) -> int:
+    """Let a job that was just found good into the queue: reserve what it may use, and tell its
+    owner where it will wait for other jobs of his. Returns the reserved core-time, microseconds.
+
+    Raises Refused where a quota or a budget does not allow it. To be called in the transaction of
+    the submit; what is reserved is given back by `release`.
+    """
+    quotas, owner = site.quotas, job.owner_id
+    need_room(tx, site, owner)
+    most = max(quotas.jobs_queued, quotas.jobs_running)
+    waiting = store.runs_waiting(tx.conn, owner, most=most) if most else 0
+    if quotas.jobs_queued and waiting >= quotas.jobs_queued:
+        raise Refused(
+            f"{quotas.jobs_queued} of your jobs wait for cores, and no more may"
+            f" (user_jobs_queued_most is {quotas.jobs_queued}). Submit this one when one of them"
+            " has started."
+        )
+    reserved = _reserve(tx, site, job, cores)
+    if quotas.jobs_running:
+        before = waiting + len(store.jobs_running(tx.conn, owner))
+        if before >= quotas.jobs_running and not _says(job, WAITS_FOR_OWN):
+            message = (
+                f"At most {quotas.jobs_running} of your jobs run at the same time"
+                f" (user_jobs_running_most). As many ran or waited when this one was submitted, so"
+                " it waits for one of them to end. Jobs of others may pass it."
+            )
+            notice = Notice(code=WAITS_FOR_OWN, message=message)
+            jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
+    return reserved
+
+
+def _reserve(tx: Transaction, site: Site, job: Job, cores: int) -> int:
+    seconds = min(rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses)
+    wanted = cores * seconds * 1_000_000
+    needs = f"{_hours(wanted)} core-hours ({cores} for {seconds / 3600:g} h)"
+    if site.quotas.core_hours_per_month:
+        his = of_user(tx.conn, site, job.owner_id, tx.now())
+        _check(his, wanted, needs, "you (user_core_hours_per_month)")
+    project = job.definition.project_id or ""
+    if project:
+        _check_project(tx, project, wanted, needs)
+    for holder in _holders(job.owner_id, project):
+        counters.add(tx.conn, counters.reserved(holder), wanted)
+    return wanted
+
+
+def _check_project(tx: Transaction, code: str, wanted: int, needs: str) -> None:
+    project = users.project_named(tx.conn, code)
+    if project is not None:
+        its = of_project(tx.conn, project, tx.now())
+        _check(its, wanted, needs, f"the project {project.name} (its coreHoursPerMonth)")
+
+
+def _check(time: "CoreTime", wanted: int, needs: str, whose: str) -> None:
+    if time.limit is not None and time.taken + wanted > time.limit:
+        raise Refused(
+            f"This job may take {needs}, and {_hours(max(0, time.limit - time.taken))} are left of"
+            f" the {_hours(time.limit)} for {whose} in this month (UTC): {_hours(time.used)} are"
+            f" used, {_hours(time.reserved)} are reserved for jobs that are not at their end. A"
+            " shorter walltime or fewer cores reserve less."
+        )
+
+
+def _hours(microseconds: int) -> str:
+    return f"{microseconds / HOUR_MICROSECONDS:.3f}".rstrip("0").rstrip(".")
+
+
+def _holders(owner_id: int, project: str) -> list[str]:
+    """Who pays for a job: its owner, and the project that it is booked on."""
+    return [counters.user(owner_id), *([counters.project(project)] if project else [])]
+
+
+def release(tx: Transaction, ended: Mapping[int, str]) -> None:
+    """Give back what is reserved for runs that ended: run id -> project of the job, "" for none.
+    In the transaction of their end, in which what they used is counted. Idempotent.
+    """
+    for run_id, (owner_id, amount) in store.release(tx.conn, list(ended)).items():
+        for holder in _holders(owner_id, ended[run_id]):
+            counters.add(tx.conn, counters.reserved(holder), -amount)
+
+
+def rebook(tx: Transaction, job: Job, project: str | None) -> None:
+    """What is reserved for a job is so in the budget of this project from now on. Raises Refused
+    where it does not fit.
+    """
+    before, now = job.definition.project_id or "", project or ""
+    amount = store.reserved_for_job(tx.conn, job.id) if before != now else 0
+    if not amount:
+        return
+    if now:
+        _check_project(tx, now, amount, f"{_hours(amount)} core-hours")
+        counters.add(tx.conn, counters.reserved(counters.project(now)), amount)
+    if before:
+        counters.add(tx.conn, counters.reserved(counters.project(before)), -amount)
+
+
+# --- the queue ------------------------------------------------------------------------------------
+
+
+def queue(conn: Connection, site: Site, most: int) -> Sequence[Run]:
+    """The first of the queued runs, in its order, without those of users who have as many jobs
+    running as they may: these are passed, and nobody else is.
+    """
+    each = site.quotas.jobs_running
+    if not each:
+        return runs.in_states(conn, State.QUEUED, most=most)
+    wanted = store.queue(conn, jobs_running_most=each, most=most)
+    found = runs.by_ids(conn, wanted)
+    return [found[run_id] for run_id in wanted]
+
+
+def waits_no_more(tx: Transaction, job: Job) -> None:
+    """It got cores, or came to its end without: take down the notice that it waits for others of
+    its owner.
+    """
+    kept = tuple(notice for notice in job.notices if notice.code != WAITS_FOR_OWN)
+    if kept != job.notices:
+        jobs.set_notices(tx.conn, job.id, kept)
+
+
+# --- looking --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CoreTime:
+    """Of the present calendar month (UTC), in microseconds of a core."""
+
+    used: int  # by runs that ended in it
+    reserved: int  # what queued and running jobs may take
+    limit: int | None
+
+    @property
+    def taken(self) -> int:
+        return self.used + self.reserved
+
+
+def _core_time(conn: Connection, now: datetime, holder: str, hours: float | None) -> CoreTime:
+    return CoreTime(
+        counters.value(conn, counters.used(holder, now)),
+        counters.value(conn, counters.reserved(holder)),
+        None if hours is None else round(hours * HOUR_MICROSECONDS),
+    )
+
+
+def of_project(conn: Connection, project: Project, now: datetime) -> CoreTime:
+    """What a project used and may use."""
+    return _core_time(conn, now, counters.project(project.code), project.core_hours_per_month)
+
+
+def of_user(conn: Connection, site: Site, user_id: int, now: datetime) -> CoreTime:
+    """What a user used and may use."""
+    hours = site.quotas.core_hours_per_month or None
+    return _core_time(conn, now, counters.user(user_id), hours)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a user has of all that is limited."""
+
+    stored_bytes: int
+    jobs_running: int
+    jobs_queued: int
+    core_time: CoreTime
+
+
+def standing(conn: Connection, site: Site, user: User) -> Standing:
+    return Standing(
+        stored_bytes=counters.value(conn, counters.stored(user.id)),
+        jobs_running=len(store.jobs_running(conn, user.id)),
+        jobs_queued=store.jobs_waiting(conn, user.id),
+        core_time=of_user(conn, site, user.id, site.clock()),
+    )
+
+
+def budgets(conn: Connection, site: Site) -> list[tuple[Project | User, CoreTime]]:
+    """Every project and every user who has a budget, with what is used of it."""
+    now = site.clock()
+    found: list[tuple[Project | User, CoreTime]] = [
+        (project, of_project(conn, project, now))
+        for project in users.all_projects(conn)
+        if project.core_hours_per_month is not None
+    ]
+    if site.quotas.core_hours_per_month:
+        every = users.every(conn)
+        found += [(user, of_user(conn, site, user.id, now)) for user in every]
+    return found

@@ -1,0 +1,209 @@
+"""The torture in small, and whether its checks see a lie: what finds nothing proves nothing."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from harness import wait_for
+from simyard.torture import course
+from simyard.torture.checks import PROMISES, Book, Violation, violations
+from simyard.torture.clients import Client, Course
+from simyard.torture.course import take_account
+from simyard.torture.ground import Ground
+from simyard.torture.ledger import Ledger, StartLedger, read
+from simyard.torture.server import Server
+from simyard.torture.wire import Caller
+
+pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
+
+KILLS = 100
+
+
+@pytest.mark.timeout(400)
+def test_a_hundred_random_kills_break_no_promise(tmp_path: Path) -> None:
+    """Crash points have tests of their own, which look closer."""
+    file = tmp_path / "result.json"
+    command = [sys.executable, "-m", "simyard", "torture", "--kills", str(KILLS)]
+    options = ["--without", "crash point", "--concurrency", "30", "--json", str(file)]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    told = f"{done.stdout[-6000:]}\n{done.stderr[-3000:]}"
+    print(told)
+    assert done.returncode == 0, told
+    result = json.loads(file.read_text())
+    killed = sum(result["faults"][kind] for kind in ("server", "fork server", "supervisor"))
+    assert killed >= KILLS
+    assert set(result["promises"]) == set(PROMISES)
+    counts = result["counts"]
+    assert counts["uploads acknowledged"] and counts["submits acknowledged"], counts
+    assert counts["payloads started"], counts
+
+
+# --- seeded lies ----------------------------------------------------------------------------------
+
+
+class Truth:
+    """A throw-away installation on which honest work was done."""
+
+    def __init__(self) -> None:
+        self.ground = Ground(disk_megabytes=0)
+        self.server = Server(self.ground)
+        self.ledger = Ledger(self.ground.folder / "clients.jsonl")
+        self.starts = StartLedger(self.ground.folder / "starts.jsonl")
+        assert self.server.start()
+        self.caller = Caller(self.server.port, self.server.key())
+
+    def work(self) -> None:
+        over = threading.Event()
+        what = Course(self.ledger, self.starts.preamble, over)
+        clients = [
+            Client(n, 7, Caller(self.server.port, self.server.key()), what) for n in range(8)
+        ]
+        threads = [threading.Thread(target=client.run) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            wait_for(self._has_enough, "enough work", seconds=120)
+        finally:
+            over.set()
+        course._rest(self.caller, threads, print)
+
+    def _has_enough(self) -> bool:
+        well = self.ask(ENDED.format("Completed successfully"))
+        stopped = self.ask(ENDED.format("Stopped by the user"))
+        return len(well) >= 9 and len(stopped) >= 1 and len(self.ask(KEPT)) >= 5
+
+    def found(self) -> list[Violation]:
+        """What the checks find. The server is down after it."""
+        book = Book(read(self.ledger.path), read(self.ground.folder / "starts.jsonl"))
+        return violations(book, take_account(self.server, self.caller, book))
+
+    def change(self, *statements: str) -> None:
+        with closing(sqlite3.connect(self.server.data / "simyard.db")) as base:
+            for statement in statements:
+                assert base.execute(statement).rowcount, statement
+            base.commit()
+
+    def ask(self, query: str) -> list[tuple[str, ...]]:
+        with closing(sqlite3.connect(self.server.data / "simyard.db")) as base:
+            return base.execute(query).fetchall()
+
+    def close(self) -> None:
+        self.caller.close()
+        self.server.kill_everything()
+        self.starts.close()
+        self.ledger.close()
+        self.ground.remove()
+
+
+@pytest.fixture
+def truth() -> Iterator[Truth]:
+    made = Truth()
+    yield made
+    made.close()
+
+
+KEPT = "SELECT code, name FROM files WHERE type_id = 1 AND blob_id IS NOT NULL"
+ENDED = """SELECT j.code, j.name FROM jobs j JOIN statuses s ON s.job_id = j.id AND s.track = 'job'
+    WHERE s.reason LIKE '{}%' AND s.word = 'Completed' ORDER BY j.id"""
+
+
+@pytest.mark.timeout(300)
+def test_every_seeded_lie_is_found(truth: Truth) -> None:
+    truth.work()
+    assert truth.found() == [], "the truth"
+    well = truth.ask(ENDED.format("Completed successfully"))
+    stopped = truth.ask(ENDED.format("Stopped by the user"))
+    kept = truth.ask(KEPT)
+    assert len(well) >= 6 and stopped and len(kept) >= 3, (well, stopped, kept)
+    lost, doubled, coded, cut, ghost, retold = (name for _, name in well[:6])
+    lies = sqlite3.connect(truth.server.data / "simyard.db")
+    lies.execute("PRAGMA foreign_keys = OFF")
+    job = "(SELECT id FROM jobs WHERE name = '{}')"
+    log = "job_id = {} AND relative_path = 'process_output.log'"
+    seeded = [
+        # A job that was acknowledged is in no list; its rows are left behind.
+        f"DELETE FROM job_views WHERE job_id = {job.format(lost)}",
+        f"DELETE FROM jobs WHERE name = '{lost}'",
+        # Another exit code than that of the payload.
+        f"""UPDATE statuses SET reason = 'A run failed: the command of analysis 1 ended with exit
+            code 9' WHERE word = 'Completed' AND job_id = {job.format(coded)}""",
+        # A log that is another's, so that its lines are missing.
+        f"""UPDATE files SET blob_id = (SELECT blob_id FROM files WHERE
+            {log.format(job.format(doubled))}) WHERE {log.format(job.format(cut))}""",
+        f"UPDATE jobs SET name = 'torture-job-of-nobody' WHERE name = '{ghost}'",
+        f"""UPDATE statuses SET reason = 'A run failed: its supervisor process was killed while it
+            ran' WHERE word = 'Completed' AND job_id = {job.format(retold)}""",
+        # A stop that was acknowledged, and a run that is said to have come to its end.
+        f"""UPDATE statuses SET reason = 'Completed successfully' WHERE word = 'Completed'
+            AND job_id = {job.format(stopped[0][1])}""",
+        # An upload that is gone, and one with the bytes of another.
+        f"UPDATE files SET name = 'torture-file-of-nobody.bin' WHERE code = '{kept[0][0]}'",
+        f"""UPDATE files SET blob_id = (SELECT blob_id FROM files WHERE name = '{kept[2][1]}')
+            WHERE code = '{kept[1][0]}'""",
+    ]
+    for statement in seeded:
+        assert lies.execute(statement.replace("exit\n            code", "exit code")).rowcount
+    lies.commit()
+    lies.close()
+    # A payload that was started twice, and one that nobody submitted.
+    ledger = Ledger(truth.ground.folder / "starts.jsonl")
+    ledger.note("start", key=doubled, attempt="another", rest=[])
+    ledger.note("start", key="torture-job-unheard-of", attempt="some", rest=[])
+    ledger.close()
+    # A client that was answered by a mistake of the server, and one that was not answered.
+    truth.ledger.note("unexpected", method="GET", path="jobs/", status=500, said="?")
+    truth.ledger.note("unanswered", method="GET", path="jobs/")
+    # What was deleted and is there.
+    truth.ledger.note("upload.deleted", key=kept[2][1].removesuffix(".bin"), id=kept[2][0])
+    # A process that carries the mark of an attempt.
+    ((token,),) = truth.ask("SELECT token FROM attempts ORDER BY id LIMIT 1")
+    stray = subprocess.Popen(["sleep", "60"], env={"SIMYARD_ATTEMPT": token})
+    try:
+        assert truth.server.start()
+        _leave_remains(truth)
+        found = truth.found()
+    finally:
+        stray.kill()
+        stray.wait()
+    told = "\n".join(map(str, found))
+    by_promise = {(violation.promise, violation.subject) for violation in found}
+    wanted = {
+        ("job once", lost),
+        ("exit code", coded),
+        ("log", cut),
+        ("no ghost job", "torture-job-of-nobody"),
+        ("job once", ghost),
+        ("interrupted truly", retold),
+        ("told once", retold),
+        ("stop", stopped[0][1]),
+        ("upload kept", kept[0][1].removesuffix(".bin")),
+        ("no ghost upload", "torture-file-of-nobody"),
+        ("upload kept", kept[1][1].removesuffix(".bin")),
+        ("started once", doubled),
+        ("no ghost start", "torture-job-unheard-of"),
+        ("clear errors", "jobs/"),
+        ("answered", "jobs/"),
+        ("deleted", kept[2][1].removesuffix(".bin")),
+    }
+    assert wanted <= by_promise, f"not found: {wanted - by_promise}\n{told}"
+    kinds = {violation.promise for violation in found}
+    assert {"no stray process", "no orphan", "nothing missing", "database sound"} <= kinds, told
+
+
+def _leave_remains(truth: Truth) -> None:
+    """An orphan row, bytes that are missing: beside a running server, which looks away."""
+    time.sleep(0.5)
+    with closing(sqlite3.connect(truth.server.data / "simyard.db", timeout=20)) as base:
+        ((key,),) = base.execute(
+            """SELECT b.key FROM blobs b JOIN files f ON f.blob_id = b.id
+               WHERE f.type_id = 5 ORDER BY b.id DESC LIMIT 1"""
+        ).fetchall()
+    (truth.server.data / "blobs" / key).unlink()

@@ -1,0 +1,59 @@
+"""What is recorded of a run's outputs."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from simyard.domain.files import Blob, File, FileType
+from simyard.service import collecting
+from simyard.service.collecting import Output
+from simyard.store import upgrade
+from simyard.store.database import Database
+from simyard.store.files import NewOutput
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=lambda: datetime.now(UTC))
+    upgrade.upgrade(made.engine)
+    made.start()
+    yield made
+    made.close()
+
+
+def test_nothing_is_recorded_where_content_is_gone_that_was_there(database: Database) -> None:
+    """It was deleted after the folder was looked at. Nothing of the job is read for this."""
+    outputs = [Output("a.txt", 3, 7)]
+    done = database.write(collecting.record, None, None, outputs)  # type: ignore[arg-type]  # neither is looked at
+    assert done is False
+
+
+def shown(path: str, blob: int) -> File:
+    return File(
+        id=blob,
+        code=f"c{blob}",
+        owner_id=1,
+        owner_email="ada@lab.example",
+        name=path,
+        relative_path=path,
+        storage_path=path,
+        type=FileType.OUTPUT,
+        uploaded_at=datetime.now(UTC),
+        run_number=1,
+        job_id=1,
+        folder_code=None,
+        is_trashed=False,
+        blob=Blob(id=blob, key="k", wrapped_key=b"", size_bytes=1, md5="", sha512=""),
+    )
+
+
+def test_only_new_content_takes_the_place_of_what_was_there() -> None:
+    before = [shown("same", 1), shown("other", 2), shown("gone", 3), shown("twice", 4)]
+    before.append(shown("twice", 5))  # by a change of its name
+    rows = [NewOutput(path, "", blob, 1) for path, blob in (("same", 1), ("other", 6), ("new", 2))]
+    rows.append(NewOutput("twice", "", 7, 1))
+    fresh, old = collecting._changed(before, rows)
+    assert [row.relative_path for row in fresh] == ["other", "new", "twice"]
+    assert [file.blob.id for file in old] == [2, 4, 5]

@@ -39,6 +39,10 @@ PROGRAMS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark, (program, package) in PROGRAMS.items():
         if item.get_closest_marker(mark) and shutil.which(program) is None:

@@ -344,7 +344,8 @@ def test_a_second_stop_does_not_wait(grouped: Grouped) -> None:
     begun(grouped, "a", "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
     grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)
     time.sleep(0.3)
-    assert grouped.engine.observe(["a"])["a"].phase is Phase.RUNNING
+    seen = grouped.engine.observe(["a"])["a"]
+    assert seen.phase is Phase.RUNNING, seen.ending
     grouped.engine.cancel("a")
     grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)  # too late to be patient
     assert grouped.end("a", 10).cause is Cause.STOPPED

@@ -110,6 +110,7 @@ async def _health(request: Request) -> Response:
             "isolation": engine.isolation,
             "isolationDetail": engine.isolation_detail,
             "network": engine.network,
+            "limits": {resource.value: who for resource, who in engine.limits.items()},
             "database": database,
             "cores": site.machine.cores,
         },

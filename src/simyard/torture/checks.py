@@ -338,7 +338,7 @@ def _requests(book: Book) -> Iterator[Violation]:
         text = f"{line['method']} {line['path']} was answered {line['status']}: {line['said']}"
         yield Violation("clear errors", line["path"], text)
     for line in book.unanswered:
-        yield Violation("answered", line["path"], f"{line['method']} was asked for two minutes")
+        yield Violation("answered", line["path"], f"{line['method']} was asked for ten minutes")
 
 
 def _remains(account: Account) -> Iterator[Violation]:

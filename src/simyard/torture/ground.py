@@ -5,6 +5,7 @@ either, and both go with the last process in it.
 
 import contextlib
 import ctypes
+import json
 import os
 import shutil
 import subprocess
@@ -122,9 +123,20 @@ class Ground:
             shutil.copytree(self.disk, self.folder / "kept", ignore=_no_sockets)
 
     def remove(self) -> None:
+        self._remove_groups()
         if self.small_disk:
             subprocess.run(["umount", "--lazy", str(self.disk)], check=False)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_groups(self) -> None:
+        """The control groups of attempts that no server lived to clear away."""
+        for spec in self.folder.glob("**/runs/*/spec.json"):
+            try:
+                group = json.loads(spec.read_text()).get("group") or {}
+                for folder in reversed(group.get("folders", [])):
+                    os.rmdir(folder)
+            except (OSError, ValueError):
+                continue
 
 
 def _no_sockets(folder: str, names: list[str]) -> list[str]:

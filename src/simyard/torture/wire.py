@@ -107,7 +107,7 @@ class Stubborn:
         headers: Mapping[str, str] | None = None,
         *,
         expect: tuple[int, ...] = (200,),
-        patience_seconds: float = 120.0,
+        patience_seconds: float = 600.0,
     ) -> Reply:
         """Ask until there is an answer. Raises GivenUp where there is none in this time, and for
         an answer that is not expected, which is written down.

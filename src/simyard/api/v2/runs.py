@@ -73,6 +73,8 @@ OUTCOME = object_(
             text=text("--> FOAM FATAL ERROR:"),
         )
     ),
+    cpuSeconds=nullable(number(3.9)),
+    quietSeconds=nullable(number(0.2, "At its end: since its log or its folder last changed.")),
     used=mapping(
         object_("Used", most={**_COUNTS}, limit={**_COUNTS}, isReached=flag(False)), "memory"
     ),
@@ -138,6 +140,8 @@ def _encode_outcome(run: Run) -> dict[str, Any] | None:
             "offset": evidence.offset,
             "text": evidence.text,
         },
+        "cpuSeconds": ending.usage and ending.usage.cpu_seconds,
+        "quietSeconds": ending.usage and ending.usage.quiet_seconds,
         "used": {
             resource.value: {
                 "most": most,

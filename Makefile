@@ -32,6 +32,7 @@ check: setup ## lint, types, import contract, generated files fresh
 torture: setup ## a thousand random kills and every other fault, checked (KILLS=, SEED=); writes docs/reliability.json
 	@$(PY) -m simyard torture --kills $(or $(KILLS),1000) $(if $(SEED),--seed $(SEED)) \
 		--json .cache/reliability.json; status=$$?; \
+		$(PY) benchmarks/verdicts.py docs/verdicts.json; \
 		cp .cache/reliability.json docs/reliability.json && $(PY) scripts/reliability.py && exit $$status
 
 bench: setup ## measure the promised figures beside peers and limits

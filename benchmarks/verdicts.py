@@ -1,5 +1,6 @@
 """How often the verdict is right about the recorded solver runs, and how fast logs are read."""
 
+import json
 import sys
 import tempfile
 import time
@@ -20,18 +21,20 @@ from simyard.service import verdicts
 _LOG_BYTES = 60_000_000
 
 
-def run(table: Table) -> None:
+def run(table: Table) -> dict[str, str]:
     runs = list(recorded.runs())
     solvers = sorted({one.solver for one in runs})
     with tempfile.TemporaryDirectory() as place:
-        score(table, runs, solvers, Path(place))
+        totals = score(table, runs, solvers, Path(place))
     speed(table)
+    return totals
 
 
 # --- right about usable or not --------------------------------------------------------------------
 
 
-def score(table: Table, runs: list[Recorded], solvers: list[str], place: Path) -> None:
+def score(table: Table, runs: list[Recorded], solvers: list[str], place: Path) -> dict[str, str]:
+    """Returns the totals."""
     table.title(f"verdicts: {len(runs)} recorded runs, right about usable or not")
     by_code = {one.name: one.exit_code == 0 and not one.timed_out for one in runs}
     by_log = _said(runs, place / "log", CATALOGUE, results=False)
@@ -58,8 +61,15 @@ def score(table: Table, runs: list[Recorded], solvers: list[str], place: Path) -
     bad = [one.name for one in runs if one.is_good and not by_all[one.name]]
     table.add("good runs called bad", str(len(bad)), "0", " ".join(bad), ok=not bad)
     table.add("each solver without its own rules", _part(runs, without), beside="never seen before")
-    bad = [one.name for one in runs if one.is_good and not without[one.name]]
-    table.add("  good runs called bad", str(len(bad)), beside=" ".join(bad))
+    bad_without = [one.name for one in runs if one.is_good and not without[one.name]]
+    table.add("  good runs called bad", str(len(bad_without)), beside=" ".join(bad_without))
+    return {
+        "exit code alone": _part(runs, by_code),
+        "rules on logs": _part(runs, by_log),
+        "rules on logs and results": _part(runs, by_all),
+        "good runs called bad": str(len(bad)),
+        "each solver without its own rules": _part(runs, without),
+    }
 
 
 def _said(
@@ -139,3 +149,9 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began
+
+
+if __name__ == "__main__":  # a path takes the totals, for docs/reliability.md
+    found = run(Table())
+    for path in sys.argv[1:]:
+        Path(path).write_text(json.dumps(found, indent=1) + "\n")

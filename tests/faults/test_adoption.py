@@ -1,7 +1,9 @@
 """Runs go on while the server is away, and are taken up again."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -78,7 +80,6 @@ def test_a_killed_fork_server_is_replaced(fresh: Fresh) -> None:
 
 
 def test_a_killed_supervisor_is_told_as_it_is(fresh: Fresh) -> None:
-    import json
 
     server = fresh().start()
     client = server.client()
@@ -93,6 +94,34 @@ def test_a_killed_supervisor_is_told_as_it_is(fresh: Fresh) -> None:
     assert reason == "A run failed: its supervisor process was killed while it ran"
     assert strays(f"sleep {mark}") == []
     assert client.get(f"jobs/{job['id']}/runs/")["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (True, "its supervisor process was killed before its first step"),
+        (False, "its folder was removed while it ran"),
+    ],
+)
+def test_what_is_gone_of_a_run_that_was_seen_is_told(fresh: Fresh, left: bool, told: str) -> None:
+    server = fresh().start()
+    client = server.client()
+    mark = f"sleep 77{os.getpid()}"
+    job = client.create(mark)
+    client.submit(job["id"])
+    running(client, job["id"])
+    (path,) = (server.data / "runs").glob("*/pid.json")
+    supervisor = json.loads(path.read_text())["supervisor"]
+    server.kill()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: strays(mark) == [], "the end of the run")
+    if left:  # as where it was killed between its pid.json and the driver's first word
+        path.with_name("steps").write_bytes(b"")
+    else:
+        shutil.rmtree(path.parent)
+    server.start()
+    assert client.finished(job["id"]) == f"A run failed: {told}"
+    assert client.get(f"jobs/{job['id']}/runs/1/")["outcome"]["ending"] == "interrupted"
 
 
 def test_two_servers_do_not_share_a_folder(fresh: Fresh) -> None:

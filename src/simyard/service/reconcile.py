@@ -189,7 +189,12 @@ class Reconciler:
         if run.state is State.STOPPING:
             return _end(run, Ending(cause=Cause.STOPPED))
         if run.started_at is not None:
-            message = "its folder was removed while it ran"
+            there = run.token and self._site.engine.folder(run.token).root.is_dir()
+            message = (
+                "its supervisor process was killed before its first step"
+                if there
+                else "its folder was removed while it ran"
+            )
             return _end(run, Ending(cause=Cause.INTERRUPTED, message=message))
         # Nothing of it ever ran and nothing will: the one case for another attempt.
         self._begin_attempt(tx, run)

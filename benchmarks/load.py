@@ -140,7 +140,7 @@ def slope(samples: list[tuple[float, float]]) -> float:
 
 
 def run(table: Table) -> None:
-    table.title(f"P9 load: {CLIENTS} clients, {SECONDS:.0f} s of mixed work")
+    table.title(f"load: {CLIENTS} clients, {SECONDS:.0f} s of mixed work")
     clock, memory = Clock(), list[tuple[float, float]]()
     with serving("cores = 8\n") as server:
         first = resident_mb(server.pid)

@@ -13,7 +13,7 @@ from evidence import (  # noqa: F401  hooks of the runner
     pytest_terminal_summary,
     pytest_testnodedown,
 )
-from harness import CONFIG, Client, Ledger, RunningServer
+from harness import CONFIG, Client, Ledger, RunningServer, serving
 
 # What a marked test needs on the machine. In CI nothing may be missing; elsewhere the tests that
 # need it are skipped by name.
@@ -54,11 +54,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server for every test that does not harm it."""
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data", CONFIG).start()
-    yield running
-    assert running.alive, running.log()
-    running.end_everything()
-    assert "Traceback" not in running.log(), running.log()
+    with serving(RunningServer(tmp_path_factory.mktemp("server") / "data", CONFIG)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

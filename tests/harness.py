@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,17 @@ def definition(
         ],
         **(job or {}),
     }
+
+
+@contextmanager
+def serving(server: RunningServer) -> Iterator[RunningServer]:
+    """Started; at the end it is alive, is ended with all that it began, and has met nothing that
+    nobody had thought of.
+    """
+    yield server.start()
+    assert server.alive, server.log()
+    server.end_everything()
+    assert "Traceback" not in server.log(), server.log()
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:

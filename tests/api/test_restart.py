@@ -11,17 +11,15 @@ import httpx
 import pytest
 
 import looping
-from harness import CONFIG, Client, Ledger, RunningServer, wait_for
+from harness import CONFIG, Client, Ledger, RunningServer, serving, wait_for
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("restart") / "data", CONFIG)
     looping.bring(running.data)
-    yield running.start()
-    assert running.alive, running.log()
-    running.end_everything()
-    assert "Traceback" not in running.log(), running.log()
+    with serving(running):
+        yield running
 
 
 @pytest.fixture(scope="module")

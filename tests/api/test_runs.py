@@ -186,8 +186,11 @@ NOT_FOUND = "the command of analysis 1 ended with exit code 127"
         ("false; true", None),
         ("no-such-program", f"{NOT_FOUND}: the command no-such-program was not found"),
         ("./absent.sh", f"{NOT_FOUND}: a file or folder is missing: ./absent.sh"),
-        ("kill -9 $$", "the command of analysis 1 ended with exit code 137 (SIGKILL)"),
-        ("kill -SEGV $$", "the command of analysis 1 ended with exit code 139 (SIGSEGV)"),
+        ("kill -9 $$", "the command of analysis 1 ended with exit code 137 (SIGKILL: killed)"),
+        (
+            "kill -SEGV $$",
+            "the command of analysis 1 ended with exit code 139 (SIGSEGV: segmentation fault)",
+        ),
         ("sh -c 'exit 200'", "the command of analysis 1 ended with exit code 200"),
     ],
 )
@@ -540,6 +543,21 @@ def test_series_live_and_stored(client: Client) -> None:
         "residuals/Ux": 41,
         "residuals/p": 41,
     }
+
+
+@pytest.mark.openfoam
+def test_series_are_read_from_a_log_that_has_some(client: Client) -> None:
+    job = client.create(
+        "echo nothing > log.setFoam; printf 'Time = 1\\nsmoothSolver:  Solving for Ux, Initial"
+        " residual = 0.5, Final residual = 1, No Iterations 1\\n'; touch said; sleep 2",
+        code="openfoam",
+    )
+    client.submit(job["id"])
+    run = f"jobs/{job['id']}/runs/1"
+    wait_for(lambda: bool(client.get(f"{run}/series/")), "series while it runs")
+    client.finished(job["id"])
+    (found,) = client.get(f"{run}/series/")
+    assert (found["key"], found["points"]) == ("residuals/Ux", 1)
 
 
 def test_no_series_without_a_grammar(client: Client) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import looping
-from harness import CONFIG, Client, RunningServer, wait_for
+from harness import CONFIG, Client, RunningServer, serving, wait_for
 
 PATIENT = CONFIG + "stop_recipe_seconds = 40\n"
 IGNORES = "trap 'echo told to end; exit 9' TERM; echo begun; while :; do sleep 0.05; done"
@@ -18,10 +18,8 @@ IGNORES = "trap 'echo told to end; exit 9' TERM; echo begun; while :; do sleep 0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = RunningServer(tmp_path_factory.mktemp("stopping") / "data", PATIENT)
     looping.bring(running.data)
-    yield running.start()
-    assert running.alive, running.log()
-    running.end_everything()
-    assert "Traceback" not in running.log(), running.log()
+    with serving(running):
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import endings
 import harness
 import looping
 from endings import STEP, Ending, coded, ended, failed, is_over_soon, submitted, tokens, well
-from harness import CONFIG, Client, RunningServer, strays, wait_for
+from harness import CONFIG, Client, RunningServer, serving, strays, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
 
@@ -35,10 +35,8 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that gives its runs little of everything."""
     running = RunningServer(tmp_path_factory.mktemp("narrow") / "data", LIMITS)
     looping.bring(running.data)
-    yield running.start()
-    assert running.alive, running.log()
-    running.end_everything()
-    assert "Traceback" not in running.log(), running.log()
+    with serving(running):
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +71,7 @@ FULL = "its memory was full, and the system killed one of its processes"
 MEMORY = {
     "killed": Ending(
         command=f"{HUNGRY}; exit",
-        reason=coded(137, rf" \(SIGKILL\): {FULL}"),
+        reason=coded(137, rf" \(SIGKILL: killed\): {FULL}"),
         cause="memory",
         code=137,
         signal="SIGKILL",
@@ -105,6 +103,7 @@ PROCESSES = Ending(
     cause="processes",
     code=1,
     line="Resource temporarily unavailable",
+    reached=("processes",),
 )
 
 
@@ -352,7 +351,7 @@ def test_openfoam_is_stopped_in_its_own_way(server: RunningServer, client: Clien
 def test_a_program_is_killed_by_hand(server: RunningServer, client: Client) -> None:
     wanted = Ending(
         command=f"echo begun; sleep {MARK}5; exit",
-        reason=coded(137, r" \(SIGKILL\): .*killed.*"),
+        reason=coded(137, r" \(SIGKILL: killed\): .*killed.*"),
         cause="killed",
         code=137,
         signal="SIGKILL",

@@ -60,7 +60,7 @@ MPI = {
     "a program that is not there": Ending(
         command="mpirun -np 2 no-such-solver",
         options=BYO_MPI,
-        reason=coded(134, r" \(SIGABRT\): MPI could not find the program.*"),
+        reason=coded(134, r" \(SIGABRT: aborted\): MPI could not find the program.*"),
         cause="launch",
         code=134,
         signal="SIGABRT",
@@ -71,7 +71,9 @@ MPI = {
         options=BYO_MPI,
         # Open MPI does not always come to say which one it was.
         reason=coded(
-            137, r" \(SIGKILL\): (MPI rank 1 was ended by signal 9 \(Killed\)|an MPI rank ended .*)"
+            137,
+            r" \(SIGKILL: killed\): "
+            r"(MPI rank 1 was ended by signal 9 \(Killed\)|an MPI rank ended .*)",
         ),
         cause="rank died",
         code=137,
@@ -160,7 +162,7 @@ OPENFOAM = {
     "blown up until a number overflowed": Ending(
         command=cavity(0.1, 100),
         options=FOAM,
-        reason=coded(136, r" \(SIGFPE\): .*the solution blew up"),
+        reason=coded(136, r" \(SIGFPE: floating point exception\): .*the solution blew up"),
         verdict="diverged",
         cause="divergence",
         code=136,

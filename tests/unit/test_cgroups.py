@@ -139,6 +139,7 @@ def test_what_version_two_is_told_and_asked(tree: Tree) -> None:
         "memory.events": "low 0\noom 9\noom_kill 2\n",
         "memory.peak": "2048\n",
         "pids.current": "3\n",
+        "pids.events": "max 4\n",
     }.items():
         (at / name).write_text(text)
     group.make(made)  # that there is no memory.swap.max does not matter
@@ -155,6 +156,7 @@ def test_what_version_two_is_told_and_asked(tree: Tree) -> None:
         "oom_kills": 2,
         "processes": 3,
         "processes_peak": None,  # older kernels
+        "fork_refusals": 4,
     }
 
 

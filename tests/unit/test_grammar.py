@@ -218,7 +218,7 @@ def test_a_long_line_is_read_in_no_time(line: str) -> None:
 
 
 def progress(code: str = "openfoam") -> service._Progress:
-    return service._Progress("token", "log", Reader(shipped(code)))
+    return service._Progress("token", Reader(shipped(code)))
 
 
 def test_a_line_that_is_half_written_waits_for_its_end() -> None:
@@ -302,18 +302,30 @@ def test_how_well_a_file_suits(path: str, rank: int | None) -> None:
     assert shipped("openfoam").source_rank(path) == rank
 
 
-def test_the_file_that_tells_most_is_read() -> None:
+def test_the_file_that_tells_most_is_read_first() -> None:
     foam, ccx = shipped("openfoam"), shipped("calculix")
-    files = [("log.blockMesh", 900), ("process_output.log", 50), ("a/log.simpleFoam", 10)]
-    assert service._choose(files, [foam]) == ("a/log.simpleFoam", foam)
-    assert service._choose(files[:2], [foam]) == ("process_output.log", foam)
-    assert service._choose(files, [ccx, foam]) == ("process_output.log", ccx), "the larger one"
-    assert service._choose([*files, ("b/log.icoFoam", 20)], [foam]) == ("b/log.icoFoam", foam)
-    assert service._choose([("b/log.aFoam", 5), ("a/log.aFoam", 5)], [foam]) == (
-        "a/log.aFoam",
-        foam,
-    )
-    assert service._choose([("x", 1)], [foam]) is None
+    mesh, log, solver = ("log.blockMesh", 900), ("process_output.log", 50), ("a/log.simpleFoam", 10)
+    files = [mesh, log, solver]
+
+    def best(files: list[tuple[str, int]], *grammars: Grammar) -> list[str]:
+        return [path for path, _ in service._best(files, list(grammars))]
+
+    assert best(files, foam) == ["a/log.simpleFoam", "process_output.log", "log.blockMesh"]
+    assert best([mesh, log], foam) == ["process_output.log", "log.blockMesh"]
+    assert service._best([log], [ccx, foam])[0] == ("process_output.log", ccx), "it prefers it"
+    larger, same = ("b/log.icoFoam", 20), ("b/log.simpleFoam", 10)
+    assert best([*files, larger, same], foam) == [
+        "b/log.icoFoam",
+        "a/log.simpleFoam",
+        "b/log.simpleFoam",
+    ]
+    assert best([("x", 1)], foam) == []
+
+
+def test_what_lammps_prints_flows_and_is_read_before_its_own_log() -> None:
+    lammps = shipped("lammps")
+    ranks = [lammps.source_rank(name) for name in ("process_output.log", "log.lammps", "a.log")]
+    assert ranks == [0, 1, 2]
 
 
 # --- thinning -------------------------------------------------------------------------------------

@@ -156,6 +156,16 @@ def test_what_is_killed_for_memory_ends_with_its_signal(grouped: Grouped) -> Non
     assert ending.usage is not None and ending.usage.oom_kills == 1
 
 
+def test_a_process_that_the_kernel_does_not_let_begin_is_counted(grouped: Grouped) -> None:
+    forks = "for i in $(seq 30); do sleep 5 & done; echo begun"
+    ending = grouped.run(forks, processes=20)
+    assert ending.usage is not None and ending.usage.fork_refusals > 0
+    assert ending.is_reached(Resource.PROCESSES) and not ending.is_reached(Resource.MEMORY)
+    ending = grouped.run("sleep 0.1 & wait", processes=20)
+    assert ending.usage is not None and ending.usage.fork_refusals == 0
+    assert not ending.is_reached(Resource.PROCESSES)
+
+
 def test_files_that_are_only_cached_are_no_memory(grouped: Grouped) -> None:
     ending = grouped.run("head -c 150M /dev/zero > x; sleep 1.2", memory=100 * 10**6)
     assert (ending.cause, ending.exit_code) == (Cause.EXITED, 0)

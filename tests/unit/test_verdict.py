@@ -24,8 +24,8 @@ from simyard.domain.loglines import RuleBook
 from simyard.domain.needles import needles
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.rulechecks import problems
-from simyard.domain.runs import Cause, Ending, Resource, Usage
-from simyard.domain.verdict import Judge, signal_in_words
+from simyard.domain.runs import Cause, Ending, Resource, Usage, signal_in_words
+from simyard.domain.verdict import Judge
 from simyard.service import verdicts
 from simyard.service.staging import LOG_NAME, MANIFEST
 

@@ -6,7 +6,6 @@ flushed: it is there whole or not at all, also after a power loss.
 
 import contextlib
 import ctypes
-import errno
 import os
 import shutil
 import time
@@ -14,11 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from simyard.blobs.protocol import BlobReader, BlobStore, BlobWriter, Bytes
-from simyard.domain.errors import Damaged, StorageFull
+from simyard.domain.errors import Damaged, StorageFull, disk_is_full
 from simyard.domain.faults import crash_point
 
 _PART = ".part"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 # From here on one flush of the file system is cheaper than a flush of each file.
 _FLUSH_TOGETHER = 8
 _CHECK_ROOM_EVERY = 64 << 20
@@ -188,7 +186,7 @@ def _full_disk_is_known() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if disk_is_full(error):
             raise StorageFull("There is no room left on the server's disk.") from error
         raise
 

@@ -17,6 +17,7 @@ SimyardError
 No HTTP here: `api/errors.py` holds the one table from these classes to statuses and bodies.
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -103,3 +104,8 @@ class Unavailable(SimyardError):
 
 class Damaged(SimyardError):
     """Stored bytes are missing or do not verify against their key. Retry does not help."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether the system refused for want of room, or of quota."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

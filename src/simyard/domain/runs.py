@@ -56,6 +56,7 @@ class Usage:
     files: int | None = None
     log: int | None = None
     oom_kills: int = 0  # processes that the kernel ended because the run's memory was full
+    fork_refusals: int = 0  # processes and threads that the kernel did not let it begin
     free_bytes: int | None = None  # the least that was free on the disk of its folder
     disk_bytes: int | None = None  # what that disk holds in all
     quiet_seconds: float | None = None  # at its end: since its log or its folder last changed
@@ -93,7 +94,8 @@ class Ending:
     @property
     def signal(self) -> str | None:
         """The name of the signal that ended the step, as shells tell it."""
-        return _signal_name(self.exit_code) or None
+        found = _signal(self.exit_code)
+        return found.name if found else None
 
     def used(self) -> Iterator[tuple[Resource, int | None, int]]:
         """Each resource, the most that was used of it and the limit, 0 where there is none."""
@@ -103,8 +105,11 @@ class Ending:
 
     def is_reached(self, resource: Resource) -> bool:
         """Whether a limit has cost the run something."""
-        if resource is Resource.MEMORY and self.usage and self.usage.oom_kills:
-            return True
+        if self.usage is not None:
+            if resource is Resource.MEMORY and self.usage.oom_kills:
+                return True
+            if resource is Resource.PROCESSES and self.usage.fork_refusals:
+                return True
         return self.limit is resource
 
     @property
@@ -117,9 +122,9 @@ class Ending:
                 return "Stopped by the user"
             case Cause.EXITED:
                 text = f"{self.step or 'the command'} ended with exit code {self.exit_code}"
-                name = _signal_name(self.exit_code)
-                if name:
-                    text += f" ({name})"
+                words = signal_in_words(self.exit_code)
+                if words:
+                    text += f" ({words})"
             case Cause.WALLTIME:
                 text = self.message or "the walltime was exceeded"
             case Cause.REFUSED | Cause.INTERRUPTED | Cause.LIMIT:
@@ -140,14 +145,20 @@ def reason(ending: Ending, outcome: Outcome | None) -> str:
     return f"{ending.reason}: {outcome.message}"
 
 
-def _signal_name(exit_code: int | None) -> str:
+def _signal(exit_code: int | None) -> signal.Signals | None:
     """Shells give 128 + n for a child that signal n ended."""
     if exit_code is None or exit_code <= 128:
-        return ""
+        return None
     try:
-        return signal.Signals(exit_code - 128).name
+        return signal.Signals(exit_code - 128)
     except ValueError:
-        return ""
+        return None
+
+
+def signal_in_words(exit_code: int | None) -> str:
+    """The signal that an exit code tells of: "SIGTERM: terminated"; "" for other codes."""
+    found = _signal(exit_code)
+    return f"{found.name}: {(signal.strsignal(found) or '').lower()}" if found else ""
 
 
 @dataclass(frozen=True, kw_only=True)

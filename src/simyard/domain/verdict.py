@@ -7,7 +7,6 @@ good exit code (numbers, cut results, no end, no convergence).
 """
 
 import re
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -26,7 +25,7 @@ from simyard.domain.loglines import (
     text_of,
 )
 from simyard.domain.outcome import Evidence, Outcome, Verdict
-from simyard.domain.runs import Cause, Ending
+from simyard.domain.runs import Cause, Ending, signal_in_words
 
 _LONGEST_WAIT = 1 << 16  # bytes of a line whose end has not come
 _MOST_SERIES = 4096
@@ -581,14 +580,3 @@ _SAYS = {
     Cause.REFUSED: "it could not be started",
     Cause.LIMIT: "it used more than it may",
 }
-
-
-def signal_in_words(exit_code: int | None) -> str:
-    """Shells give 128 + n for a child that signal n ended; "" for other codes."""
-    if exit_code is None or exit_code <= _SIGNALS:
-        return ""
-    try:
-        found = signal.Signals(exit_code - _SIGNALS)
-    except ValueError:
-        return ""
-    return f"{found.name}: {(signal.strsignal(found) or '').lower()}"

@@ -89,6 +89,7 @@ class Cgroups:
         if "pids" in self.controllers:
             counters["processes"] = [f"{at}/pids.current", [], 1]
             counters["processes_peak"] = [f"{at}/pids.peak", [], 1]
+            counters["fork_refusals"] = [f"{at}/pids.events", ["max"], 1]
             if allowance.processes:
                 made["settings"].append([f"{at}/pids.max", str(allowance.processes), True])
 
@@ -128,6 +129,7 @@ def _describe_v1(made: dict[str, Any], controller: str, at: Path, allowance: All
         case "pids":
             counters["processes"] = [f"{at}/pids.current", [], 1]
             counters["processes_peak"] = [f"{at}/pids.peak", [], 1]
+            counters["fork_refusals"] = [f"{at}/pids.events", ["max"], 1]
             if allowance.processes:
                 made["settings"].append([f"{at}/pids.max", str(allowance.processes), True])
         case "cpuacct":

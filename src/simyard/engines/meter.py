@@ -62,7 +62,7 @@ class Meter:
 
     def __init__(self, folder: str, spec: dict[str, Any], group: groups.Group | None) -> None:
         self.next_at = time.monotonic() + _SECONDS
-        self.usage: dict[str, Any] = {"oom_kills": 0}  # the most so far
+        self.usage: dict[str, Any] = {"oom_kills": 0, "fork_refusals": 0}  # the most so far
         self._folder = folder
         self._allowance = spec.get("allowance", {})
         self._group = group
@@ -140,7 +140,7 @@ class Meter:
         if self._group is None:
             self._from_proc(now)
         else:
-            for name in ("memory", "processes", "oom_kills"):
+            for name in ("memory", "processes", "oom_kills", "fork_refusals"):
                 now[name] = _whole(groups.read(self._group, name))
             now["cpu_seconds"] = groups.read(self._group, "cpu_seconds")
         if self._log is not None:

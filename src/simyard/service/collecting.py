@@ -167,7 +167,9 @@ def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
     return writer
 
 
-def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> bool:
+def record(
+    tx: Transaction, job: Job, run: Run, outputs: Sequence[Output], judged: runs.Judged
+) -> bool:
     """Show the outputs in the lists and complete the run, all in one transaction. Returns False,
     and does nothing, where content that was recorded before is gone since: it is to be collected
     again.
@@ -194,7 +196,7 @@ def record(tx: Transaction, job: Job, run: Run, outputs: Sequence[Output]) -> bo
     store.add_outputs(tx.conn, owner_id=job.owner_id, run=run, outputs=rows, now=now)
     for file in old:  # last: their content may be shown under another path now
         store.supersede(tx.conn, file, now=now)
-    runs.set_completed(tx.conn, run, at=now)
+    runs.set_completed(tx.conn, run, judged, at=now)
     freed = sum(file.blob.size_bytes for file in old)
     jobs.add_storage(tx.conn, job.id, sum(row.size_bytes for row in rows) - freed)
     if rows:

@@ -8,7 +8,6 @@ and a restart is no special case.
 """
 
 import contextlib
-import errno
 import logging
 import threading
 import time
@@ -18,13 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
-from simyard.domain.errors import NotFound, SimyardError, StorageFull, Unavailable
+from simyard.domain.errors import NotFound, SimyardError, StorageFull, Unavailable, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
-from simyard.domain.outcome import Outcome
-from simyard.domain.runs import WELL, Cause, Ending, Run, Sample, reason
+from simyard.domain.runs import WELL, Cause, Ending, Run, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
     collecting,
@@ -56,10 +54,12 @@ _ORPHAN_SECONDS = 3600.0  # a blob that nobody recorded in this time belongs to 
 _DELETE_AT_ONCE = 200
 _ADMIT_AT_ONCE = 1000
 _LET_IN_SECONDS = 0.1
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _WAITING = "waiting"  # code of the notice on a job that needs room on the disk
 _LONGEST_WAIT_SECONDS = 60.0
 _GIVE_UP_AFTER = 5  # unexpected failures in a row, while nothing has started yet
+
+
+_NOTHING = runs.pack(None, ())
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,7 @@ class Report:
     at: datetime | None = None
     job: Job | None = None  # with STORED
     outputs: Sequence[collecting.Output] = ()  # with STORED
-    outcome: Outcome | None = None  # with STORED
-    samples: Sequence[Sample] = ()  # with STORED
+    judged: runs.Judged = _NOTHING  # with STORED
 
 
 class Reconciler:
@@ -206,9 +205,8 @@ class Reconciler:
             return _end(run, report.ending, at=report.at)
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
-            if not collecting.record(tx, report.job, run, report.outputs):
+            if not collecting.record(tx, report.job, run, report.outputs, report.judged):
                 return None
-            runs.set_outcome(tx.conn, run, report.outcome, report.samples)
             _waits_no_more(tx, report.job)
             if run.started_at is None:
                 quotas.waits_no_more(tx, jobs.by_id(tx.conn, run.job_id))
@@ -359,7 +357,7 @@ class Reconciler:
         assert run.ending is not None
         if run.token is None:
             outcome = verdicts.judge_unread(site, run.ending)
-            return Report(run.id, Event.STORED, job=job, outcome=outcome)
+            return Report(run.id, Event.STORED, job=job, judged=runs.pack(outcome, ()))
         folder = site.engine.folder(run.token)
         stopping.restore(folder)
         outcome = verdicts.judge(site, folder.work, job, run, run.ending)
@@ -372,8 +370,7 @@ class Reconciler:
             Event.STORED,
             job=job,
             outputs=outputs,
-            outcome=outcome,
-            samples=site.engine.samples(run.token),
+            judged=runs.pack(outcome, site.engine.samples(run.token)),
         )
 
     def _clear(self, run: Run) -> Report | None:
@@ -388,7 +385,7 @@ class Reconciler:
 
     def _failed(self, run: Run, error: Exception, count: int) -> None:
         """An effect did not work. It is tried again, later each time; the user is told why."""
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if disk_is_full(error):
             error = StorageFull("There is no room left on the server's disk.")
         if isinstance(error, StorageFull | Unavailable):
             log.warning("run %d waits: %s", run.id, error)

@@ -7,7 +7,6 @@ Not to be mixed up with `docs/adr/0011`: nothing here starts by itself.
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from sqlalchemy import Connection
 
 from simyard.domain import lifecycle
 from simyard.domain.catalogue import Analysis, Catalogue
-from simyard.domain.errors import Forbidden, Invalid, NotFound, Refused, StorageFull
+from simyard.domain.errors import Forbidden, Invalid, NotFound, Refused, StorageFull, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
@@ -36,7 +35,6 @@ from simyard.service.staging import LOG_NAME, PREFIX, CannotStart
 from simyard.store import files, jobs, runs
 from simyard.store.database import Transaction
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOG_BEGINS = (
     "log-begins"  # in the attempt's folder: bytes and lines of the log that are of earlier attempts
 )
@@ -162,7 +160,7 @@ def adding(
         except NotFound as error:
             raise CannotStart(f"what it left cannot be laid out ({error})") from error
         except OSError as error:
-            if error.errno in _FULL:
+            if disk_is_full(error):
                 raise StorageFull("There is no room left to lay out what the run left.") from error
             raise CannotStart(f"what it left cannot be laid out ({error.strerror})") from error
 

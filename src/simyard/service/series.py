@@ -9,17 +9,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from simyard.domain.errors import NotFound, Refused
 from simyard.domain.files import File
 from simyard.domain.grammar import Grammar, Reader, Series
 from simyard.domain.jobs import Job
 from simyard.domain.runs import Run
+from simyard.engines.protocol import Folder
 from simyard.service import live, workfolder
 from simyard.service.site import Site
 from simyard.store import files as store
 
-_RUNS_KEPT = 64
+_LOGS_KEPT = 64
+_TRIED = 3  # logs of a run, where the first tell nothing
 _READ_BYTES = 1 << 20
 _LONGEST_LINE = 1 << 16
 _CANDIDATES = 20_000
@@ -30,7 +33,6 @@ class _Progress:
     """How far a run's log was read."""
 
     token: str
-    path: str
     reader: Reader
     offset: int = 0
     rest: bytes = b""  # the beginning of a line whose end is not written yet
@@ -49,7 +51,7 @@ class SeriesBook:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._kept: OrderedDict[int, _Progress] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, str], _Progress] = OrderedDict()
         self._lock = threading.Lock()
 
     def series(self, job: Job, run: Run) -> list[Series]:
@@ -63,10 +65,13 @@ class SeriesBook:
             folder = live.folder(self._site, run)
         except Refused:
             return self._finished(run, grammars)
-        chosen = _choose(((f.path, f.size) for f in workfolder.walk(folder.work)), grammars)
-        if chosen is None:
-            return []
-        path, grammar = chosen
+        there = ((f.path, f.size) for f in workfolder.walk(folder.work))
+        for path, grammar in _best(there, grammars):
+            if found := self._live(run, folder, path, grammar):
+                return found
+        return []
+
+    def _live(self, run: Run, folder: Folder, path: str, grammar: Grammar) -> list[Series]:
         progress = self._progress(run, path, grammar)
         with progress.lock:
             try:
@@ -94,15 +99,14 @@ class SeriesBook:
             ).items
         }
         sizes = ((path, file.blob.size_bytes) for path, file in outputs.items())
-        chosen = _choose(sizes, grammars)
-        if chosen is None:
-            return []
-        path, grammar = chosen
-        progress = self._progress(run, f"stored:{path}", grammar)
-        with progress.lock:
-            if progress.offset == 0:
-                self._read_stored(outputs[path], progress)
-            return list(progress.reader.series.values())
+        for path, grammar in _best(sizes, grammars):
+            progress = self._progress(run, f"stored:{path}", grammar)
+            with progress.lock:
+                if progress.offset == 0:
+                    self._read_stored(outputs[path], progress)
+                if progress.reader.series:
+                    return list(progress.reader.series.values())
+        return []
 
     def _read_stored(self, file: File, progress: _Progress) -> None:
         with self._site.blobs.open(file.blob) as source:
@@ -112,12 +116,13 @@ class SeriesBook:
         progress.feed(b"\n")
 
     def _progress(self, run: Run, path: str, grammar: Grammar) -> _Progress:
+        key = (run.id, path)
         with self._lock:
-            kept = self._kept.get(run.id)
-            if kept is None or kept.token != run.token or kept.path != path:
-                kept = self._kept[run.id] = _Progress(run.token or "", path, Reader(grammar))
-            self._kept.move_to_end(run.id)
-            while len(self._kept) > _RUNS_KEPT:
+            kept = self._kept.get(key)
+            if kept is None or kept.token != run.token:
+                kept = self._kept[key] = _Progress(run.token or "", Reader(grammar))
+            self._kept.move_to_end(key)
+            while len(self._kept) > _LOGS_KEPT:
                 self._kept.popitem(last=False)
             return kept
 
@@ -127,14 +132,14 @@ class SeriesBook:
         return [a.grammar for a in found if a is not None and a.grammar is not None]
 
 
-def _choose(
-    files: Iterable[tuple[str, int]], grammars: list[Grammar]
-) -> tuple[str, Grammar] | None:
-    """The file that tells most: by the grammar's order of preference, then by size."""
-    best: tuple[int, int, str, Grammar] | None = None
-    for path, size in files:
-        for grammar in grammars:
-            rank = grammar.source_rank(path)
-            if rank is not None and (best is None or (rank, -size, path) < best[:3]):
-                best = (rank, -size, path, grammar)
-    return (best[2], best[3]) if best else None
+def _best(files: Iterable[tuple[str, int]], grammars: list[Grammar]) -> list[tuple[str, Grammar]]:
+    """The files that may tell most, the first first: by the grammar's order of preference, then by
+    size. More than one, since only reading shows whether one tells anything.
+    """
+    found = (
+        (rank, -size, path, grammar)
+        for path, size in files
+        for grammar in grammars
+        if (rank := grammar.source_rank(path)) is not None
+    )
+    return [(path, grammar) for *_, path, grammar in nsmallest(_TRIED, found, key=lambda f: f[:3])]

@@ -7,7 +7,6 @@ are as they were. A recipe that does not work costs nothing but itself: the run 
 
 import contextlib
 import dataclasses
-import errno
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from simyard.domain import jobs as rules
-from simyard.domain.errors import NotFound
+from simyard.domain.errors import NotFound, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job
 from simyard.domain.runs import Run
@@ -33,7 +32,6 @@ log = logging.getLogger(__name__)
 
 _PLAN = "stop.json"  # in the attempt's folder
 _AHEAD_SECONDS = 15.0  # more than OpenFOAM's fileModificationSkew of 10 s
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +110,7 @@ def restore(folder: Folder) -> None:
             try:
                 edits.replace(folder, edited.path, edited.before)
             except (OSError, NotFound) as error:
-                if isinstance(error, OSError) and error.errno in _FULL:
+                if disk_is_full(error):
                     raise
                 log.warning("%s is left as it was edited to stop the run: %s", edited.path, error)
     for path in plan.created:

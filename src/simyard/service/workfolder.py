@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from simyard.domain.errors import NotFound
+from simyard.domain.errors import NotFound, disk_is_full
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_PATH_BYTES = 4095  # what lies deeper, no path can say (PATH_MAX of limits.h)
 _KEPT_OPEN = 64
 _TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def open_parent(root: Path, relative: str, *, make: bool = False) -> tuple[int, 
             return _open_folder(root, parts[:-1]), parts[-1]
         return _made_folder(root, parts[:-1]), parts[-1]
     except (OSError, UnicodeEncodeError) as error:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if disk_is_full(error):
             raise
         raise NotFound("There is no such folder in the run's work folder.") from None
 

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -225,14 +226,11 @@ _STARTED = Prepared(
 _ENDED = Prepared(
     update(runs).where(runs.c.id == bindparam("run")).values(ending=bindparam("text"))
 )
-_JUDGED = Prepared(
-    update(runs)
-    .where(runs.c.id == bindparam("run"))
-    .values(outcome=bindparam("text"), samples=bindparam("points"))
-)
 _SAMPLES = select(runs.c.samples).where(runs.c.id == bindparam("run"))
 _COMPLETED = Prepared(
-    update(runs).where(runs.c.id == bindparam("run")).values(completed_at=bindparam("at"))
+    update(runs)
+    .where(runs.c.id == bindparam("run"))
+    .values(completed_at=bindparam("at"), outcome=bindparam("text"), samples=bindparam("points"))
 )
 _OUTPUTS = Prepared(
     update(runs)
@@ -313,20 +311,24 @@ def set_restart(
     _RESTART.run(conn, run=run.id, text=text, reserved=reserved_core_microseconds or None)
 
 
-def set_completed(conn: Connection, run: Run, *, at: datetime) -> None:
-    _COMPLETED.run(conn, run=run.id, at=at)
+@dataclass(frozen=True)
+class Judged:
+    """What is kept of a run that ended, as it is stored: packed before the writer is asked."""
+
+    outcome: str | None
+    samples: bytes | None
 
 
-def set_outcome(
-    conn: Connection, run: Run, outcome: Outcome | None, samples: Sequence[Sample]
-) -> None:
-    """What is said of a run that ended, and what it used over its time."""
-    values = {
-        "run": run.id,
-        "text": _encode(outcome).decode() if outcome else None,
-        "points": zlib.compress(_encode(samples)) if samples else None,
-    }
-    _JUDGED.run(conn, **values)
+def pack(outcome: Outcome | None, samples: Sequence[Sample]) -> Judged:
+    return Judged(
+        outcome=_encode(outcome).decode() if outcome else None,
+        samples=zlib.compress(_encode(samples)) if samples else None,
+    )
+
+
+def set_completed(conn: Connection, run: Run, judged: Judged, *, at: datetime) -> None:
+    """The outputs of a run are stored, this is said of it and this is what it used."""
+    _COMPLETED.run(conn, run=run.id, at=at, text=judged.outcome, points=judged.samples)
 
 
 def samples(conn: Connection, run_id: int) -> list[Sample]:

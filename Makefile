@@ -11,9 +11,9 @@ help: ## list the targets
 setup: ## install everything that developing takes, and make airfoil2d.zip
 	@scripts/setup dev
 
-demo: ## run the tutorial's job for real, from upload to lift and drag (KEEP=1 leaves the server up)
+demo: ## run the tutorial's job for real, from upload to lift and drag (KEEP=1 leaves the server up; STUDY=1: a sweep)
 	@scripts/setup demo
-	@$(PY) scripts/demo.py
+	@$(PY) scripts/$(if $(filter-out 0,$(STUDY)),demo_study,demo).py
 
 serve: ## serve the API on port 8420 with the data folder DATA
 	@scripts/setup demo
@@ -51,5 +51,5 @@ lock: ## bring requirements/*.txt up to date (needs uv)
 	@scripts/lock
 
 clean: ## remove everything that the other targets made
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip airfoil2d-fem.zip
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip airfoil2d-fem.zip examples/airfoil-study/airfoil-study.zip
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from http.client import HTTPConnection
 
-from rig import Http, Server, Table, percentile, resident_mb, serving, together
+from rig import Http, Server, Table, percentile, resident_mb, serving, slope, together
 
 SECONDS = float(os.environ.get("LOAD_SECONDS", "120"))
 CLIENTS = int(os.environ.get("LOAD_CLIENTS", "50"))
@@ -125,18 +125,6 @@ def _work(server: Server, clock: Clock, memory: list[tuple[float, float]]) -> fl
     finally:
         over.set()
         watcher.join()
-
-
-def slope(samples: list[tuple[float, float]]) -> float:
-    """Megabytes a minute, by least squares."""
-    count = len(samples)
-    if count < 2:
-        return 0.0
-    mean_at = sum(at for at, _ in samples) / count
-    mean = sum(value for _, value in samples) / count
-    above = sum((at - mean_at) * (value - mean) for at, value in samples)
-    below = sum((at - mean_at) ** 2 for at, _ in samples)
-    return above / below * 60 if below else 0.0
 
 
 def run(table: Table) -> None:

@@ -77,6 +77,18 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def slope(samples: list[tuple[float, float]]) -> float:
+    """Megabytes a minute, by least squares."""
+    count = len(samples)
+    if count < 2:
+        return 0.0
+    mean_at = sum(at for at, _ in samples) / count
+    mean = sum(value for _, value in samples) / count
+    above = sum((at - mean_at) * (value - mean) for at, value in samples)
+    below = sum((at - mean_at) ** 2 for at, _ in samples)
+    return above / below * 60 if below else 0.0
+
+
 # --- a server -------------------------------------------------------------------------------------
 
 

@@ -4,9 +4,11 @@ import sys
 
 import lists
 import load
+import optimisers
 import reads
 import runs
 import start
+import studies
 import submits
 import transfer
 import verdicts
@@ -17,6 +19,8 @@ ALL = {
     "submits": submits.run,
     "load": load.run,
     "runs": runs.run,
+    "studies": studies.run,
+    "optimisers": optimisers.run,
     "transfer": transfer.run,
     "lists": lists.run,
     "reads": reads.run,

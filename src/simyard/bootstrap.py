@@ -27,8 +27,10 @@ from simyard.engines.local import LocalEngine
 from simyard.service import catalogue as catalogue_service
 from simyard.service import users
 from simyard.service.catalogue import CatalogueBook
+from simyard.service.inputs import SharedInputs
 from simyard.service.load import LoadBook
 from simyard.service.site import Site
+from simyard.service.templates import TemplateBook
 from simyard.service.users import Callers
 from simyard.settings import Settings, SettingsError
 from simyard.store import upgrade
@@ -129,6 +131,7 @@ def build_server(settings: Settings, address: str) -> Server:
         network=settings.sandbox_network,
         groups=cgroups.probe(data / "runs"),
     )
+    sealed = SealedBlobs(store, keyring)
     site = Site(
         name=settings.site_name,
         public_url=settings.public_url.rstrip("/"),
@@ -137,19 +140,22 @@ def build_server(settings: Settings, address: str) -> Server:
         job_api_url=_job_api_url(settings, address) if settings.sandbox_network else "",
         data=data,
         db=database,
-        blobs=SealedBlobs(store, keyring),
+        blobs=sealed,
         keyring=keyring,
         callers=Callers(database, keyring, now),
         engine=engine,
         book=book,
         machine=machine,
         load=LoadBook(),
+        shared=SharedInputs(engine),
+        templates=TemplateBook(sealed),
         limits=Limits(
             max_walltime_seconds=settings.max_walltime_seconds,
             oversubscribe_max=settings.oversubscribe_max,
             refused_tiers=frozenset(settings.refuse_versions),
             ignore_missing_gpus=settings.gpu_missing == "ignore",
             project_required=settings.project_required,
+            study_runs_most=settings.study_runs_most,
         ),
         allowance=Allowance(
             memory=settings.run_memory_mb * 10**6 or _memory_bytes() * 9 // 10,

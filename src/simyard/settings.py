@@ -107,6 +107,9 @@ class Settings(BaseModel):
     unpack_max_entries: int = Field(
         200_000, ge=1, description="Most entries that one archive may have."
     )
+    study_runs_most: int = Field(
+        100_000, ge=1, le=1_000_000, description="Most runs that one study may have."
+    )
     disk_reserve_bytes: int = Field(
         512 * 10**6,
         ge=0,

@@ -158,6 +158,10 @@ _SITE = {"org": lambda _: "simyard", "workspace_id": lambda _: "01-0001"}
 _TAG = _body({"name": "cfd"})
 _FINISHED, _RUNNING = _on("finished"), _on("running")
 _NOTHING = Row()
+_STUDY_ANSWERS = (
+    "", "columns/", "table/", "statistics/", "effects/", "correlation/", "sensitivity/", "slices/",
+    "pareto/", "convergence/", "exceedance/", "compare/", "export/",
+)  # fmt: skip
 
 # Version 3 is asked for in the same way where a path has no row of its own.
 ROWS: dict[str, Row] = {
@@ -204,6 +208,25 @@ ROWS: dict[str, Row] = {
     "GET jobs/{job_id}/runs/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/files/": Row(values=_FINISHED),
+    # A job of one run is no study: who owns it is told so.
+    "POST jobs/{job_id}/runs/": Row(
+        values=_FINISHED, json=_body({"variables": {"x": 1}}), also=(400,)
+    ),
+    "PATCH jobs/{job_id}/runs/{run_id}/": Row(
+        values=_FINISHED, json=_body({"isOptimal": True}), also=(400,)
+    ),
+    "POST jobs/{job_id}/finish/": Row(values=_FINISHED, also=(400,)),
+    "POST jobs/{job_id}/template-preview/": Row(values=_FINISHED),
+    "POST estimates/": Row(json=_body(definition())),
+    **{
+        f"GET jobs/{{job_id}}/study/{answer}": Row(values=_FINISHED, also=(400,))
+        for answer in _STUDY_ANSWERS
+    },
+    "POST jobs/{job_id}/study/rerun/": Row(values=_FINISHED, json=_body({}), also=(400,)),
+    "POST jobs/{job_id}/study/extract/": Row(values=_FINISHED, json=_body({}), also=(400,)),
+    "POST jobs/{job_id}/study/points/": Row(
+        values=_FINISHED, json=_body({"count": 1}), also=(400,)
+    ),
     "POST jobs/{job_id}/runs/{run_id}/stop/": Row(values=_FINISHED, also=(400,)),
     "POST jobs/{job_id}/runs/{run_id}/restart/": Row(values=_FINISHED, also=(400,)),
     "POST jobs/{job_id}/runs/{run_id}/snapshot/": Row(values=_RUNNING),

@@ -25,7 +25,6 @@ ANALYSIS: dict[str, Any] = {
             {"name": "USER_SPECIFIED_0", "features": [{"name": "solver_hpc", "count": 4}]}
         ]
     },
-    "templateTasks": [],
     "preProcessScriptCommand": "true",
     "postProcessScriptCommand": "true",
 }
@@ -64,14 +63,29 @@ JOB: dict[str, Any] = {
             "caseSensitive": True,
         }
     ],
-    "isTemplateDryRun": False,
-    "includeNominalRun": False,
-    "monteCarloIterations": None,
+    "isTemplateDryRun": True,
+    "includeNominalRun": True,
+    "monteCarloIterations": 3,
     "optimizer": None,
-    "paramFile": None,
-    "caseFile": None,
     "remoteVizConfig": {"code": "4-cores"},
-    "jobvariables": [],
+    "seed": 5,
+    "jobvariables": [
+        {
+            "name": name,
+            "variableType": kind,
+            "displayOrder": order,
+            "valueGeneratorType": generator,
+            "valueGeneratorSettings": settings,
+        }
+        for order, (name, kind, generator, settings) in enumerate(
+            [
+                ("a", "Param", "", {"nominal": 1}),
+                ("c", "Case", "", {"nominal": 2}),
+                ("r", "Param", "Normal", {"mean": 1, "standardDeviation": 2}),
+                ("Cd", "Output", "", {}),
+            ]
+        )
+    ],
     "jobAutomations": [{"automation": {"id": "aUtoMx"}, "environmentVariables": {"FIELD": "p"}}],
 }
 # Kept and shown in other words than they were sent in.
@@ -86,7 +100,37 @@ def _full(client: Client, *, v3: bool) -> dict[str, Any]:
     analysis["inputFiles"] = [{"id": file["id"], "decompress": False}]
     analysis["preProcessScript"] = {"id": before["id"]}
     analysis["postProcessScript"] = {"id": after["id"]}
-    return {**copy.deepcopy(JOB), "jobanalyses": [analysis]}
+    template = client.upload("in.template", b"${a} ${c} ${r}\n")
+    target = {"processedFilename": "case/in", "unknown": "keep"}
+    analysis["templateTasks"] = [{"templateFile": {"id": template["id"]}, **target}]
+    tables = {
+        name: {"id": client.upload(f"{name}.csv", content)["id"]}
+        for name, content in (("paramFile", b"a\n1\n2\n"), ("caseFile", b"c\n3\n"))
+    }
+    return {**copy.deepcopy(JOB), **tables, "jobanalyses": [analysis]}
+
+
+@pytest.mark.parametrize("version", ["v2", "v3"])
+def test_an_optimizer_is_kept(client: Client, version: str) -> None:
+    jobs, body = f"/api/{version}/jobs/", _full(client, v3=version == "v3")
+    body["optimizer"] = {"method": "external"}
+    body.update(paramFile=None, caseFile=None, monteCarloIterations=None, includeNominalRun=False)
+    body["jobvariables"] = [
+        {**body["jobvariables"][0], "variableType": "Design", "valueGeneratorSettings": {}}
+    ]
+    made = client.call("POST", jobs, 201, json=body).json()
+    assert made["optimizer"] == {"method": "external"}
+    body["optimizer"] = None
+    spelled = {"variableType": "Param", "variableGeneratorType": "FixedRange"}
+    values = {"minvalue": 1, "maxvalue": 3, "increment": 1}
+    body["jobvariables"] = [{"name": "n", "valueGeneratorSettings": values, **spelled}]
+    for method in ("PUT", "PATCH"):
+        changed = client.call(method, f"{jobs}{made['id']}/", 200, json=body).json()
+        assert changed["optimizer"] is None
+        assert changed["jobvariables"][0]["valueGeneratorType"] == "FixedRange"
+        assert changed["expectedRuns"] == 3
+    made = client.call("POST", jobs, 201, json=body).json()
+    assert made["jobvariables"][0]["valueGeneratorSettings"] == values
 
 
 def _kept(sent: Any, shown: Any, at: str = "job") -> None:

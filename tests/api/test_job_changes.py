@@ -198,7 +198,10 @@ def test_put_needs_the_whole(client: Client) -> None:
         ({"name": "n" * 256}, {"name": ["Ensure this field has no more than 255 characters."]}),
         ({"isLowPriority": "perhaps"}, {"isLowPriority": ["Must be a valid boolean."]}),
         ({"ssh_port": "x"}, {"sshPort": ["A valid integer is required."]}),
-        ({"paramFile": {"id": "XXXXXX"}}, {"paramFile": ["This is not supported yet."]}),
+        (
+            {"paramFile": {"id": "XXXXXX"}},
+            {"paramFile": {"id": ['Invalid pk "XXXXXX" - object does not exist.']}},
+        ),
         (
             {"jobanalyses": []},
             {"jobanalyses": {"non_field_errors": ["This list may not be empty."]}},

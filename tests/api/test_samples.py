@@ -71,19 +71,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 # --- requests -------------------------------------------------------------------------------------
 
 NO_DEVICES = "This server has no storage devices: inputs and outputs lie on its own disk."
-NOT_YET = ["This is not supported yet."]
 
 # name -> method, path, status; where it is refused on purpose, with what is said.
 REQUESTS: dict[str, tuple[str, str, int, Any]] = {
     "job_create_request_basic": ("POST", "jobs/", 201, None),
     "job_create_request_modern_all_fields": ("POST", "jobs/", 201, None),
-    # Studies are built in a later version; until then they are not run as something else.
-    "job_create_request_doe": (
-        "POST",
-        "jobs/",
-        400,
-        {"paramFile": NOT_YET, "jobanalyses": [{"templateTasks": NOT_YET}]},
-    ),
+    "job_create_request_doe": ("POST", "jobs/", 201, None),
     "share_request": ("POST", "jobs/{draft}/share/", 200, None),
     "tag_request": ("POST", "jobs/{draft}/tags/", 201, None),
     "custom_fields_post": ("POST", "jobs/{draft}/custom-fields/", 200, None),

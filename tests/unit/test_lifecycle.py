@@ -12,7 +12,7 @@ from simyard.domain.lifecycle import (
     CLUSTER_WORDS,
     COMMANDS,
     FINAL,
-    HOLDS_CORES,
+    HOLDS_SLOT,
     JOB_WORDS,
     MOOT,
     MOVES,
@@ -129,6 +129,29 @@ STORIES: dict[str, list[tuple[str, str]]] = {
 }
 
 
+STORIES |= {
+    "a study's run gets a slot, fails, and is done again": [
+        ("listed", "planned"),
+        ("freed", "pending"),
+        ("admitted", "queued"),
+        ("granted", "staging"),
+        ("ended", "collecting"),
+        ("stored", "completed"),
+        ("rerun", "planned"),
+        ("cleared", "planned"),
+        ("freed", "pending"),
+        ("freed", "pending"),
+    ],
+    "a study is stopped before this run had a slot, and goes on later": [
+        ("listed", "planned"),
+        ("stop", "closed"),
+        ("freed", "closed"),
+        ("rerun", "planned"),
+        ("freed", "pending"),
+    ],
+}
+
+
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 def test_story(story: list[tuple[str, str]]) -> None:
     state = State.DRAFT
@@ -164,11 +187,14 @@ def test_a_refusal_says_why() -> None:
         after(State.DRAFT, Event.STOP)
     with pytest.raises(IllegalTransition, match=r"not at its end \(it is Executing\)"):
         after(State.RUNNING, Event.RESTART)
+    with pytest.raises(IllegalTransition, match=r"not at its end \(it is Planned\)"):
+        after(State.PLANNED, Event.RERUN)
 
 
 def test_a_stop_is_heard_wherever_something_could_still_run() -> None:
-    for state in HOLDS_CORES | {State.PENDING, State.QUEUED}:
+    for state in HOLDS_SLOT:
         assert after(state, Event.STOP) is State.STOPPING
+    assert after(State.PLANNED, Event.STOP) is State.CLOSED, "nothing of it was ever there"
 
 
 def test_every_state_that_waits_for_nobody_owes_nothing() -> None:
@@ -178,6 +204,7 @@ def test_every_state_that_waits_for_nobody_owes_nothing() -> None:
 
 def test_words() -> None:
     assert [JOB_WORDS.get(state) for state in State] == [
+        None,
         None,
         "Pending",
         "Queued",
@@ -217,11 +244,29 @@ def test_a_job_of_one_run_is_where_its_run_is() -> None:
         (["closed", "closed"], "closed"),
         (["stopping", "closed"], "stopping"),
         (["pending", "queued"], "queued"),
+        (["planned", "pending"], "pending"),
+        (["planned", "running"], "running"),
+        (["planned", "closed"], "running"),
     ],
 )
 def test_a_job_of_many_runs(states: list[str], expected: str) -> None:
     assert of_job(map(State, states)) == expected
     assert of_job(map(State, reversed(states))) == expected
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (["queued", "collecting"], "queued"),
+        (["planned", "staging", "closed"], "staging"),
+        (["stopping", "queued"], "queued"),
+        (["running", "closed"], "running"),
+        (["stopping", "closed"], "stopping"),
+        (["closed", "collecting"], "collecting"),
+    ],
+)
+def test_no_job_executes_of_which_no_run_was_seen_to(states: list[str], expected: str) -> None:
+    assert of_job(map(State, states), executed=False) == expected
 
 
 def test_what_is_final_stays_final() -> None:
@@ -233,7 +278,7 @@ def test_the_file_stays_small_and_imports_the_standard_library_only() -> None:
     import simyard.domain.lifecycle as module
 
     source = Path(str(module.__file__))
-    assert len(source.read_text().splitlines()) <= 170
+    assert len(source.read_text().splitlines()) <= 195
     command = "import sys, simyard.domain.lifecycle; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", command], capture_output=True, text=True, check=True

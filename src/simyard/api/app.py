@@ -1,5 +1,6 @@
 """The application: routes, what wraps them, and the few pages beside the API."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,19 +22,46 @@ from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
 from simyard.api.replies import STATIC, reply
 from simyard.api.routes import Dispatcher
-from simyard.api.v2 import catalogue, clusters, elsewhere, events, files, jobs, runs, users
+from simyard.api.v2 import (
+    catalogue,
+    clusters,
+    elsewhere,
+    events,
+    figures,
+    files,
+    jobs,
+    results,
+    runs,
+    studies,
+    users,
+)
 from simyard.api.v3 import folders
 from simyard.domain.errors import SimyardError
+from simyard.service.results import ResultsBook
 from simyard.service.series import SeriesBook
 from simyard.service.site import Site
 from simyard.service.users import nobody_yet
 
+_MODELS = 2  # that are made of studies' runs at the same time: each takes seconds of a core
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
 # Every route of the API, in the order of the documentation.
 OPERATIONS = [
     operation
-    for module in (files, catalogue, jobs, runs, events, clusters, users, folders, elsewhere)
+    for module in (
+        files,
+        catalogue,
+        jobs,
+        runs,
+        studies,
+        results,
+        figures,
+        events,
+        clusters,
+        users,
+        folders,
+        elsewhere,
+    )
     for operation in module.route.operations
 ]
 
@@ -75,7 +103,9 @@ def create_app(
     app.state.pool = pool
     app.state.hub = hub
     app.state.series = SeriesBook(site)
+    app.state.results = ResultsBook(site.db)
     app.state.metrics = Metrics(site, hub)
+    app.state.modelling = asyncio.Semaphore(_MODELS)
     open_paths = [operation.path for operation in OPERATIONS if operation.right is None]
     inner: ASGIApp = Dispatcher(OPERATIONS, app)
     if site.profile == "faithful":

@@ -31,6 +31,8 @@ STATUS: dict[type[SimyardError], int] = {
     errors.Invalid: 400,
     errors.Refused: 400,
     errors.IllegalTransition: 400,
+    errors.NotEnough: 422,
+    errors.NotOpen: 409,
     errors.Unauthenticated: 401,
     errors.KeyExpired: 401,
     errors.Forbidden: 403,

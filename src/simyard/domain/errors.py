@@ -4,7 +4,9 @@ SimyardError
 ├── NotFound              it does not exist, or it is not yours to see
 ├── Invalid               what was sent is wrong; carries every problem with its path
 ├── Refused               well-formed, but not possible in the present state
-│   └── IllegalTransition a command that the state machine does not allow
+│   ├── IllegalTransition a command that the state machine does not allow
+│   └── NotOpen           a study that takes no more runs
+├── NotEnough             too little is known yet to answer; more finished runs help
 ├── Unauthenticated       no key, an unknown key
 │   └── KeyExpired        a key that was good once
 ├── Forbidden             known to you, but not yours to change
@@ -69,6 +71,16 @@ class Refused(SimyardError):
 
 class IllegalTransition(Refused):
     """A command that the state machine has no move for."""
+
+
+class NotOpen(Refused):
+    """The study takes no more runs."""
+
+
+class NotEnough(SimyardError):
+    """The question is fine, what is known is too little or not fit to answer it: "needs at least 8
+    finished runs, has 5".
+    """
 
 
 class Unauthenticated(SimyardError):

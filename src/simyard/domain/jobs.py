@@ -12,6 +12,7 @@ from enum import StrEnum
 from simyard.domain.catalogue import Catalogue, Machine, Notice, Placement, place
 from simyard.domain.errors import Path, Problem
 from simyard.domain.lifecycle import State
+from simyard.domain.studies import Study, TemplateTask
 
 NAME_LENGTH = 255
 # What a program can be started with: execve(2), MAX_ARG_STRLEN and a good part of ARG_MAX.
@@ -50,6 +51,7 @@ class JobAnalysis:
     pre_command: str = ""
     post_script: str | None = None  # file id
     post_command: str = ""
+    templates: tuple[TemplateTask, ...] = ()
     # Wire name -> value of fields that are kept and shown and have no effect: job_bodies.py.
     kept: Mapping[str, object] = field(default_factory=dict)
 
@@ -61,6 +63,8 @@ class JobAnalysis:
             yield ("preProcessScript", "id"), self.pre_script
         if self.post_script:
             yield ("postProcessScript", "id"), self.post_script
+        for i, task in enumerate(self.templates):
+            yield ("templateTasks", i, "templateFile", "id"), task.template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +95,17 @@ class JobDefinition:
     low_priority: bool = False
     resource_filters: tuple[ResourceFilter, ...] = DEFAULT_FILTERS
     project_id: str | None = None
+    study: Study | None = None  # None: one plain run
     # Wire name -> value of fields that are kept and shown and have no effect: job_bodies.py.
     kept: Mapping[str, object] = field(default_factory=dict)
 
     def files(self) -> Iterator[tuple[Path, str]]:
+        """Every file it names, with the place where it does."""
+        if self.study is not None:
+            if self.study.param_file:
+                yield ("paramFile", "id"), self.study.param_file
+            if self.study.case_file:
+                yield ("caseFile", "id"), self.study.case_file
         for i, analysis in enumerate(self.analyses):
             for path, code in analysis.files():
                 yield ("jobanalyses", i, *path), code
@@ -160,6 +171,7 @@ class Limits:
     refused_tiers: frozenset[str] = frozenset()
     ignore_missing_gpus: bool = False
     project_required: bool = False
+    study_runs_most: int = 100_000
 
 
 def check(

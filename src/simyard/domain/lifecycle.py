@@ -16,6 +16,7 @@ from simyard.domain.errors import IllegalTransition
 
 class State(StrEnum):
     DRAFT = "draft"  # saved, never submitted; a draft has no runs yet
+    PLANNED = "planned"  # one of a study's runs, which waits for one of the study's slots
     PENDING = "pending"  # the submit is committed, nobody has looked at it
     QUEUED = "queued"  # it waits for cores
     STAGING = "staging"  # its cores are granted and its inputs are being laid out
@@ -32,7 +33,10 @@ class Event(StrEnum):
     SUBMIT = "submit"
     STOP = "stop"
     RESTART = "restart"  # go on from what it has left, in a new attempt
+    RERUN = "rerun"  # do it again as one of a study's runs
     # Observations: something was seen.
+    LISTED = "listed"  # it is one of the runs that a study is to have
+    FREED = "freed"  # a slot of its study is free for it
     ADMITTED = "admitted"  # the worker has seen the submit
     GRANTED = "granted"  # cores are set aside for it
     STAGED = "staged"  # inputs are in the run's folder, the program is there
@@ -43,10 +47,12 @@ class Event(StrEnum):
     CLEARED = "cleared"  # its folder is removed
 
 
-COMMANDS = frozenset({Event.SUBMIT, Event.STOP, Event.RESTART})
+COMMANDS = frozenset({Event.SUBMIT, Event.STOP, Event.RESTART, Event.RERUN})
 
 MOVES: dict[tuple[State, Event], State] = {
     (State.DRAFT, Event.SUBMIT): State.PENDING,
+    (State.DRAFT, Event.LISTED): State.PLANNED,
+    (State.PLANNED, Event.FREED): State.PENDING,
     (State.PENDING, Event.ADMITTED): State.QUEUED,
     (State.QUEUED, Event.GRANTED): State.STAGING,
     (State.STAGING, Event.STAGED): State.SUBMITTING,
@@ -59,7 +65,9 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.STOPPING, Event.ENDED): State.COLLECTING,
     (State.COLLECTING, Event.STORED): State.COMPLETED,
     (State.COMPLETED, Event.CLEARED): State.CLOSED,
-    # A stop is heard in every state from which something could still run.
+    # A stop is heard in every state from which something could still run. Of what never had a
+    # slot there is nothing to end.
+    (State.PLANNED, Event.STOP): State.CLOSED,
     (State.PENDING, Event.STOP): State.STOPPING,
     (State.QUEUED, Event.STOP): State.STOPPING,
     (State.STAGING, Event.STOP): State.STOPPING,
@@ -68,6 +76,8 @@ MOVES: dict[tuple[State, Event], State] = {
     # What has come to its end may begin again, if somebody asks for it.
     (State.COMPLETED, Event.RESTART): State.PENDING,
     (State.CLOSED, Event.RESTART): State.PENDING,
+    (State.COMPLETED, Event.RERUN): State.PLANNED,
+    (State.CLOSED, Event.RERUN): State.PLANNED,
 }
 
 # Commands that are accepted and change nothing: there is nothing left to stop.
@@ -78,6 +88,7 @@ MOOT = frozenset(
 
 # What a state waits for somebody to do. States that are not here wait for news or for a command.
 OWED: dict[State, str] = {
+    State.PLANNED: "give it a slot of its study when one is free",
     State.PENDING: "admit it to the queue",
     State.QUEUED: "grant cores when there are enough",
     State.STAGING: "lay out its inputs",
@@ -89,6 +100,9 @@ OWED: dict[State, str] = {
 
 # States in which cores are set aside for the run.
 HOLDS_CORES = frozenset({State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING})
+
+# States in which a run has one of its study's slots.
+HOLDS_SLOT = HOLDS_CORES | {State.PENDING, State.QUEUED}
 
 # States from which the job never changes its outcome again, unless a run of it is restarted.
 FINAL = frozenset({State.COMPLETED, State.CLOSED})
@@ -103,7 +117,7 @@ def after(state: State, event: Event) -> State:
         return MOVES[state, event]
     except KeyError:
         if event in COMMANDS and (state, event) not in MOOT:
-            word = JOB_WORDS.get(state, "Stopping")
+            word = _SHOWN.get(state, "Stopping")
             raise IllegalTransition(_REFUSALS[event].format(state=word)) from None
         return state
 
@@ -112,24 +126,29 @@ _REFUSALS = {
     Event.SUBMIT: "This job was submitted before (it is {state}); only a draft can be submitted.",
     Event.STOP: "This job was never submitted: there is nothing to stop.",
     Event.RESTART: "This run is not at its end (it is {state}): there is nothing to restart.",
+    Event.RERUN: "This run is not at its end (it is {state}): it cannot be done again yet.",
 }
 
 _ORDER = list(State)
 
 
-def of_job(states: Iterable[State]) -> State:
+def of_job(states: Iterable[State], *, executed: bool = True) -> State:
     """The state of a job whose runs are in these states; DRAFT where there are no runs.
 
     A job is as far as its furthest run while any run is unfinished (but not COLLECTING before
     the last one is), and as far as its last run once all have come to that.
+
+    executed: whether any of them was seen to run. If not, those that are over do not count.
     """
     ranks = [_ORDER.index(state) for state in states]
     if not ranks:
         return State.DRAFT
-    last = min(ranks)
-    if last >= _ORDER.index(State.COLLECTING):
+    last, running = min(ranks), _ORDER.index(State.RUNNING)
+    if last > running:
         return _ORDER[last]
-    return _ORDER[min(max(ranks), max(last, _ORDER.index(State.RUNNING)))]
+    if not executed:
+        return _ORDER[max(rank for rank in ranks if rank <= running)]
+    return _ORDER[min(max(ranks), running)]
 
 
 # The words of the API (api-v2 reference, sections 4.4 and 9). A state without a word adds none to
@@ -151,6 +170,9 @@ CLUSTER_WORDS: dict[State, tuple[str, ...]] = {
     State.COMPLETED: ("Stop Requested", "Stopping"),
     State.CLOSED: ("Stopped",),
 }
+
+# What a refusal calls a state that has no word of its own in the histories.
+_SHOWN = {State.PLANNED: "Planned", **JOB_WORDS}
 
 STOPPING_WORD = JOB_WORDS[State.STOPPING]
 

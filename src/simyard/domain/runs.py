@@ -1,14 +1,17 @@
 """Runs, their attempts, and how they ended."""
 
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from simyard.domain.lifecycle import State
 from simyard.domain.outcome import Outcome
+from simyard.domain.outputs import Outputs
+from simyard.domain.studies import Value
 
+FAILED = "A run failed:"  # how the reason begins where it is no good
 WELL = "Completed successfully"  # what CI scripts look for (api-v2 reference, section 4.4)
 
 
@@ -83,6 +86,7 @@ class Ending:
     exit_code: int | None = None  # of the step that decided; 128 + n where a signal n ended it
     step: str = ""  # which step that was: "the command of analysis 1"
     message: str = ""  # what the user should know, a sentence without its full stop
+    tolerated: tuple[str, ...] = ()  # steps that failed and may: "... ended with exit code 3"
     limit: Resource | None = None  # with LIMIT: which one
     usage: Usage | None = None
     allowance: Allowance | None = None  # as it was when the attempt began
@@ -129,7 +133,16 @@ class Ending:
                 text = self.message or "the walltime was exceeded"
             case Cause.REFUSED | Cause.INTERRUPTED | Cause.LIMIT:
                 text = self.message
-        return f"A run failed: {text}"
+        return f"{FAILED} {text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A run that came to its end."""
+
+    number: int
+    ending: Ending
+    outcome: Outcome | None
 
 
 def reason(ending: Ending, outcome: Outcome | None) -> str:
@@ -137,7 +150,7 @@ def reason(ending: Ending, outcome: Outcome | None) -> str:
     if outcome is None or outcome.only_warns or ending.cause is not Cause.EXITED:
         return ending.reason
     if ending.successful:
-        return f"A run failed: {outcome.message}" if outcome.decides else ending.reason
+        return f"{FAILED} {outcome.message}" if outcome.decides else ending.reason
     if outcome.verdict.is_good:
         return f"Stopped: {outcome.message}"
     if not outcome.cause or " ended with exit code " in outcome.message:
@@ -161,11 +174,30 @@ def signal_in_words(exit_code: int | None) -> str:
     return f"{found.name}: {(signal.strsignal(found) or '').lower()}" if found else ""
 
 
+class Again(StrEnum):
+    """What another attempt at a run that came to its end is to do."""
+
+    RESUME = "resume"  # go on from the checkpoint that it has left
+    ANEW = "anew"  # everything again, from the job's inputs
+    EXTRACT = "extract"  # only its post-processing, on what it has left
+
+
 @dataclass(frozen=True, kw_only=True)
 class Restart:
-    """That a run goes on from what its earlier attempts have left."""
+    """How another attempt at a run differs from the first."""
 
+    kind: Again = Again.RESUME
     command: str | None = None  # in the place of that of its last analysis; None: the same
+    post_command: str | None = None  # likewise
+    replaced: Mapping[str, str] = field(default_factory=dict)  # input file id -> the one instead
+
+
+class Kind(IntEnum):
+    """`type` on the wire (api-v2 reference, section 9.3)."""
+
+    OPTIMIZATION = 1
+    ITERATION = 2  # one design of an optimization
+    CASE = 3  # every other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +219,17 @@ class Run:
     outcome: Outcome | None  # known when its outputs are stored
     token: str | None  # of the present attempt; names its folder
     restart: Restart | None = None  # how it goes on; None: it was never restarted
+    kind: Kind = Kind.CASE
+    parent: int | None = None  # number of the run that it belongs to
+    is_nominal: bool = False
+    is_optimal: bool = False
+    inputs: tuple[Value, ...] | None = None  # None: it is no study's
+    outputs: Outputs | None = None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it came to an end that is said to be good."""
+        return self.ending is not None and reason(self.ending, self.outcome) == WELL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ from simyard.engines.sandbox import Sandbox
 log = logging.getLogger(__name__)
 
 _NEWS = ".news"  # datagram socket, beside the attempts' folders
+_ASIDE = ".aside"  # folders that attempts are made from, beside their folders
 _SHARED = ".shared"  # what all attempts see, beside their folders
 _MARK = "SIMYARD_ATTEMPT"  # in the environment of everything that belongs to an attempt
 _ANY = Allowance(memory=1, processes=1)  # to ask which limits the kernel would keep
@@ -123,6 +124,18 @@ class LocalEngine:
     def tokens(self) -> list[str]:
         entries = os.scandir(self._root)
         return [e.name for e in entries if e.is_dir() and not e.name.startswith(".")]
+
+    def aside(self, name: str) -> Path:
+        return self._root / _ASIDE / name
+
+    def asides(self) -> list[str]:
+        try:
+            return os.listdir(self._root / _ASIDE)
+        except FileNotFoundError:
+            return []
+
+    def remove_aside(self, name: str) -> None:
+        _remove_tree(self.aside(name))
 
     def remove(self, token: str) -> None:
         root = self._root / token
@@ -392,7 +405,11 @@ def _how_it_ended(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Endi
         case "exited" if code and not record.began:
             return Ending(cause=Cause.REFUSED, message=_sandbox_failure(root))
         case "exited":
-            return Ending(cause=Cause.EXITED, exit_code=code, step=step)
+            if code == 0:
+                step = ""
+            return Ending(
+                cause=Cause.EXITED, exit_code=code, step=step, tolerated=_tolerated(record, labels)
+            )
         case "stopped":
             return Ending(cause=Cause.STOPPED, exit_code=code, step=step)
         case "limit":
@@ -415,6 +432,15 @@ def _how_it_ended(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Endi
             else:
                 message = "its supervisor process was killed while it ran"
             return Ending(cause=Cause.INTERRUPTED, message=message)
+
+
+def _tolerated(record: payload.Record, labels: Sequence[str]) -> tuple[str, ...]:
+    """The steps that failed and did not end the run."""
+    return tuple(
+        f"{labels[step]} ended with exit code {code}"
+        for step, code in record.failures.items()
+        if step < len(labels) and (step != record.failed_step or record.exit_code == 0)
+    )
 
 
 def _sandbox_failure(root: Path) -> str:

@@ -5,7 +5,7 @@ the step that failed is known, and the end too where the supervisor died right a
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +13,28 @@ from simyard.engines.protocol import Step
 
 DRIVER = r"""#!/bin/sh
 # driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
-# /proc shows the processes of this run only.
+# /proc shows the processes of this run only. Where there is an N.told, what N.cmd prints is kept in
+# a file of its own too; where there is an N.lenient, it does not matter how it ends.
 scripts=$1 own_pids=$2 stopping= last=
 trap 'stopping=1' TERM  # a step may end in its own way; we wait for it
 trap 'last=1' USR1  # it was asked to end in its own way: with it we are done
 n=0 code=0
 while [ -e "$scripts/$n.cmd" ]; do
     printf 'begin %d\n' "$n" >&9
+    told=
+    if [ -e "$scripts/$n.told" ]; then told=$HOME/.simyard/told.$n; mkdir -p "$HOME/.simyard"; fi
     (
         exec 9>&-
         cd "$HOME/work" || exit 1
+        if [ -n "$told" ]; then exec >"$told" || exit 1; fi
         set -- "$scripts/$n.env" "$scripts/$n.cmd"  # the user may set any variable
         . "$1"
         exec bash "$2"
     )
     code=$?
+    if [ -n "$told" ]; then cat "$told"; fi
     printf 'end %d %d\n' "$n" "$code" >&9
+    if [ -z "$stopping" ] && [ -e "$scripts/$n.lenient" ]; then code=0; fi
     if [ "$code" -ne 0 ] || [ -n "$stopping$last" ]; then break; fi
     n=$((n + 1))
 done
@@ -50,6 +56,10 @@ def write_scripts(folder: Path, steps: Sequence[Step]) -> None:
         _write(folder / f"{n}.env", "".join(exports))
         # A command that came from Windows must not carry carriage returns into the shell.
         _write(folder / f"{n}.cmd", step.command.replace("\r\n", "\n") + "\n")
+        if step.is_told:
+            _write(folder / f"{n}.told", "")
+        if step.is_lenient:
+            _write(folder / f"{n}.lenient", "")
 
 
 def _write(path: Path, content: str) -> None:
@@ -63,6 +73,7 @@ class Record:
 
     began: bool  # whether any step was begun
     failed_step: int | None
+    failures: Mapping[int, int]  # step -> exit code, of all that did not end with 0
     exit_code: int | None  # None: it did not come to its end
 
 
@@ -72,10 +83,12 @@ def read_record(path: Path) -> Record:
             lines = [line.split() for line in file.read(1 << 20).splitlines()]
     except FileNotFoundError:
         lines = []
-    failed = [int(w[1]) for w in lines if len(w) == 3 and w[0] == "end" and w[2] != "0"]
+    ends = [w for w in lines if len(w) == 3 and w[0] == "end" and w[2] != "0"]
+    failures = {int(step): int(code) for _, step, code in ends}
     ended = [int(w[1]) for w in lines if len(w) == 2 and w[0] == "exit"]
     return Record(
         began=any(w[:1] == ["begin"] for w in lines),
-        failed_step=failed[-1] if failed else None,
+        failed_step=next(reversed(failures), None),
+        failures=failures,
         exit_code=ended[-1] if ended else None,
     )

@@ -21,6 +21,8 @@ class Step:
     label: str  # "the command of analysis 1"
     command: str
     env: Mapping[str, str]
+    is_told: bool = False  # its standard output is kept for `told` too
+    is_lenient: bool = False  # the run goes on and ends well although it fails
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,17 @@ class Engine(Protocol):
 
     def tokens(self) -> list[str]:
         """Every attempt that still has a folder."""
+
+    def aside(self, name: str) -> Path:
+        """Where a folder of this name is, or would be, beside those of the attempts and on the same
+        file system: for what many of them are made from. The caller makes and fills it.
+        """
+
+    def asides(self) -> list[str]:
+        """The names of all such folders that are there."""
+
+    def remove_aside(self, name: str) -> None:
+        """Remove one with all that it holds. Safe to repeat."""
 
     def close(self) -> None:
         """Let go. Attempts go on without us."""

@@ -18,7 +18,7 @@ from simyard.blobs.sealed import SealedWriter
 from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, File
-from simyard.domain.jobs import GENERATED_FILES, INPUT_FILES, Job
+from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILES, Job
 from simyard.domain.runs import Run
 from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder
@@ -52,7 +52,8 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
     if not folder.root.is_dir():
         return []
     _restore_log(folder)
-    if ran:
+    study = job.definition.study
+    if ran or (study is not None and study.dry_run):
         wanted = _wanted(job, folder)
     else:
         wanted = [(f, None) for f in workfolder.walk(folder.work) if f.path == staging.LOG_NAME]
@@ -81,11 +82,19 @@ def _wanted(job: Job, folder: Folder) -> list[tuple[Found, int | None]]:
     manifest = staging.read_manifest(folder)
     keep_inputs = job.definition.keeps(INPUT_FILES)
     keep_results = job.definition.keeps(GENERATED_FILES)
+    keep_rendered = job.definition.keeps(COMPLETED_TEMPLATES)
+    only_rendered = job.definition.study is not None and job.definition.study.dry_run
     wanted: list[tuple[Found, int | None]] = []
     for found in _files(folder.work):
         entry = manifest.get(found.path)
         untouched = entry is not None and entry[:3] == [found.size, found.ctime_ns, found.inode]
-        keep = keep_inputs if untouched else keep_results
+        rendered = entry is not None and len(entry) > 4
+        if untouched and entry is not None:
+            keep = keep_rendered if rendered else keep_inputs
+        else:
+            keep = keep_results or (rendered and keep_rendered)
+        if only_rendered:
+            keep = rendered
         if keep or found.path == staging.LOG_NAME:
             wanted.append((found, entry[3] if untouched and entry else None))
     return wanted

@@ -19,10 +19,11 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import Attempt, Run, StatusEntry
 from simyard.domain.users import User, email_address
 from simyard.service import files as file_service
-from simyard.service import idempotency, labels, moves, quotas, stopping
+from simyard.service import idempotency, labels, moves, quotas, stopping, studies
 from simyard.service.idempotency import Once
 from simyard.service.moves import Change, Happening
 from simyard.service.site import Site
+from simyard.service.studies import Planned
 from simyard.store import events, files, users
 from simyard.store import jobs as store
 from simyard.store import runs as run_store
@@ -30,6 +31,7 @@ from simyard.store.database import Transaction
 from simyard.store.events import Entry
 from simyard.store.files import Within
 from simyard.store.jobs import Standing
+from simyard.store.runs import NewRun
 
 _MESSAGE_LENGTH = 2000
 DEFINITION_BYTES = 4 << 20
@@ -76,6 +78,12 @@ def check_job(
     problems = rules.check(definition, catalogue, site.machine, site.limits, frozenset(known))
     _, wrong = _project(conn, site, definition.project_id, present=project)
     return [*problems, *wrong]
+
+
+def input_bytes(conn: Connection, owner: User, definition: JobDefinition) -> int:
+    """How much the files take that a definition names."""
+    found = files.usable(conn, (code for _, code in definition.files()), owner.id)
+    return sum(file.blob.size_bytes for file in found.values())
 
 
 def _project(
@@ -127,8 +135,10 @@ def create_job(
     *,
     tags: Sequence[str] = (),
     custom_fields: Mapping[str, Any] | None = None,
+    told: Sequence[Notice] = (),
 ) -> tuple[JobView, bool]:
     """Save a draft. Returns it, and whether it is new (False: the same request came before).
+    told: what to know of its study.
 
     Raises Invalid with everything that is wrong.
     """
@@ -141,7 +151,7 @@ def create_job(
         owner=owner,
         definition=checked.definition,
         analysis_names=checked.analysis_names,
-        notices=checked.notices,
+        notices=(*checked.notices, *told),
         storage_bytes=checked.storage_bytes,
         now=tx.now(),
     )
@@ -174,6 +184,7 @@ def change_job(
     tags: Sequence[str] | None,
     custom_fields: Mapping[str, Any] | None,
     based_on: JobDefinition | None = None,
+    told: Sequence[Notice] = (),
 ) -> JobView:
     """Put another definition in the place of a draft's. None leaves tags and fields as they are.
 
@@ -193,7 +204,7 @@ def change_job(
         job.id,
         definition=checked.definition,
         analysis_names=checked.analysis_names,
-        notices=checked.notices,
+        notices=(*checked.notices, *told),
         storage_bytes=checked.storage_bytes,
     )
     files.unlink_inputs(tx.conn, job.id)
@@ -236,18 +247,22 @@ def submit_job(
     caller: User,
     code: str,
     once: Once | None = None,
+    planned: Planned | None = None,
 ) -> bool:
     """Send a draft on its way. Its first status is there when this is committed. Returns False
-    where the same request did so before.
+    where the same request did so before. planned: as `studies.plan_submit` made it.
 
-    Raises Refused where it was submitted before, cannot run here or is more than its owner may
-    have, Invalid where an input is gone.
+    Raises Refused where it was submitted before, cannot run here, was changed since it was planned
+    or is more than its owner may have, Invalid where an input is gone.
     """
     if idempotency.already_done(tx.conn, once, "submit") is not None:
         return False
     job = _owned(tx.conn, caller, code)
     state = lifecycle.after(job.state, Event.SUBMIT)
     definition = job.definition
+    is_study = definition.study is not None and not definition.study.is_plain
+    if is_study and (planned is None or planned.definition != definition):
+        raise Refused("The job was changed by another request meanwhile. Submit it again.")
     if not definition.project_id:
         _, missing = _project(tx.conn, site, None)  # the site may want one since it was saved
         if missing:
@@ -264,20 +279,13 @@ def submit_job(
             raise Invalid(gone, _lengths(definition))
     if not site.run_uninstalled:
         _need_installed(catalogue, definition)
-    placement = rules.placement(definition, catalogue, site.machine, site.limits)
-    reserved = quotas.admit(tx, site, job, placement.charge)
-    run_store.insert(
-        tx.conn,
-        job.id,
-        owner_id=job.owner_id,
-        reserved_core_microseconds=reserved,
-        count=1,
-        cores=placement.charge,
-        core_type=placement.core_type.code,
-        price_micros=placement.core_type.price_micros(low_priority=definition.low_priority),
-        low_priority=definition.low_priority,
-        state=state,
-    )
+    if planned is None:
+        terms = studies.terms_of(tx, site, job, 1)
+        run_store.insert(
+            tx.conn, job.id, [NewRun()], owner_id=job.owner_id, terms=terms, state=state
+        )
+    else:
+        studies.begin(tx, site, job, planned)
     draft = Standing(job.id, job.state, submitted_at=tx.now())
     moves.record(tx, [Change(draft, state)])
     idempotency.note(tx, once, "submit", job.code)
@@ -319,8 +327,10 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
     """
     job = _owned(tx.conn, caller, code)
     lifecycle.after(job.state, Event.STOP)
+    studies.stop(tx, job)
     every = run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id))
     moves.apply(tx, [Happening(run, Event.STOP) for run in every])
+    moves.follow(tx, {job.id: None})
     _hurry(tx, site, every)
     tx.after_commit(site.wake)
     crash_point("stop.recorded")
@@ -339,8 +349,12 @@ def stop_run(tx: Transaction, site: Site, caller: User, code: str, number: int) 
         raise NotFound
     if (run.state, Event.STOP) in lifecycle.MOOT and run.state is not State.STOPPING:
         raise Refused("This run is not executing.")
-    moves.apply(tx, [Happening(run, Event.STOP)])
-    _hurry(tx, site, [run])
+    if run.state is State.PLANNED:
+        studies.drop_planned(tx, job, [run])
+        moves.follow(tx, {job.id: None})
+    else:
+        moves.apply(tx, [Happening(run, Event.STOP)])
+        _hurry(tx, site, [run])
     tx.after_commit(site.wake)
 
 

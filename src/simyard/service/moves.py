@@ -3,7 +3,7 @@ words of the API and the journal, all in the caller's transaction.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,10 +18,9 @@ from simyard.domain.lifecycle import (
     Event,
     State,
 )
-from simyard.domain.outcome import Outcome
-from simyard.domain.runs import WELL, Ending, Run, charge_micros, reason
+from simyard.domain.runs import FAILED, WELL, Cause, Ended, Ending, Run, charge_micros, reason
 from simyard.service import quotas
-from simyard.store import events, jobs, runs, usage
+from simyard.store import events, jobs, runs, studies, usage
 from simyard.store.database import Transaction
 from simyard.store.events import Entry
 from simyard.store.jobs import Standing, Word
@@ -29,6 +28,8 @@ from simyard.store.usage import Used
 
 JOB = "job"
 CLUSTER = "cluster"
+_NO_RUNS = "Completed: there were no runs"
+_AT_ITS_END = (State.DRAFT, State.COLLECTING, State.COMPLETED, State.CLOSED)
 _TELLS_HOW = (State.COLLECTING, State.COMPLETED)  # states whose words carry a reason
 
 
@@ -62,7 +63,6 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
     if endings:
         runs.set_ended(tx.conn, endings)
         _charge(tx, endings)
-    at = {happening.run.job_id: happening.at for happening, _ in moved}
     entries = [
         Entry(
             "run.state",
@@ -73,14 +73,52 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
         )
         for happening, state in moved
     ]
-    states = runs.states_of(tx.conn, list(at))
-    changes = []
-    for before in jobs.standings(tx.conn, list(at)):
-        state = lifecycle.of_job(states[before.job_id])
-        reason = _reason(runs.endings(tx.conn, before.job_id)) if state in _TELLS_HOW else None
-        changes.append(Change(before, state, reason, at[before.job_id]))
-    record(tx, changes, entries)
+    follow(tx, {happening.run.job_id: happening.at for happening, _ in moved}, entries)
     return after
+
+
+def follow(
+    tx: Transaction,
+    job_ids: Mapping[int, datetime | None],
+    entries: Sequence[Entry] = (),
+) -> None:
+    """Bring jobs to where their runs are, and write these entries into the journal. job_ids: with
+    the time at which that came about, if it is known better than by now. Idempotent.
+    """
+    states = runs.states_of(tx.conn, list(job_ids))
+    standings = jobs.standings(tx.conn, list(job_ids))
+    reached = {
+        before.job_id: lifecycle.of_job(states[before.job_id], executed=_has_executed(before))
+        for before in standings
+    }
+    ended = [job_id for job_id, state in reached.items() if state in _AT_ITS_END]
+    more_to_come = studies.open_ones(tx.conn, ended) if ended else ()
+    changes = []
+    for before in standings:
+        state = reached[before.job_id]
+        if before.job_id in more_to_come:
+            state = State.RUNNING if _has_executed(before) else before.state
+        elif state is State.DRAFT:
+            _end_without_runs(tx, before)
+            continue
+        reason = None
+        if state in _TELLS_HOW and state is not before.state:
+            reason = _reason(runs.endings(tx.conn, before.job_id))
+        changes.append(Change(before, state, reason, job_ids[before.job_id]))
+    record(tx, changes, entries)
+
+
+def _end_without_runs(tx: Transaction, before: Standing) -> None:
+    """End a study that was closed before it had any run."""
+    record(tx, [Change(before, State.COMPLETED, _NO_RUNS)])
+    (now,) = jobs.standings(tx.conn, [before.job_id])
+    record(tx, [Change(now, State.CLOSED)])
+
+
+def _has_executed(before: Standing) -> bool:
+    """Whether a run of the job was seen to execute since it was submitted or last reopened."""
+    word = "" if before.state in FINAL else before.status
+    return JOB_HISTORY.index(word) >= JOB_HISTORY.index(JOB_WORDS[State.RUNNING])
 
 
 def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) -> None:
@@ -89,8 +127,9 @@ def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) ->
     """
     rows = []
     projects: dict[int, str] = {}
+    of = {job_id: jobs.by_id(tx.conn, job_id) for job_id in {run.job_id for run, _, _ in endings}}
     for run, _, at in endings:
-        job = jobs.by_id(tx.conn, run.job_id)
+        job = of[run.job_id]
         projects[run.id] = job.definition.project_id or ""
         if run.started_at is None:
             continue  # nothing of it ever ran
@@ -177,7 +216,20 @@ def _is_later(history: tuple[str, ...], word: str, than: str) -> bool:
     return history.index(word) > history.index(than)
 
 
-def _reason(ends: list[tuple[Ending, Outcome | None]]) -> str:
-    """What is said of a job whose runs ended like this: the first that is not well."""
-    said = (reason(ending, outcome) for ending, outcome in ends)
-    return next((text for text in said if text != WELL), WELL)
+def _reason(ends: Sequence[Ended]) -> str:
+    """What is said of a job whose runs ended like this: of one run, how it ended; of many, how many
+    of them are well, and how the first of the others ended.
+    """
+    if len(ends) == 1:
+        return reason(ends[0].ending, ends[0].outcome)
+    others = [(end, text) for end in ends if (text := reason(end.ending, end.outcome)) != WELL]
+    if not others:
+        return WELL
+    well = len(ends) - len(others)
+    first = next(((e.number, t) for e, t in others if e.ending.cause is not Cause.STOPPED), None)
+    if first is None:
+        return f"Stopped by the user; {well} of {len(ends)} runs completed"
+    number, why = first[0], first[1].removeprefix(FAILED).strip()
+    if not well:
+        return f"{FAILED} none of {len(ends)} runs completed. Run {number}: {why}"
+    return f"{well} of {len(ends)} runs completed. Run {number} failed: {why}"

@@ -100,9 +100,12 @@ def _says(job: Job, code: str) -> bool:
 # --- submitting -----------------------------------------------------------------------------------
 
 
-def admit(tx: Transaction, site: Site, job: Job, cores: int) -> int:
-    """Let a job that was just found good into the queue: reserve what it may use, and tell its
-    owner where it will wait for other jobs of his. Returns the reserved core-time, microseconds.
+def admit(
+    tx: Transaction, site: Site, job: Job, cores: int, *, runs: int = 1, is_new: bool = True
+) -> int:
+    """Let runs of a job that was just found good into the queue: reserve what they may use, and
+    tell its owner where it will wait for other jobs of his. Returns the core-time that is reserved
+    for each, in microseconds. is_new: the job was not in the queue before.
 
     Raises Refused where a quota or a budget does not allow it. To be called in the transaction of
     the submit; what is reserved is given back by `release`.
@@ -111,13 +114,13 @@ def admit(tx: Transaction, site: Site, job: Job, cores: int) -> int:
     need_room(tx, site, owner)
     most = max(quotas.jobs_queued, quotas.jobs_running)
     waiting = store.runs_waiting(tx.conn, owner, most=most) if most else 0
-    if quotas.jobs_queued and waiting >= quotas.jobs_queued:
+    if is_new and quotas.jobs_queued and waiting >= quotas.jobs_queued:
         raise Refused(
             f"{quotas.jobs_queued} of your jobs wait for cores, and no more may"
             f" (user_jobs_queued_most is {quotas.jobs_queued}). Submit this one when one of them"
             " has started."
         )
-    reserved = _reserve(tx, site, job, cores)
+    reserved = _reserve(tx, site, job, cores, runs)
     if quotas.jobs_running:
         before = waiting + len(store.jobs_running(tx.conn, owner))
         if before >= quotas.jobs_running and not _says(job, WAITS_FOR_OWN):
@@ -131,10 +134,12 @@ def admit(tx: Transaction, site: Site, job: Job, cores: int) -> int:
     return reserved
 
 
-def _reserve(tx: Transaction, site: Site, job: Job, cores: int) -> int:
+def _reserve(tx: Transaction, site: Site, job: Job, cores: int, runs: int) -> int:
     seconds = min(rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses)
-    wanted = cores * seconds * 1_000_000
-    needs = f"{_hours(wanted)} core-hours ({cores} for {seconds / 3600:g} h)"
+    each = cores * seconds * 1_000_000
+    wanted = each * runs
+    for_each = f"{cores} for {seconds / 3600:g} h"
+    needs = f"{_hours(wanted)} core-hours ({f'{runs} runs, each ' if runs > 1 else ''}{for_each})"
     if site.quotas.core_hours_per_month:
         his = of_user(tx.conn, site, job.owner_id, tx.now())
         _check(his, wanted, needs, "you (user_core_hours_per_month)")
@@ -143,7 +148,7 @@ def _reserve(tx: Transaction, site: Site, job: Job, cores: int) -> int:
         _check_project(tx, project, wanted, needs)
     for holder in _holders(job.owner_id, project):
         counters.add(tx.conn, counters.reserved(holder), wanted)
-    return wanted
+    return each
 
 
 def _check_project(tx: Transaction, code: str, wanted: int, needs: str) -> None:

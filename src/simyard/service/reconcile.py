@@ -22,16 +22,20 @@ from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
+from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.runs import WELL, Cause, Ending, Run, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
     collecting,
     idempotency,
     moves,
+    optimising,
     quotas,
     restarting,
     staging,
     stopping,
+    studies,
+    told,
     verdicts,
 )
 from simyard.service.moves import Happening
@@ -39,6 +43,7 @@ from simyard.service.site import Site
 from simyard.service.staging import CannotStart, StopWanted
 from simyard.store import events, files, jobs, runs, tasks
 from simyard.store import idempotency as idempotency_store
+from simyard.store import studies as study_store
 from simyard.store.database import Transaction
 
 log = logging.getLogger(__name__)
@@ -59,7 +64,12 @@ _LONGEST_WAIT_SECONDS = 60.0
 _GIVE_UP_AFTER = 5  # unexpected failures in a row, while nothing has started yet
 
 
-_NOTHING = runs.pack(None, ())
+_NOTHING = runs.pack(None)
+_RENDERED = Outcome(
+    verdict=Verdict.COMPLETED,
+    cause="",
+    message="its templates were rendered; nothing was executed",
+)
 
 
 @dataclass(frozen=True)
@@ -91,6 +101,8 @@ class Reconciler:
         self._reports: list[Report] = []
         self._failures: dict[int, int] = {}  # in a row
         self._not_before: dict[int, float] = {}  # monotonic seconds
+        self._asked: set[int] = set()  # jobs whose optimizer somebody is asking
+        self._ask_after: dict[int, float] = {}  # monotonic seconds
         self._full = False  # whether every core was taken when the queue was last looked at
         self._let_in_at = 0.0
         self._unrecorded: dict[str, float] = {}  # blobs, and when they were first seen so
@@ -126,6 +138,8 @@ class Reconciler:
                     self._reports = reports + self._reports
                     self._again |= again
                 raise
+        for study in site.db.read(study_store.owing):
+            self._dispatch_question(study)
         owing = {run.id: run for run in looked_at if news is None or run.state is State.STOPPING}
         owing.update(site.db.read(runs.by_ids, list(again)) if again else {})
         owing.update((run.id, run) for run in moved)
@@ -174,7 +188,9 @@ class Reconciler:
         moves.apply(tx, list(then.values()))
         if observed:
             crash_point("observe.recorded")
-        freed = any(happening.event is Event.ENDED for happening in then.values())
+        ended = [h.run for h in then.values() if h.event is Event.ENDED]
+        studies.give_slots(tx, {run.job_id for run in ended if run.inputs is not None})
+        freed = bool(ended)
         granted = self._let_in(tx) if let_in or freed else []
         # Read again: some have a new attempt, and its token, since a moment ago.
         return list(runs.by_ids(tx.conn, [*known, *granted]).values())
@@ -207,6 +223,8 @@ class Reconciler:
             assert report.job is not None
             if not collecting.record(tx, report.job, run, report.outputs, report.judged):
                 return None
+            if run.inputs is not None:
+                _tell_study(tx, run, report.job)
             _waits_no_more(tx, report.job)
             if run.started_at is None:
                 quotas.waits_no_more(tx, jobs.by_id(tx.conn, run.job_id))
@@ -262,6 +280,36 @@ class Reconciler:
                 return
             self._busy.add(run.id)
         self._hand_over(lambda: self._carry_out(run))
+
+    def _dispatch_question(self, study: study_store.Standing) -> None:
+        """Have the optimizer of a study asked what is to run next, once at a time."""
+        with self._lock:
+            if study.job_id in self._asked or time.monotonic() < self._ask_after.get(
+                study.job_id, 0.0
+            ):
+                return
+            self._asked.add(study.job_id)
+        self._hand_over(lambda: self._ask(study))
+
+    def _ask(self, study: study_store.Standing) -> None:
+        site = self._site
+        try:
+            answer = optimising.ask(site, study)
+            site.db.write(optimising.record, site, answer)
+        except (StorageFull, Unavailable) as error:
+            log.warning("the optimizer of job %d waits: %s", study.job_id, error)
+            self._ask_after[study.job_id] = time.monotonic() + _LONGEST_WAIT_SECONDS / 10
+        except Exception as error:
+            log.error("the optimizer of job %d failed", study.job_id, exc_info=error)
+            with contextlib.suppress(SimyardError):
+                site.db.write(optimising.give_up, study.job_id, error)
+            self._ask_after[study.job_id] = time.monotonic() + _LONGEST_WAIT_SECONDS / 10
+        else:
+            self._ask_after.pop(study.job_id, None)
+        finally:
+            with self._lock:
+                self._asked.discard(study.job_id)
+            site.wake()
 
     def _carry_out(self, run: Run) -> None:
         """Do what the run's state owes, and report."""
@@ -332,6 +380,9 @@ class Reconciler:
         site = self._site
         crash_point("stage.recorded")
         job = restarting.as_run(site.db.read(jobs.by_id, run.job_id), run)
+        if job.definition.study is not None and job.definition.study.dry_run:
+            rendered = Ending(cause=Cause.EXITED, exit_code=0)  # nothing is to be executed
+            return Report(run.id, Event.ENDED, rendered, at=site.clock())
         try:
             spec = staging.attempt(site, site.book.current(), job, run, self._inputs(job))
         except CannotStart as error:
@@ -357,10 +408,17 @@ class Reconciler:
         assert run.ending is not None
         if run.token is None:
             outcome = verdicts.judge_unread(site, run.ending)
-            return Report(run.id, Event.STORED, job=job, judged=runs.pack(outcome, ()))
+            return Report(run.id, Event.STORED, job=job, judged=runs.pack(outcome))
         folder = site.engine.folder(run.token)
         stopping.restore(folder)
-        outcome = verdicts.judge(site, folder.work, job, run, run.ending)
+        if (
+            job.definition.study is not None
+            and job.definition.study.dry_run
+            and run.ending.successful
+        ):
+            outcome = _RENDERED
+        else:
+            outcome = verdicts.judge(site, folder.work, job, run, run.ending)
         said = reason(run.ending, outcome)
         if said != WELL:
             staging.say(folder, said)
@@ -370,16 +428,21 @@ class Reconciler:
             Event.STORED,
             job=job,
             outputs=outputs,
-            judged=runs.pack(outcome, site.engine.samples(run.token)),
+            judged=runs.pack(
+                outcome, site.engine.samples(run.token), told.of_run(folder, job, run)
+            ),
         )
 
     def _clear(self, run: Run) -> Report | None:
         crash_point("collect.recorded")
+        site = self._site
         if run.token is not None:
             try:
-                self._site.engine.remove(run.token)
+                site.engine.remove(run.token)
             except NotFound:
                 return None  # something of it is alive still
+        if run.inputs is not None and site.db.read(studies.is_finished, run.job_id):
+            site.shared.forget(site.db.read(jobs.by_id, run.job_id).code)
         crash_point("clear.removed")
         return Report(run.id, Event.CLEARED)
 
@@ -417,6 +480,9 @@ class Reconciler:
             site.db.write(_forget_blobs, keys)
         self._sweep_blobs(orphan_seconds, every_day=every_day)
         self._sweep_folders()
+        for code in site.shared.jobs():
+            if site.db.read(studies.needs_no_inputs, code):
+                site.shared.forget(code)
         site.db.write(_prune)
 
     def _sweep_blobs(self, orphan_seconds: float, *, every_day: bool) -> None:
@@ -462,6 +528,14 @@ def _tells(run: Run, found: Observation) -> bool:
     if found.phase is Phase.RUNNING:
         return run.started_at is None or run.state is State.SUBMITTING
     return found.phase in (Phase.ENDED, Phase.VANISHED)
+
+
+def _tell_study(tx: Transaction, run: Run, job: Job) -> None:
+    """A run of a study has its outputs."""
+    studies.stored(tx, run)
+    now = runs.by_id(tx.conn, run.id)
+    if job.definition.study is not None and now is not None:
+        optimising.mark_best(tx, job.definition.study, now)
 
 
 def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -20,9 +20,9 @@ from simyard.domain.catalogue import Analysis, Catalogue
 from simyard.domain.errors import Forbidden, Invalid, NotFound, Refused, StorageFull, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
-from simyard.domain.jobs import Job
+from simyard.domain.jobs import Job, JobAnalysis
 from simyard.domain.lifecycle import Event
-from simyard.domain.runs import Restart, Run
+from simyard.domain.runs import Again, Restart, Run
 from simyard.domain.stops import Checkpoint, fill
 from simyard.domain.users import User
 from simyard.engines.protocol import Folder
@@ -38,6 +38,7 @@ from simyard.store.database import Transaction
 _LOG_BEGINS = (
     "log-begins"  # in the attempt's folder: bytes and lines of the log that are of earlier attempts
 )
+_AS_IT_IS = Checkpoint(files=(), what="")  # nothing of what was left is changed
 _STEP_BYTES = 1 << 20
 _COMMAND_LENGTH = 1 << 20
 _PROGRAMS = (b"#!", b"\x7fELF")  # what begins like this is meant to be run
@@ -129,13 +130,38 @@ def _check(conn: Connection, site: Site, catalogue: Catalogue, job: Job) -> None
 
 
 def as_run(job: Job, run: Run) -> Job:
-    """The job with the command that this attempt was asked for with."""
-    if run.restart is None or run.restart.command is None:
+    """The job with the commands and files that this attempt was asked for with."""
+    how = run.restart
+    if how is None or (how.command is None and how.post_command is None and not how.replaced):
         return job
-    *before, last = job.definition.analyses
-    last = dataclasses.replace(last, command=run.restart.command)
+    *before, last = (_with_files(sent, how.replaced) for sent in job.definition.analyses)
+    if how.command is not None:
+        last = dataclasses.replace(last, command=how.command)
+    if how.post_command is not None:
+        last = dataclasses.replace(last, post_command=how.post_command)
     definition = dataclasses.replace(job.definition, analyses=(*before, last))
     return dataclasses.replace(job, definition=definition)
+
+
+def _with_files(sent: JobAnalysis, replaced: Mapping[str, str]) -> JobAnalysis:
+    """An analysis with other files in the places of some."""
+
+    def now(code: str | None) -> str | None:
+        return replaced.get(code, code) if code else code
+
+    return dataclasses.replace(
+        sent,
+        input_files=tuple(
+            dataclasses.replace(file, code=replaced.get(file.code, file.code))
+            for file in sent.input_files
+        ),
+        pre_script=now(sent.pre_script),
+        post_script=now(sent.post_script),
+        templates=tuple(
+            dataclasses.replace(task, template=replaced.get(task.template, task.template))
+            for task in sent.templates
+        ),
+    )
 
 
 def adding(
@@ -144,12 +170,13 @@ def adding(
     """What puts the outputs of a run that is restarted into its folder, for `staging.stage`; None
     for one that is not.
     """
-    if run.restart is None:
+    if run.restart is None or run.restart.kind is Again.ANEW:
         return None
 
     def add(folder: Folder, budget: Budget, staged: dict[str, int]) -> None:
+        resumes = run.restart is not None and run.restart.kind is Again.RESUME
         try:
-            _, checkpoint = _recipe(catalogue, job)
+            checkpoint = _recipe(catalogue, job)[1] if resumes else _AS_IT_IS
         except Refused as error:
             raise CannotStart(str(error).removesuffix(".")) from error
         try:

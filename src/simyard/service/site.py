@@ -14,7 +14,9 @@ from simyard.domain.runs import Allowance
 from simyard.domain.users import Quotas
 from simyard.engines.protocol import Engine
 from simyard.service.catalogue import CatalogueBook
+from simyard.service.inputs import SharedInputs
 from simyard.service.load import LoadBook
+from simyard.service.templates import TemplateBook
 from simyard.service.users import Callers
 from simyard.store.database import Database
 
@@ -35,6 +37,8 @@ class Site:
     book: CatalogueBook
     machine: Machine
     load: LoadBook
+    shared: SharedInputs
+    templates: TemplateBook
     limits: Limits
     allowance: Allowance  # what each run may use; its walltime is its own
     quotas: Quotas

@@ -3,20 +3,20 @@
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simyard.blobs.sealed import SealedBlobs
 from simyard.domain import jobs as rules
 from simyard.domain.catalogue import Catalogue, Placement, Resolution
-from simyard.domain.errors import Damaged, Refused, StorageFull
+from simyard.domain.errors import Damaged, NotFound, Refused, StorageFull
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobAnalysis
-from simyard.domain.runs import Run
+from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import AttemptSpec, Bind, Folder, Step
-from simyard.service import archives, workfolder
+from simyard.service import archives, templates, workfolder
 from simyard.service.archives import ArchiveRefused, Budget
 from simyard.service.catalogue import SYSTEM_PATH, fill, helper_folder
 from simyard.service.site import Site
@@ -83,31 +83,56 @@ def stage(
     folder = site.engine.prepare(run.token)
     crash_point("stage.prepared")
     all_programs = _programs(site, catalogue, job)
+    _need_installed(site, catalogue, all_programs)
     _write_log(folder, [n.message for n in job.notices])
     budget = Budget(site.unpack_max_bytes, site.unpack_max_entries, keep_going)
-    staged: dict[str, int] = {}  # path -> blob id, of inputs that lie there as they were uploaded
-    try:
+
+    def lay_out(work: Path) -> dict[str, int]:
+        """Returns the blob ids of inputs that lie there as they were uploaded, by path."""
+        staged: dict[str, int] = {}
         for program in all_programs:
-            if not (
-                site.run_uninstalled or catalogue.present(program.resolution.analysis).installed
-            ):
-                name = program.resolution.analysis.name
-                raise CannotStart(f"{name} is not installed on this machine")
-            _lay_out(site, program.sent, files, folder.work, budget, staged)
+            _lay_out(site, program.sent, files, work, budget, staged)
+        return staged
+
+    try:
+        if run.inputs is not None and _has_inputs(job):
+            staged = site.shared.copy(job, folder.work, lay_out, keep_going)
+        else:
+            staged = lay_out(folder.work)
         if add is not None:
             add(folder, budget, staged)
         crash_point("stage.unpacked")
+        written = templates.render(site.templates, job, run, files, folder)
+        for path in written:
+            staged.pop(path, None)
+        if run.inputs is not None:
+            templates.write_params(job, run, folder)
     except ArchiveRefused as error:
         raise CannotStart(f"an input archive was refused: {error}") from error
     except Damaged as error:
         raise CannotStart(f"an input could not be read: {error}") from error
+    except KeyError as error:
+        raise CannotStart(f"its input file {error.args[0]} was deleted") from None
+    except (templates.Unrenderable, NotFound) as error:
+        raise CannotStart(f"a template could not be written: {error}") from error
     placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
     _write_hosts(folder, placement)
     if placement.nodes > 1:
         (folder.work / "shared").symlink_to(".")
     _hand_over(folder)
-    _write_manifest(folder, staged)
+    _write_manifest(folder, staged, frozenset(written))
     crash_point("stage.done")
+
+
+def _need_installed(site: Site, catalogue: Catalogue, wanted: Sequence[_Program]) -> None:
+    for program in wanted:
+        analysis = program.resolution.analysis
+        if not (site.run_uninstalled or catalogue.present(analysis).installed):
+            raise CannotStart(f"{analysis.name} is not installed on this machine")
+
+
+def _has_inputs(job: Job) -> bool:
+    return any(a.input_files or a.pre_script or a.post_script for a in job.definition.analyses)
 
 
 def _programs(site: Site, catalogue: Catalogue, job: Job) -> list[_Program]:
@@ -224,10 +249,16 @@ def _hand_over(folder: Folder) -> None:
 # --- the manifest ---------------------------------------------------------------------------------
 
 
-def _write_manifest(folder: Folder, staged: Mapping[str, int]) -> None:
+def _write_manifest(folder: Folder, staged: Mapping[str, int], rendered: Collection[str]) -> None:
     # The change time of a file cannot be set back by anybody: the same one, the same content.
     entries = {
-        found.path: [found.size, found.ctime_ns, found.inode, staged.get(found.path)]
+        found.path: [
+            found.size,
+            found.ctime_ns,
+            found.inode,
+            staged.get(found.path),
+            *([1] if found.path in rendered else ()),
+        ]
         for found in workfolder.walk(folder.work)
         if found.path != LOG_NAME
     }
@@ -236,7 +267,9 @@ def _write_manifest(folder: Folder, staged: Mapping[str, int]) -> None:
 
 
 def read_manifest(folder: Folder) -> dict[str, list[int | None]]:
-    """Path -> [size, ctime, inode, blob id or None], of every file that was laid out."""
+    """Path -> [size, ctime, inode, blob id or None, 1 if a template was rendered into it], of every
+    file that was laid out.
+    """
     try:
         entries: dict[str, list[int | None]] = json.loads((folder.root / MANIFEST).read_text())
     except FileNotFoundError:
@@ -263,7 +296,7 @@ def attempt(
         places = _places(program, folder)
         before.update(dict.fromkeys(fill(p, places) for p in program.resolution.analysis.path))
         after.update(dict.fromkeys(fill(p, places) for p in program.resolution.analysis.path_after))
-        steps += _steps(program, places, files)
+        steps += _steps(program, places, files, run)
         binds.update(dict.fromkeys(program.binds))
     places = {"home": folder.inside_home, "helpers": "", "version": ""}
     return AttemptSpec(
@@ -294,8 +327,13 @@ def _places(program: _Program, folder: Folder) -> dict[str, str]:
     }
 
 
-def _steps(program: _Program, places: Mapping[str, str], files: Mapping[str, File]) -> list[Step]:
-    """Pre-processing, the command, post-processing: those that there are."""
+def _steps(
+    program: _Program, places: Mapping[str, str], files: Mapping[str, File], run: Run
+) -> list[Step]:
+    """Pre-processing, the command, post-processing: those that there are. What a post-processing
+    prints is kept for the run's output variables; that of a study's run may fail without making its
+    result a failure.
+    """
     sent, analysis = program.sent, program.resolution.analysis
     env = {
         **{name: fill(value, places) for name, value in analysis.env.items()},
@@ -305,17 +343,23 @@ def _steps(program: _Program, places: Mapping[str, str], files: Mapping[str, Fil
     }
     of = f"of analysis {program.number}"
     steps = []
-    for label, script, command in (
-        (f"the pre-processing {of}", sent.pre_script, sent.pre_command),
-        (f"the command {of}", None, sent.command),
-        (f"the post-processing {of}", sent.post_script, sent.post_command),
+    extracts = run.restart is not None and run.restart.kind is Again.EXTRACT
+    for label, script, command, is_post in (
+        (f"the pre-processing {of}", sent.pre_script, sent.pre_command, False),
+        (f"the command {of}", None, sent.command, False),
+        (f"the post-processing {of}", sent.post_script, sent.post_command, True),
     ):
-        if command.strip():
-            steps.append(Step(label=label, command=command, env=env))
-        elif script:
+        if extracts and not is_post:
+            continue
+        what = command
+        if not command.strip() and script:
             # A script without a command of its own is run as it is.
-            name = shlex.quote(f"./{_file(files, script).name}")
-            steps.append(Step(label=label, command=name, env=env))
+            what = shlex.quote(f"./{_file(files, script).name}")
+        if what.strip():
+            lenient = is_post and run.inputs is not None and not extracts
+            steps.append(
+                Step(label=label, command=what, env=env, is_told=is_post, is_lenient=lenient)
+            )
     return steps
 
 
@@ -349,8 +393,20 @@ def _environment(
         "MPI_ROOT": "/usr",
         "MACHINES": f"localhost:{ranks}",
         "FLUENT_HOSTS": f"{folder.inside_home}/machinefile",
+        "JOB_ID": job.code,
+        "RUN_ID": str(run.number),
+        **_values(run, folder),
         **_door(site, run),
     }
+
+
+def _values(run: Run, folder: Folder) -> dict[str, str]:
+    """The values of a study's run, for scripts that take no template."""
+    if run.inputs is None:
+        return {}
+    values = {f"PARAM_{value.name.upper()}": value.text for value in run.inputs}
+    params = f"{folder.inside_home}/{templates.CONTROL}/{templates.PARAMS}"
+    return {**values, "SIMYARD_PARAMS": params}
 
 
 def _door(site: Site, run: Run) -> dict[str, str]:

@@ -38,6 +38,7 @@ from simyard.store.schema import (
     runs,
     snapshots,
     statuses,
+    studies,
     users,
 )
 
@@ -352,6 +353,29 @@ def visible_id(conn: Connection, code: str, viewer_id: int) -> int | None:
     return row.id if row else None
 
 
+_LAST_OF_OWNER = (
+    _JOBS.join(job_views, job_views.c.job_id == jobs.c.id)
+    .where(
+        job_views.c.viewer_id == bindparam("owner"),
+        jobs.c.owner_id == bindparam("owner"),
+        job_views.c.completed.is_(True),
+    )
+    .order_by(job_views.c.ordinal.desc())
+    .limit(bindparam("most"))
+)
+
+
+def last_of_owner(conn: Connection, owner_id: int, *, most: int) -> list[Job]:
+    """The newest of somebody's own jobs that came to their end."""
+    rows = conn.execute(_LAST_OF_OWNER, {"owner": owner_id, "most": most})
+    return [_job(row) for row in rows]
+
+
+def id_of(conn: Connection, code: str) -> int | None:
+    """Internal id of a job, whoever sees it."""
+    return conn.scalar(select(jobs.c.id).where(jobs.c.code == code))
+
+
 SEARCH_MOST = 10_000
 _SUMMARY = (
     select(
@@ -507,6 +531,7 @@ def delete_job(conn: Connection, job: Job, *, now: datetime) -> None:
     of_job = select(runs.c.id).where(runs.c.job_id == job.id)
     conn.execute(delete(snapshots).where(snapshots.c.run_id.in_(of_job)))
     conn.execute(delete(attempts).where(attempts.c.run_id.in_(of_job)))
+    conn.execute(delete(studies).where(studies.c.job_id == job.id))
     conn.execute(delete(runs).where(runs.c.job_id == job.id))
     conn.execute(delete(jobs).where(jobs.c.id == job.id))
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 Parameters = Mapping[str, object]
 
 
-class _Values(TypeDecorator[Sequence[object]]):
+class Values(TypeDecorator[Sequence[object]]):
     """Many values in one parameter."""
 
     impl = Text
@@ -46,7 +46,7 @@ def any_of(column: Column[Any], name: str) -> ColumnElement[bool]:
     """Whether the column is one of the values of a parameter: an IN that is always the same
     statement, however many there are.
     """
-    each = func.json_each(bindparam(name, type_=_Values())).table_valued("value")
+    each = func.json_each(bindparam(name, type_=Values())).table_valued("value")
     return column.in_(select(each.c.value))
 
 

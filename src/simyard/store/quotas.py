@@ -44,6 +44,16 @@ def jobs_waiting(conn: Connection, user_id: int) -> int:
     return int(_JOBS_WAITING.scalar(conn, owner=user_id))
 
 
+_ALL_WAITING = Prepared(
+    select(func.count().label("waiting")).select_from(runs).where(_IS_WAITING, _UNFINISHED)
+)
+
+
+def waiting(conn: Connection) -> int:
+    """How many runs of anybody wait for cores: counted in an index."""
+    return int(_ALL_WAITING.scalar(conn))
+
+
 def runs_waiting(conn: Connection, user_id: int, *, most: int) -> int:
     """How many runs of the user wait for cores, counted up to `most`."""
     return int(_WAITS.scalar(conn, owner=user_id, most=most))

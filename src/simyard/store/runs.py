@@ -1,7 +1,7 @@
 """Runs and their attempts."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -13,16 +13,19 @@ from sqlalchemy import (
     Connection,
     Select,
     bindparam,
+    exists,
     func,
     literal_column,
     select,
     update,
 )
 
-from simyard.domain.lifecycle import HOLDS_CORES, State
+from simyard.domain.lifecycle import HOLDS_CORES, HOLDS_SLOT, State
 from simyard.domain.outcome import Outcome
-from simyard.domain.runs import Attempt, Ending, Restart, Run, Sample
-from simyard.store.prepared import Prepared, any_of, one_of
+from simyard.domain.outputs import Outputs
+from simyard.domain.runs import Attempt, Ended, Ending, Kind, Restart, Run, Sample
+from simyard.domain.studies import Value
+from simyard.store.prepared import Prepared, Values, any_of, one_of
 from simyard.store.schema import AnyRow, attempts, runs
 
 _encode = msgspec.json.encode
@@ -30,6 +33,9 @@ _ending = msgspec.json.Decoder(Ending)
 _outcome = msgspec.json.Decoder(Outcome)
 _samples = msgspec.json.Decoder(list[Sample])
 _restart = msgspec.json.Decoder(Restart)
+_values = msgspec.json.Decoder(tuple[Value, ...])
+_outputs = msgspec.json.Decoder(Outputs)
+_KINDS = {kind.value: kind for kind in Kind}
 
 _RUNS = select(*(column for column in runs.c if column is not runs.c.samples))
 
@@ -51,7 +57,33 @@ def _run(row: AnyRow) -> Run:
         outcome=_outcome.decode(row.outcome) if row.outcome else None,
         token=row.token,
         restart=_restart.decode(row.restart) if row.restart else None,
+        kind=_KINDS[row.kind],
+        parent=row.parent_number,
+        is_nominal=row.is_nominal,
+        is_optimal=row.is_optimal,
+        inputs=_values.decode(row.inputs) if row.inputs is not None else None,
+        outputs=_outputs.decode(row.outputs) if row.outputs else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    number: int = 1
+    kind: Kind = Kind.CASE
+    parent: int | None = None  # number of the run that it belongs to
+    is_nominal: bool = False
+    inputs: str | None = None  # as `pack_values` made it; None: it is no study's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What holds for each run of a job from its submit on."""
+
+    cores: int  # set aside for it while it runs
+    core_type: str
+    price_micros: int
+    low_priority: bool
+    reserved_core_microseconds: int = 0  # kept free for each in the budgets
 
 
 _INSERT = Prepared(runs.insert())
@@ -60,38 +92,49 @@ _INSERT = Prepared(runs.insert())
 def insert(
     conn: Connection,
     job_id: int,
+    new: Iterable[NewRun],
     *,
     owner_id: int,
-    count: int,
-    cores: int,
-    core_type: str,
-    price_micros: int,
-    low_priority: bool,
+    terms: Terms,
     state: State,
-    reserved_core_microseconds: int = 0,
 ) -> None:
-    """The runs of a job that was just submitted, numbered from 1. What is reserved is so for each
-    of them.
-    """
+    """Runs of a job that was just submitted, or that has got more. Numbers have no gaps."""
+    shared = {
+        "job_id": job_id,
+        "owner_id": owner_id,
+        "state": state.value,
+        "reserved_core_microseconds": terms.reserved_core_microseconds or None,
+        "low_priority": terms.low_priority,
+        "cores": terms.cores,
+        "core_type": terms.core_type,
+        "price_micros": terms.price_micros,
+        "output_count": 0,
+        "output_bytes": 0,
+        "is_optimal": False,
+    }
     _INSERT.run_many(
         conn,
         [
             {
-                "job_id": job_id,
-                "owner_id": owner_id,
-                "number": number,
-                "state": state.value,
-                "reserved_core_microseconds": reserved_core_microseconds or None,
-                "low_priority": low_priority,
-                "cores": cores,
-                "core_type": core_type,
-                "price_micros": price_micros,
-                "output_count": 0,
-                "output_bytes": 0,
+                **shared,
+                "number": run.number,
+                "kind": run.kind.value,
+                "parent_number": run.parent,
+                "is_nominal": run.is_nominal,
+                "inputs": run.inputs,
             }
-            for number in range(1, count + 1)
+            for run in new
         ],
     )
+
+
+def pack_values(values: Sequence[Value]) -> str:
+    """The values of a run as they are stored: packed before the writer is asked."""
+    return _encode(values).decode()
+
+
+def unpack_values(packed: str) -> tuple[Value, ...]:
+    return _values.decode(packed)
 
 
 _BY_ID = Prepared(_RUNS.where(runs.c.id == bindparam("run")))
@@ -145,32 +188,60 @@ def page(conn: Connection, job_id: int, *, offset: int, size: int) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+_each_job = func.json_each(bindparam("wanted", type_=Values())).table_valued("value")
+_each_state = func.json_each(bindparam("states", type_=Values())).table_valued("value")
 _STATES = Prepared(
-    select(runs.c.job_id, runs.c.state).where(any_of(runs.c.job_id, "wanted")).distinct()
+    # A look into the index for each state: a job may have very many runs.
+    select(_each_job.c.value.label("job_id"), _each_state.c.value.label("state")).where(
+        exists().where(runs.c.job_id == _each_job.c.value, runs.c.state == _each_state.c.value)
+    )
 )
+_EVERY_STATE = [state.value for state in State]
 
 
 def states_of(conn: Connection, job_ids: Sequence[int]) -> dict[int, list[State]]:
     """The different states that the runs of each of these jobs are in."""
     found: dict[int, list[State]] = {job_id: [] for job_id in job_ids}
-    for job_id, state in _STATES.rows(conn, wanted=job_ids):
+    for job_id, state in _STATES.rows(conn, wanted=job_ids, states=_EVERY_STATE):
         found[job_id].append(State(state))
     return found
 
 
 _ENDINGS = Prepared(
-    select(runs.c.ending, runs.c.outcome)
+    select(runs.c.number, runs.c.ending, runs.c.outcome)
     .where(runs.c.job_id == bindparam("job"), runs.c.ending.is_not(None))
     .order_by(runs.c.number)
 )
 
 
-def endings(conn: Connection, job_id: int) -> list[tuple[Ending, Outcome | None]]:
+def endings(conn: Connection, job_id: int) -> list[Ended]:
     """How the runs of a job ended so far, and what was judged of them."""
     return [
-        (_ending.decode(row.ending), _outcome.decode(row.outcome) if row.outcome else None)
+        Ended(
+            number=row.number,
+            ending=_ending.decode(row.ending),
+            outcome=_outcome.decode(row.outcome) if row.outcome else None,
+        )
         for row in _ENDINGS.rows(conn, job=job_id)
     ]
+
+
+_SECONDS = (
+    select(runs.c.started_at, runs.c.completed_at)
+    .where(
+        runs.c.job_id == bindparam("job"),
+        runs.c.started_at.is_not(None),
+        runs.c.completed_at.is_not(None),
+    )
+    .order_by(runs.c.number.desc())
+    .limit(bindparam("most"))
+)
+
+
+def seconds_of(conn: Connection, job_id: int, *, most: int) -> list[float]:
+    """How long the last runs of a job took, from their start until their outputs were stored."""
+    rows = conn.execute(_SECONDS, {"job": job_id, "most": most})
+    return [(row.completed_at - row.started_at).total_seconds() for row in rows]
 
 
 # --- the queue ------------------------------------------------------------------------------------
@@ -215,6 +286,47 @@ def counts(conn: Connection) -> dict[State, int]:
     return {State(state): number for state, number in conn.execute(_COUNTS)}
 
 
+# --- the slots of a study -------------------------------------------------------------------------
+
+_HOLDING = Prepared(
+    select(func.count().label("holding")).where(
+        runs.c.job_id == bindparam("job"),
+        one_of(runs.c.state, sorted(state.value for state in HOLDS_SLOT)),
+    )
+)
+_OF_JOB_IN_STATE = _RUNS.where(
+    runs.c.job_id == bindparam("job"), runs.c.state == bindparam("state")
+).order_by(runs.c.number)
+_NEXT = Prepared(_OF_JOB_IN_STATE.limit(bindparam("most")))
+
+
+def slots_held(conn: Connection, job_id: int) -> int:
+    """How many runs of a job have a slot."""
+    return int(_HOLDING.scalar(conn, job=job_id))
+
+
+def in_state(conn: Connection, job_id: int, state: State, *, most: int) -> list[Run]:
+    """The first runs of a job that are in this state, by number."""
+    return [_run(row) for row in _NEXT.rows(conn, job=job_id, state=state.value, most=most)]
+
+
+_OPTIMAL = _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.is_optimal.is_(True))
+_SET_OPTIMAL = Prepared(
+    update(runs).where(runs.c.id == bindparam("run")).values(is_optimal=bindparam("best"))
+)
+
+
+def optimal(conn: Connection, job_id: int) -> list[Run]:
+    """The runs of a job that are marked as optimal."""
+    query = _OPTIMAL.order_by(runs.c.number)
+    return [_run(row) for row in conn.execute(query, {"job": job_id})]
+
+
+def set_optimal(conn: Connection, marks: Mapping[int, bool]) -> None:
+    """Run id -> whether it is optimal now."""
+    _SET_OPTIMAL.run_many(conn, [{"run": run, "best": best} for run, best in marks.items()])
+
+
 # --- changes --------------------------------------------------------------------------------------
 
 _SET_STATE = Prepared(
@@ -230,7 +342,12 @@ _SAMPLES = select(runs.c.samples).where(runs.c.id == bindparam("run"))
 _COMPLETED = Prepared(
     update(runs)
     .where(runs.c.id == bindparam("run"))
-    .values(completed_at=bindparam("at"), outcome=bindparam("text"), samples=bindparam("points"))
+    .values(
+        completed_at=bindparam("at"),
+        outcome=bindparam("text"),
+        samples=bindparam("points"),
+        outputs=bindparam("told"),
+    )
 )
 _OUTPUTS = Prepared(
     update(runs)
@@ -277,6 +394,7 @@ _RESTART = Prepared(
         ending=None,
         outcome=None,
         samples=None,
+        is_optimal=False,
     )
 )
 
@@ -317,18 +435,44 @@ class Judged:
 
     outcome: str | None
     samples: bytes | None
+    outputs: str | None
 
 
-def pack(outcome: Outcome | None, samples: Sequence[Sample]) -> Judged:
+def pack(
+    outcome: Outcome | None, samples: Sequence[Sample] = (), outputs: Outputs | None = None
+) -> Judged:
     return Judged(
         outcome=_encode(outcome).decode() if outcome else None,
         samples=zlib.compress(_encode(samples)) if samples else None,
+        outputs=_encode(outputs).decode() if outputs else None,
     )
 
 
 def set_completed(conn: Connection, run: Run, judged: Judged, *, at: datetime) -> None:
     """The outputs of a run are stored, this is said of it and this is what it used."""
-    _COMPLETED.run(conn, run=run.id, at=at, text=judged.outcome, points=judged.samples)
+    packed = {"text": judged.outcome, "points": judged.samples, "told": judged.outputs}
+    _COMPLETED.run(conn, run=run.id, at=at, **packed)
+
+
+_CLOSE_PLANNED = Prepared(
+    update(runs)
+    .where(any_of(runs.c.id, "wanted"), runs.c.state == bindparam("planned"))
+    .values(state=bindparam("closed"), ending=bindparam("text"), completed_at=bindparam("at"))
+)
+
+
+def close_planned(
+    conn: Connection, planned: Sequence[Run], ending: Ending, *, at: datetime
+) -> None:
+    """End runs that are planned still, without anything in between."""
+    _CLOSE_PLANNED.run(
+        conn,
+        wanted=[run.id for run in planned],
+        planned=State.PLANNED.value,
+        closed=State.CLOSED.value,
+        text=_encode(ending).decode(),
+        at=at,
+    )
 
 
 def samples(conn: Connection, run_id: int) -> list[Sample]:

@@ -297,7 +297,21 @@ runs = Table(
     Column("outcome", Text),  # JSON of domain.outcome.Outcome
     Column("samples", LargeBinary),  # zlib over JSON of domain.runs.Sample's; read alone
     Column("restart", Text),  # JSON of domain.runs.Restart; none: it was never restarted
+    Column("kind", Integer, nullable=False, server_default="3"),  # domain.runs.Kind
+    Column("parent_number", Integer),
+    Column("is_nominal", Boolean, nullable=False, server_default="0"),
+    Column("is_optimal", Boolean, nullable=False, server_default="0"),
+    Column("inputs", Text),  # JSON of domain.studies.Value's; none: it is no study's
+    Column("outputs", Text),  # JSON of domain.outputs.Outputs; none: it gave none
     UniqueConstraint("job_id", "number"),
+    # The few that are the best of their job.
+    Index(
+        "ix_runs_optimal",
+        "job_id",
+        sqlite_where=Column("is_optimal").is_(True),
+    ),
+    # How far the runs of a job are, and which of them waits for the next slot.
+    Index("ix_runs_job_id_state_number", "job_id", "state", "number"),
     UniqueConstraint("token"),
     # The queue: runs that owe something, in the order in which they are served.
     Index(
@@ -316,6 +330,26 @@ runs = Table(
         "id",
         "job_id",
         sqlite_where=Column("state") != State.CLOSED.value,
+    ),
+)
+
+# What is known of a study beside its job's definition and its runs, from its submit on.
+studies = Table(
+    "studies",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("slots", Integer, nullable=False),  # most runs that hold one at the same time
+    # More runs may come: while it is, the job is not at its end although all its runs are.
+    Column("is_open", Boolean, nullable=False),
+    Column("asked", Integer, nullable=False),  # runs that its optimizer has asked for
+    # Grows with everything that its optimizer may want to know of.
+    Column("version", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),  # the version that it was last asked about
+    Column("closed_because", Text),  # why no more runs come
+    Index(
+        "ix_studies_owed",
+        "job_id",
+        sqlite_where=Column("is_open").is_(True),
     ),
 )
 

@@ -30,6 +30,15 @@ DELETING = ("delete.recorded", "delete.committed", "delete.blob-removed")
 SNAPSHOTS = ("snapshot.stored",)
 # Killed in tests/api/test_restart.py; nothing is restarted under torture.
 RESTARTING = ("restart.recorded", "restart.committed", "restart.laid-out")
+# Killed in tests/faults/test_study_faults.py.
+STUDIES = (
+    "inputs.shared",
+    "study.asked",
+    "study.closed",
+    "study.points",
+    "study.rerun",
+    "study.run-added",
+)
 # Nothing of the payload has run: another start is right, and happens by itself.
 BEFORE_THE_PAYLOAD = (
     "forkserver.received",

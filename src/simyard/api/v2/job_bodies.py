@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simyard.api import bodies
 from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed, text_or_object
+from simyard.api.v2 import optimizer_bodies
 from simyard.domain.errors import Invalid, Path, Problem
 from simyard.domain.jobs import (
     DEFAULT_FILTERS,
@@ -17,9 +18,15 @@ from simyard.domain.jobs import (
     JobDefinition,
     ResourceFilter,
 )
+from simyard.domain.studies import (
+    Design,
+    Role,
+    Study,
+    TemplateTask,
+    Variable,
+)
 
 MOST_INPUTS = 10_000
-NOT_YET = "This is not supported yet."
 
 
 def _id(value: object) -> object:
@@ -32,6 +39,10 @@ def _map_of_text(value: object) -> object:
     if not isinstance(value, dict):
         return {} if value == "" else value
     return {str(k): "" if v is None else v for k, v in value.items()}
+
+
+def _role(value: object) -> object:
+    return value.capitalize() if isinstance(value, str) else value
 
 
 def _tag(value: object) -> object:
@@ -63,6 +74,12 @@ class InputFileBody(Body):
     decompress: bool = True
 
 
+class TemplateTaskBody(Body):
+    template_file: Ref = needed(None)
+    processed_filename: str = needed("")
+    unknown: Literal["refuse", "keep"] = "refuse"  # ours: of placeholders that name no variable
+
+
 class JobAnalysisBody(Body):
     analysis: AnalysisRef = needed(AnalysisRef())
     command: str = needed("")
@@ -77,7 +94,9 @@ class JobAnalysisBody(Body):
     use_mpi: bool = False
     use_rescale_license: bool = False
     flags: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
-    template_tasks: Annotated[list[Any] | None, EmptyIsNull] = None
+    template_tasks: Annotated[
+        Annotated[list[TemplateTaskBody], Field(max_length=1000)] | None, EmptyIsNull
+    ] = None
     pre_process_script: Ref = None
     pre_process_script_command: str | None = None
     post_process_script: Ref = None
@@ -103,6 +122,25 @@ class ResourceFilterBody(Body):
     case_sensitive: bool = False
 
 
+class VariableBody(Body):
+    name: LooseText = needed("")
+    variable_type: Annotated[Role, BeforeValidator(_role)] = Role.PARAM
+    display_order: Annotated[int | None, EmptyIsNull] = None
+    value_generator_type: str | None = None
+    variable_generator_type: str | None = None  # the same, as the documentation spells it once
+    value_generator_settings: Annotated[
+        Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull
+    ] = None
+
+
+class DesignBody(Body):
+    """Ours: how the values of the variables with a range are chosen together."""
+
+    kind: str = needed("")
+    count: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
+    options: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
+
+
 class JobBody(Body):
     name: LooseText = needed("")
     jobanalyses: Annotated[list[JobAnalysisBody], Field(max_length=1000)] = needed([])
@@ -111,12 +149,17 @@ class JobBody(Body):
         Annotated[list[ResourceFilterBody], Field(max_length=1000)] | None, EmptyIsNull
     ] = None
     project_id: Annotated[LooseText | None, EmptyIsNull] = None
-    # What later versions build. Until then a job that uses it is refused, not run as another.
-    param_file: Annotated[Any, EmptyIsNull] = None
-    case_file: Annotated[Any, EmptyIsNull] = None
-    optimizer: Annotated[Any, EmptyIsNull] = None
-    jobvariables: Annotated[list[Any] | None, EmptyIsNull] = None
-    monte_carlo_iterations: Annotated[Any, EmptyIsNull] = None
+    param_file: Ref = None
+    case_file: Ref = None
+    optimizer: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = (
+        None
+    )
+    jobvariables: Annotated[
+        Annotated[list[VariableBody], Field(max_length=1000)] | None, EmptyIsNull
+    ] = None
+    monte_carlo_iterations: Annotated[Annotated[int, Field(ge=0)] | None, EmptyIsNull] = None
+    design: Annotated[DesignBody | None, EmptyIsNull] = None
+    seed: Annotated[Annotated[int, Field(ge=0, lt=1 << 31)] | None, EmptyIsNull] = None
     include_nominal_run: bool = False
     is_template_dry_run: bool = False
     tags: Annotated[Tags | None, EmptyIsNull] = None
@@ -215,35 +258,59 @@ def read(sent: Any) -> tuple[JobDefinition, list[Problem], dict[Path, int]]:
     lists. The definition is as whole as the shape allows; check it too before reporting.
     """
     body, problems = bodies.read(JobBody, sent)
-    problems += [p for p in _later(body) if not bodies.covered(p, problems)]
+    study, wrong = _study(body)
+    problems += [p for p in wrong if not bodies.covered(p, problems)]
     lengths: dict[Path, int] = {("jobanalyses",): len(body.jobanalyses)}
     for i, analysis in enumerate(body.jobanalyses):
         lengths["jobanalyses", i, "inputFiles"] = len(analysis.input_files or [])
+        lengths["jobanalyses", i, "templateTasks"] = len(analysis.template_tasks or [])
+    lengths["jobvariables",] = len(body.jobvariables or [])
     if sum(lengths.values()) > MOST_INPUTS:
         # Each is shown whole in every reply.
         raise Invalid.at((), f"A job names at most {MOST_INPUTS} inputs in all.")
-    return _definition(body), problems, lengths
+    return _definition(body, study), problems, lengths
 
 
-def _later(body: JobBody) -> list[Problem]:
-    """Features that are not built yet and that the job asks for."""
-    asked = {
-        "paramFile": body.param_file is not None,
-        "caseFile": body.case_file is not None,
-        "optimizer": body.optimizer is not None,
-        "jobvariables": bool(body.jobvariables),
-        "monteCarloIterations": body.monte_carlo_iterations not in (None, 0),
-        "includeNominalRun": body.include_nominal_run,
-        "isTemplateDryRun": body.is_template_dry_run,
-    }
-    found = [Problem((name,), NOT_YET) for name, is_asked in asked.items() if is_asked]
-    for i, analysis in enumerate(body.jobanalyses):
-        if analysis.template_tasks:
-            found.append(Problem(("jobanalyses", i, "templateTasks"), NOT_YET))
-    return found
+def _generator(sent: VariableBody) -> str:
+    return (sent.value_generator_type or sent.variable_generator_type or "").strip()
 
 
-def _definition(body: JobBody) -> JobDefinition:
+def _study(body: JobBody) -> tuple[Study | None, list[Problem]]:
+    """What makes the job a study; None where nothing does."""
+    optimizer, wrong = optimizer_bodies.read(body.optimizer)
+    sent = body.jobvariables or []
+    variables = [
+        Variable(
+            name=variable.name,
+            role=variable.variable_type,
+            order=n if variable.display_order is None else variable.display_order,
+            generator=_generator(variable),
+            settings=variable.value_generator_settings or {},
+        )
+        for n, variable in enumerate(sent)
+    ]
+    asked = (body.param_file, body.case_file, optimizer, body.design, variables)
+    if not (any(asked) or body.is_template_dry_run or body.include_nominal_run):
+        return None, wrong
+    design = None
+    if body.design is not None:
+        kind, count, options = body.design.kind, body.design.count, body.design.options
+        design = Design(kind=kind, count=count, options=options or {})
+    study = Study(
+        param_file=body.param_file,
+        case_file=body.case_file,
+        variables=tuple(variables),
+        draws=body.monte_carlo_iterations or None,
+        nominal_run=body.include_nominal_run,
+        dry_run=body.is_template_dry_run,
+        design=design,
+        optimizer=optimizer,
+        seed=body.seed,
+    )
+    return study, wrong
+
+
+def _definition(body: JobBody, study: Study | None) -> JobDefinition:
     filters = DEFAULT_FILTERS
     if body.resource_filters is not None:
         filters = tuple(
@@ -261,6 +328,7 @@ def _definition(body: JobBody) -> JobDefinition:
         low_priority=body.is_low_priority,
         resource_filters=filters,
         project_id=body.project_id,
+        study=study,
         kept=_kept(body, KEPT_OF_JOB),
     )
 
@@ -289,5 +357,13 @@ def _analysis(sent: JobAnalysisBody) -> JobAnalysis:
         pre_command=sent.pre_process_script_command or "",
         post_script=sent.post_process_script,
         post_command=sent.post_process_script_command or "",
+        templates=tuple(
+            TemplateTask(
+                template=task.template_file or "",
+                target=task.processed_filename,
+                keep_unknown=task.unknown == "keep",
+            )
+            for task in sent.template_tasks or []
+        ),
         kept=_kept(sent, KEPT_OF_ANALYSIS),
     )

@@ -16,6 +16,7 @@ from simyard.api.routes import PAGE, Routes, caller, is_v3, query, site_of
 from simyard.api.shapes import (
     anything,
     array,
+    choice,
     fields,
     flag,
     instant,
@@ -38,17 +39,20 @@ from simyard.api.v2.files import (
     encode_page,
     encode_tag,
 )
-from simyard.domain.catalogue import Catalogue
+from simyard.domain.catalogue import Catalogue, Notice
 from simyard.domain.errors import Invalid, NotFound, Path, Problem
 from simyard.domain.files import File
 from simyard.domain.jobs import JobAnalysis, JobDefinition, JobFilter, JobSummary, Phase
-from simyard.domain.lifecycle import JOB_WORDS
+from simyard.domain.lifecycle import JOB_WORDS, State
 from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
+from simyard.domain.studies import Role, Study
+from simyard.domain.users import User
 from simyard.service import jobs as service
-from simyard.service import moves
+from simyard.service import moves, studies
 from simyard.service.jobs import JobView
 from simyard.service.site import Site
+from simyard.service.studies import Planned
 
 route = Routes("jobs")
 
@@ -99,7 +103,14 @@ _ANALYSIS = {
     "stopCommandTimeout": nullable(integer(60), example_null=True),
     "useSharedStorage": flag(False),
     "inputFolders": array(anything("fOldrA")),
-    "templateTasks": array(anything({})),
+    "templateTasks": array(
+        object_(
+            "TemplateTask",
+            templateFile=nullable(FILE),
+            processedFilename=text("airFoil2D/0/U", "Relative to the work folder."),
+            unknown=choice("refuse", "keep"),
+        )
+    ),
     "inputFiles": array(_INPUT_FILE),
     "preProcessScript": nullable(FILE, example_null=True),
     "preProcessScriptCommand": text(""),
@@ -113,7 +124,6 @@ _FILTER = object_(
     include=flag(True),
     caseSensitive=flag(False),
 )
-_NULL = shapes.always(None)
 _JOB = {
     "id": text("hTrNa"),
     "name": text("Cavity"),
@@ -122,12 +132,31 @@ _JOB = {
     "isLowPriority": flag(False),
     "isTemplateDryRun": flag(False),
     "includeNominalRun": flag(False),
-    "expectedRuns": _NULL,
-    "monteCarloIterations": _NULL,
-    "optimizer": _NULL,
-    "paramFile": _NULL,
-    "caseFile": _NULL,
-    "jobvariables": array(anything({})),
+    "expectedRuns": nullable(integer(13, "Of a study; null for one plain run.")),
+    "monteCarloIterations": nullable(integer(100), example_null=True),
+    "optimizer": nullable(mapping(anything("gp"), "method"), example_null=True),
+    "paramFile": nullable(FILE, example_null=True),
+    "caseFile": nullable(FILE, example_null=True),
+    "jobvariables": array(
+        object_(
+            "JobVariable",
+            name=text("angle"),
+            variableType=choice(*(role.value for role in Role)),
+            displayOrder=integer(0),
+            valueGeneratorType=text("FixedRange"),
+            valueGeneratorSettings=mapping(anything(0), "minvalue"),
+        )
+    ),
+    "design": nullable(
+        object_(
+            "Design",
+            kind=text("sobol"),
+            count=nullable(integer(32)),
+            options=mapping(anything(1), "centre"),
+        ),
+        example_null=True,
+    ),
+    "seed": nullable(integer(7, "Of all that is random in a study.")),
     "projectId": nullable(text("pRjctA"), example_null=True),
     "resourceFilters": array(_FILTER),
     "tags": array(text("cfd")),
@@ -237,14 +266,7 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
         "owner": job.owner_email,
         "dateInserted": instant_text(job.created_at),
         "isLowPriority": definition.low_priority,
-        "isTemplateDryRun": False,
-        "includeNominalRun": False,
-        "expectedRuns": None,
-        "monteCarloIterations": None,
-        "optimizer": None,
-        "paramFile": None,
-        "caseFile": None,
-        "jobvariables": [],
+        **_encode_study(definition.study or _NO_STUDY, encoded),
         "projectId": definition.project_id,
         "resourceFilters": [
             {
@@ -265,6 +287,36 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
         "sharedWith": list(view.shared_with),
         # Ours: what the user should know beside the status.
         "notices": [{"code": n.code, "message": n.message} for n in job.notices],
+    }
+
+
+_NO_STUDY = Study()
+
+
+def _encode_study(study: Study, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    design = study.design
+    return {
+        "isTemplateDryRun": study.dry_run,
+        "includeNominalRun": study.nominal_run,
+        "expectedRuns": study.expected_runs,
+        "monteCarloIterations": study.draws,
+        "optimizer": study.optimizer and study.optimizer.sent,
+        "paramFile": files.get(study.param_file or ""),
+        "caseFile": files.get(study.case_file or ""),
+        "jobvariables": [
+            {
+                "name": variable.name,
+                "variableType": variable.role.value,
+                "displayOrder": variable.order,
+                "valueGeneratorType": variable.generator,
+                "valueGeneratorSettings": variable.settings,
+            }
+            for variable in study.variables
+        ],
+        # Ours.
+        "design": design
+        and {"kind": design.kind, "count": design.count, "options": design.options},
+        "seed": study.seed,
     }
 
 
@@ -304,7 +356,14 @@ def _encode_analysis(
         "useRescaleLicense": sent.use_rescale_license,
         **job_bodies.KEPT_OF_ANALYSIS,
         **sent.kept,
-        "templateTasks": [],
+        "templateTasks": [
+            {
+                "templateFile": files.get(task.template),
+                "processedFilename": task.target,
+                "unknown": "keep" if task.keep_unknown else "refuse",
+            }
+            for task in sent.templates
+        ],
         "hardware": _encode_hardware(catalogue, sent),
         "inputFiles": [
             {**files[f.code], "decompress": f.decompress}
@@ -443,6 +502,7 @@ async def create_job(request: Request) -> Response:
     sent = await bodies.json_of(request)
     definition, problems, lengths = job_bodies.read(sent)
     catalogue = await catalogue_of(site)
+    definition, told = await _completed(site, owner, definition, problems)
     _report(site, request, catalogue, definition, problems, lengths)
     said = job_bodies.labels(sent)
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
@@ -455,8 +515,20 @@ async def create_job(request: Request) -> Response:
         wanted,
         tags=said.tags or (),
         custom_fields=said.custom_fields,
+        told=told,
     )
     return await _reply(request, view, 201, headers(is_new))
+
+
+async def _completed(
+    site: Site, owner: User, definition: JobDefinition, problems: list[Problem]
+) -> tuple[JobDefinition, tuple[Notice, ...]]:
+    """The definition with what follows from its study, and what to know of that. Adds to problems
+    what is wrong with it.
+    """
+    definition, wrong, told = await run_in_threadpool(studies.complete, site, owner.id, definition)
+    problems += [problem for problem in wrong if not bodies.covered(problem, problems)]
+    return definition, told
 
 
 def _report(
@@ -516,6 +588,7 @@ async def change_job(request: Request, job_id: str) -> Response:
             shown["analysis"]["version"] = kept.version  # none: still the newest
         sent = job_bodies.changed(present, sent)
     definition, problems, lengths = job_bodies.read(sent)
+    definition, told = await _completed(site, user, definition, problems)
     _report(site, request, catalogue, definition, problems, lengths)
     view = await site.db.write_async(
         service.change_job,
@@ -527,6 +600,7 @@ async def change_job(request: Request, job_id: str) -> Response:
         tags=said.tags if said else None,
         custom_fields=said.custom_fields if said else None,
         based_on=before.job.definition if request.method == "PATCH" else None,
+        told=told,
     )
     return await _reply(request, view)
 
@@ -567,8 +641,18 @@ async def submit_job(request: Request, job_id: str) -> Response:
         for code in site.db.read(service.not_installed, catalogue, user, job_id):
             # It may have been installed since somebody last looked.
             catalogue = await run_in_threadpool(site.book.look_again, code)
-    is_new = await site.db.write_async(service.submit_job, site, catalogue, user, job_id, wanted)
+    planned = await run_in_threadpool(_plan, site, user, job_id)
+    is_new = await site.db.write_async(
+        service.submit_job, site, catalogue, user, job_id, wanted, planned
+    )
     return empty(200, headers(is_new))
+
+
+def _plan(site: Site, user: User, job_id: str) -> Planned | None:
+    """The runs of a draft that is a study; None for other jobs, which the submit itself checks."""
+    job = site.db.read(service.get_own_job, user, job_id).job
+    needs = job.definition.study or any(a.templates for a in job.definition.analyses)
+    return studies.plan_submit(site, job) if needs and job.state is State.DRAFT else None
 
 
 @route(

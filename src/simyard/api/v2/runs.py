@@ -22,7 +22,6 @@ from simyard.api.routes import (
 )
 from simyard.api.shapes import (
     Shape,
-    anything,
     array,
     choice,
     fields,
@@ -45,6 +44,7 @@ from simyard.domain.jobs import Job
 from simyard.domain.lists import Found
 from simyard.domain.outcome import Verdict
 from simyard.domain.runs import Cause, Run
+from simyard.domain.studies import Value
 from simyard.service import jobs as service
 from simyard.service import live, metrics, restarting, snapshots
 from simyard.service.series import SeriesBook
@@ -79,6 +79,13 @@ OUTCOME = object_(
         object_("Used", most={**_COUNTS}, limit={**_COUNTS}, isReached=flag(False)), "memory"
     ),
 )
+RUN_VARIABLE = object_(
+    "RunVariable",
+    name=text("angle"),
+    value=nullable(number(4.0, "null where the text is no number.")),
+    displayValue=text("4.0"),
+    isRelative=flag(False),
+)
 RUN = object_(
     "Run",
     id=text("1"),
@@ -90,30 +97,44 @@ RUN = object_(
     dateCompleted=nullable(instant()),
     outputFileCount=integer(29),
     outputFileSize=nullable(integer(5607045, "Bytes.")),
-    variables=array(anything({})),
+    variables=array(RUN_VARIABLE),
     outcome=nullable(OUTCOME),
+    isNominal=flag(False),
+    warnings=array(text("No number was told for Cd."), "What is doubtful about its variables."),
 )
 _POINT: Shape = {"type": ["number", "string"], "examples": [0.0035]}  # "NaN" is a text in JSON
 
-CASE = 3  # the type of basic and DOE runs (api-v2 reference, section 9.3)
 _STEP_BYTES = 1 << 20
 _MOST_BUCKETS = 20_000
 
 
 def encode_run(run: Run) -> dict[str, Any]:
     done = run.completed_at is not None
+    outputs = run.outputs.values if done and run.outputs else ()
     return {
         "id": str(run.number),
-        "type": CASE,
-        "parent": None,
-        "displayOrder": run.number,
-        "isOptimal": False,
+        "type": run.kind.value,
+        "parent": None if run.parent is None else str(run.parent),
+        "displayOrder": 0 if run.is_nominal else run.number,
+        "isOptimal": run.is_optimal,
         "dateStarted": instant_text(run.started_at),
         "dateCompleted": instant_text(run.completed_at),
         "outputFileCount": run.output_count if done else 0,
         "outputFileSize": run.output_bytes if done else None,
-        "variables": [],
+        "variables": [encode_value(v) for v in (*(run.inputs or ()), *outputs)],
         "outcome": _encode_outcome(run) if done else None,
+        # Ours.
+        "isNominal": run.is_nominal,
+        "warnings": list(run.outputs.warnings) if done and run.outputs else [],
+    }
+
+
+def encode_value(value: Value) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "value": value.number,
+        "displayValue": value.text,
+        "isRelative": value.is_relative,
     }
 
 

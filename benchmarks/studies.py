@@ -1,0 +1,144 @@
+"""P5: a study of 10,000 runs is accepted, and runs that do nothing, in a sandbox, run after run.
+
+Beside them: the same sandbox started by xargs as fast as the machine can, which keeps nothing of
+what it runs; and what inserting 10,000 rows takes SQLite alone. STUDY_RUNS changes how many runs
+are executed. The optimizers stand in optimisers.py.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from rig import Http, Server, Table, cpu_seconds, resident_mb, serving, slope
+
+ACCEPTED = 10_000
+RUNS = int(os.environ.get("STUDY_RUNS", "1500"))
+SLOTS = 8
+EDGE = "simyard-bench-edge"
+
+
+def _upload(http: Http, name: str, content: bytes) -> str:
+    head = (
+        f'--{EDGE}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+    ).encode()
+    kind = f"multipart/form-data; boundary={EDGE}"
+    body = head + content + f"\r\n--{EDGE}--\r\n".encode()
+    return str(json.loads(http.call("POST", "/api/v2/files/contents/", body, kind))["id"])
+
+
+def _draft(http: Http, runs: int, command: str = "true") -> str:
+    rows = "".join(f"{n},{n * 0.25:.2f},case {n}\n" for n in range(runs))
+    table = _upload(http, "runs.csv", b"n,x,name\n" + rows.encode())
+    analysis = {
+        "command": command,
+        "analysis": {"code": "user_included", "version": "0"},
+        "hardware": {"coreType": "emerald", "coresPerSlot": 1, "slots": SLOTS},
+    }
+    job = {"name": "study", "paramFile": {"id": table}, "jobanalyses": [analysis]}
+    return str(json.loads(http.call("POST", "/api/v2/jobs/", json.dumps(job).encode()))["id"])
+
+
+def _accept(table: Table, server: Server) -> None:
+    http = server.connect()
+    job = _draft(http, ACCEPTED, "sleep 600")
+    began = time.perf_counter()
+    http.call("POST", f"/api/v2/jobs/{job}/submit/")
+    took = time.perf_counter() - began
+    count = http.get(f"/api/v2/jobs/{job}/runs/?page_size=1")["count"]
+    assert count == ACCEPTED, count
+    bare = _bare_rows()
+    beside = f"{took / bare:.1f} x as many rows in SQLite ({bare:.2f} s)"
+    table.add(f"{ACCEPTED:,} runs accepted", f"{took:.2f} s", "<= 2 s", beside, took <= 2)
+    began = time.perf_counter()
+    http.get(f"/api/v2/jobs/{job}/runs/?page_size=1848")
+    table.add("a page of 1,848 of them", f"{(time.perf_counter() - began) * 1e3:.0f} ms")
+    began = time.perf_counter()
+    http.call("POST", f"/api/v2/jobs/{job}/stop/")
+    table.add("stop: the request", f"{(time.perf_counter() - began) * 1e3:.0f} ms")
+    _ended(http, job)
+    table.add("stop: until nothing is left of it", f"{time.perf_counter() - began:.1f} s")
+
+
+def _bare_rows() -> float:
+    """As many rows of the same size, durably, in a table with the same number of indexes."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = sqlite3.connect(Path(folder) / "rows.db", isolation_level=None)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, a INT, b INT, c TEXT, d TEXT)")
+        for n, columns in enumerate(("a, b", "c", "a, c, b", "b, a, c", "d")):
+            database.execute(f"CREATE INDEX i{n} ON runs ({columns})")
+        rows = [(1, n, "planned", "v" * 180) for n in range(ACCEPTED)]
+        began = time.perf_counter()
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO runs (a, b, c, d) VALUES (?, ?, ?, ?)", rows)
+        database.execute("COMMIT")
+        took = time.perf_counter() - began
+        database.close()
+    return took
+
+
+def _ended(http: Http, job: str) -> None:
+    while True:
+        found = http.get(f"/api/v2/jobs/{job}/cluster_statuses/")["results"]
+        if found and found[0]["status"] == "Stopped":
+            return
+        time.sleep(0.05)
+
+
+def _nothings(table: Table, server: Server) -> None:
+    http = server.connect()
+    job = _draft(http, RUNS)
+    levels: list[tuple[float, float]] = []
+    cpu = cpu_seconds(server.pid)
+    began = time.perf_counter()
+    http.call("POST", f"/api/v2/jobs/{job}/submit/")
+    while True:
+        found = http.get(f"/api/v2/jobs/{job}/statuses/")["results"][0]
+        levels.append((time.perf_counter() - began, resident_mb(server.pid)))
+        if found["status"] == "Completed":
+            break
+        time.sleep(0.5)
+    took = time.perf_counter() - began
+    assert found["statusReason"] == "Completed successfully", found
+    cpu = (cpu_seconds(server.pid) - cpu) / RUNS * 1e3
+    rate = RUNS / took
+    floor = _xargs(400)
+    beside = f"{rate / floor:.2f} x xargs with the same sandbox ({floor:.0f}/s)"
+    table.add(f"{RUNS:,} no-op runs of a study", f"{rate:.0f}/s", ">= 100/s", beside, rate >= 100)
+    table.add("server's CPU a run", f"{cpu:.1f} ms")
+    settled = [level for level in levels if level[0] > took / 4]
+    grows = slope(settled) * took / 60
+    shown = f"{levels[0][1]:.0f} / {levels[-1][1]:.0f} MB"
+    table.add("memory: start / end", shown, "", f"grew by {grows:.1f} MB after a quarter")
+
+
+def _xargs(count: int) -> float:
+    bwrap = shutil.which("bwrap")
+    command = [str(bwrap), "--unshare-pid", "--unshare-ipc", "--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "lib", "lib64", "sbin"):
+        command += ["--symlink", f"usr/{name}", f"/{name}"]
+    command += ["--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
+    command += ["--tmpfs", "/tmp", "--", "bash", "-c", "true"]
+    numbers = "\n".join(map(str, range(count)))
+    began = time.perf_counter()
+    subprocess.run(["xargs", "-P", str(SLOTS), "-n", "1", *command], input=numbers, text=True,
+                   check=True)  # fmt: skip
+    return count / (time.perf_counter() - began)
+
+
+def run(table: Table) -> None:
+    table.title(f"P5 studies ({SLOTS} slots)")
+    with serving(f"cores = {SLOTS}\n") as server:
+        _accept(table, server)
+    with serving(f"cores = {SLOTS}\n") as server:
+        _nothings(table, server)
+
+
+if __name__ == "__main__":
+    run(Table())

@@ -1,0 +1,1 @@
+"""What needs numpy and scipy: sampling, models, sensitivities. Imported only when it is used."""

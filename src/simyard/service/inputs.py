@@ -1,0 +1,152 @@
+"""The inputs of a study's runs: laid out once, then copied for each run.
+
+A copy shares its blocks with the first where the file system can (FICLONE: XFS, Btrfs, bcachefs);
+elsewhere the kernel copies them. Never a hard link: a solver that writes into an input, as many do,
+would write into those of all other runs (docs/adr/0028).
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from simyard.domain.errors import StorageFull, disk_is_full
+from simyard.domain.faults import crash_point
+from simyard.domain.jobs import Job
+from simyard.engines.protocol import Engine
+from simyard.service import workfolder
+
+_READY = "ready.json"  # beside the tree: all of it is there
+_TREE = "tree"
+_FICLONE = 0x40049409  # ioctl_ficlone(2)
+_AT_ONCE = 1 << 30
+_LOOK_EVERY = 100  # files
+
+Build = Callable[[Path], dict[str, int]]
+
+
+class SharedInputs:
+    """The trees that runs are copied from, one for each job and choice of inputs. Thread-safe; the
+    one server of a data folder has one of these.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._made: set[str] = set()  # whole since this process made them: a crash of the machine
+        # may leave one that only looks so, and a new process makes it again
+
+    def copy(
+        self, job: Job, into: Path, build: Build, keep_going: Callable[[], None]
+    ) -> dict[str, int]:
+        """Fill a run's empty work folder. build: lays the inputs out in an empty folder and returns
+        what lies there as it is stored, by path, with its blob's id. So does this.
+
+        Raises what build and keep_going raise, and StorageFull.
+        """
+        name = f"{job.code}-{_digest(job)}"
+        base = self._engine.aside(name)
+        with self._locked(name):
+            if name not in self._made:
+                self._engine.remove_aside(name)
+                (base / _TREE).mkdir(parents=True)
+                staged = build(base / _TREE)
+                (base / _READY).write_text(json.dumps(staged))
+                self._made.add(name)
+                crash_point("inputs.shared")
+            found: dict[str, int] = json.loads((base / _READY).read_text())
+        _copy_tree(base / _TREE, into, keep_going)
+        return found
+
+    def forget(self, code: str) -> None:
+        """Remove what runs of this job were copied from. Safe to repeat."""
+        for name in self._engine.asides():
+            if name.startswith(f"{code}-"):
+                with self._locked(name):
+                    self._made.discard(name)
+                    self._engine.remove_aside(name)
+                with self._guard:
+                    self._locks.pop(name, None)
+
+    def jobs(self) -> set[str]:
+        """Codes of the jobs of which something is there."""
+        return {name.partition("-")[0] for name in self._engine.asides()}
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:
+            yield
+
+
+def _digest(job: Job) -> str:
+    """Of which files are laid out, and how."""
+    named: Sequence[object] = [
+        (a.pre_script, a.post_script, *((f.code, f.decompress) for f in a.input_files))
+        for a in job.definition.analyses
+    ]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]
+
+
+def _copy_tree(source: Path, target: Path, keep_going: Callable[[], None]) -> None:
+    """Copy a tree that nobody changes into an empty folder, modes and times too."""
+    try:
+        for folder in workfolder.folders(source):
+            into = os.open(target / folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                for name in folder.folders:
+                    os.mkdir(name, dir_fd=into)
+                    seen = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)
+                    os.chmod(name, stat.S_IMODE(seen.st_mode), dir_fd=into)
+                for number, name in enumerate(folder.others):
+                    if number % _LOOK_EVERY == 0:
+                        keep_going()
+                    _copy(name, folder.descriptor, into)
+            finally:
+                os.close(into)
+    except OSError as error:
+        if disk_is_full(error):
+            raise StorageFull("There is no room left to lay out its inputs.") from error
+        raise
+
+
+def _copy(name: str, source: int, target: int) -> None:
+    seen = os.stat(name, dir_fd=source, follow_symlinks=False)
+    if stat.S_ISLNK(seen.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+        return
+    there = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+    try:
+        here = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, dir_fd=target)
+        try:
+            if seen.st_size:
+                _pour(there, here, seen.st_size)
+            os.fchmod(here, stat.S_IMODE(seen.st_mode))
+            os.utime(here, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        finally:
+            os.close(here)
+    finally:
+        os.close(there)
+
+
+def _pour(source: int, target: int, size: int) -> None:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+    else:
+        return
+    done = 0
+    while done < size:
+        part = os.copy_file_range(source, target, min(size - done, _AT_ONCE))
+        if part == 0:
+            break
+        done += part

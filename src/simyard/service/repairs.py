@@ -1,0 +1,330 @@
+"""Changing a study that was submitted: runs again, more runs, outputs read again, its end."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from simyard.domain import lifecycle, runtable
+from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Problem, Refused
+from simyard.domain.faults import crash_point
+from simyard.domain.jobs import Job, JobDefinition
+from simyard.domain.lifecycle import Event, State
+from simyard.domain.plans import extend
+from simyard.domain.runs import Again, Cause, Kind, Restart, Run
+from simyard.domain.studies import Study, Value
+from simyard.domain.users import User
+from simyard.numerics import sampling
+from simyard.service import idempotency, moves, optimising, studies
+from simyard.service.idempotency import Once
+from simyard.service.moves import Happening
+from simyard.service.site import Site
+from simyard.store import files, jobs, runs
+from simyard.store import studies as store
+from simyard.store.database import Transaction
+from simyard.store.runs import NewRun
+
+_TEXT_LENGTH = 1 << 20
+_SHOWN = 5
+
+
+def found(conn: Connection, caller: User, code: str) -> tuple[Job, store.Standing]:
+    """A study that was submitted, for its owner. Raises NotFound, Forbidden or Refused."""
+    job = jobs.visible(conn, code, caller.id)
+    if job is None:
+        raise NotFound
+    if job.owner_id != caller.id:
+        raise Forbidden
+    standing = store.of_job(conn, job.id)
+    if standing is None:
+        raise Refused(
+            "This job was not submitted yet."
+            if job.state is State.DRAFT
+            else "This job is no study: it has one run. restart/ goes on with it."
+        )
+    return job, standing
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Which:
+    """Runs of a study. numbers: these; else those that a word tells."""
+
+    numbers: Sequence[int] = ()
+    where: str = ""  # "failed", "stopped", "unfinished", "all"
+
+
+def _failed(run: Run) -> bool:
+    return not run.is_well and not _stopped(run)
+
+
+def _stopped(run: Run) -> bool:
+    return run.ending is not None and run.ending.cause is Cause.STOPPED
+
+
+_WHERE: Mapping[str, Callable[[Run], bool]] = {
+    "failed": _failed,
+    "stopped": _stopped,
+    "unfinished": lambda run: not run.is_well,
+    "all": lambda _: True,
+}
+
+
+def run_again(
+    tx: Transaction,
+    site: Site,
+    caller: User,
+    code: str,
+    which: Which,
+    how: Restart,
+    once: Once | None = None,
+) -> tuple[list[int], bool]:
+    """Queue another attempt at runs of a study that are at their end, with the same values. Returns
+    their numbers, and whether this is new (False: the same request came before).
+
+    Raises NotFound, Forbidden, Invalid, or Refused where a run is not at its end, there is none to
+    do again, or a quota does not allow it. All or none.
+    """
+    job, _ = found(tx.conn, caller, code)
+    done = idempotency.already_done(tx.conn, once, "rerun")
+    if done is not None:
+        return [], False
+    wanted = _which(tx.conn, job, which)
+    for run in wanted:
+        lifecycle.after(run.state, Event.RERUN)
+    _check(tx.conn, job, how)
+    if how.kind is Again.EXTRACT:
+        _need_outputs(job, how, wanted)
+    if not wanted:
+        raise Refused("There is no such run to do again.")
+    terms = studies.terms_of(tx, site, job, len(wanted), is_new=False)
+    for run in wanted:
+        runs.set_restart(
+            tx.conn, run, how, reserved_core_microseconds=terms.reserved_core_microseconds
+        )
+    moves.apply(tx, [Happening(run, Event.RERUN) for run in wanted])
+    studies.give_slots(tx, [job.id])
+    idempotency.note(tx, once, "rerun", job.code)
+    tx.after_commit(site.wake)
+    crash_point("study.rerun")
+    return [run.number for run in wanted], True
+
+
+def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
+    if which.numbers:
+        asked = {n: runs.by_number(conn, job.id, n) for n in sorted(set(which.numbers))}
+        missing = [n for n, run in asked.items() if run is None]
+        if missing:
+            shown = ", ".join(map(str, missing[:_SHOWN]))
+            raise Invalid.at("runs", f"This study has no run {shown}.")
+        return [run for run in asked.values() if run is not None]
+    matches = _WHERE.get(which.where)
+    if matches is None:
+        words = ", ".join(f'"{word}"' for word in _WHERE)
+        raise Invalid.at("where", f'"{which.where:.50}" is not a valid choice: {words}.')
+    every = runs.page(conn, job.id, offset=0, size=runs.count(conn, job.id))
+    return [run for run in every if run.completed_at is not None and matches(run)]
+
+
+def _check(conn: Connection, job: Job, how: Restart) -> None:
+    """What can be said now of an attempt that could not start later."""
+    problems = []
+    for name, text in (("command", how.command), ("postProcessScriptCommand", how.post_command)):
+        if text is not None and ("\0" in text or len(text) > _TEXT_LENGTH):
+            message = f"Give text of at most {_TEXT_LENGTH} characters."
+            problems.append(Problem((name,), message))
+    named = {file for _, file in job.definition.files()}
+    usable = files.usable(conn, [*named, *how.replaced.values()], job.owner_id)
+    for old, new in how.replaced.items():
+        if old not in named:
+            problems.append(Problem(("replace", old), f'This job names no file "{old:.20}".'))
+        if new not in usable:
+            message = f'Invalid pk "{new:.20}" - object does not exist.'
+            problems.append(Problem(("replace", old), message))
+    if problems:
+        raise Invalid(problems)
+    study = job.definition.study
+    tables = {study.param_file, study.case_file} if study else set()
+    gone = named - usable.keys() - how.replaced.keys() - tables
+    if gone:
+        raise Refused(f"Its input file {min(gone)} was deleted.")
+
+
+def _need_outputs(job: Job, how: Restart, wanted: Sequence[Run]) -> None:
+    last = job.definition.analyses[-1]
+    others = any(a.post_command.strip() or a.post_script for a in job.definition.analyses)
+    if not (others or (how.post_command or "").strip() or last.post_script):
+        raise Invalid.at(
+            "postProcessScriptCommand",
+            "This job has no post-processing: say what is to be done with the outputs.",
+        )
+    empty = [run.number for run in wanted if run.started_at is None or not run.output_count]
+    if empty:
+        shown = ", ".join(map(str, empty[:_SHOWN]))
+        raise Refused(f"Of run {shown} there are no outputs to read again.")
+
+
+# --- more -----------------------------------------------------------------------------------------
+
+
+def plan_points(site: Site, job: Job, more: int, done: int) -> list[str]:
+    """The values of `more` further points of a study's own sequence, packed: those after the first
+    `done`. Draws samples: call it in a thread. Raises Invalid or Refused.
+    """
+    study = job.definition.study
+    assert study is not None
+    table, cases = studies.tables(site, job)
+    rows = extend(study, table, cases, sampling.sample, done=done, more=more)
+    return [runs.pack_values(row) for row in rows]
+
+
+def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> list[str]:
+    """Rows that a user sends, name -> value of each input, packed. Raises Invalid with all that is
+    wrong. at: the field that they were sent in.
+    """
+    names = [variable.name for variable in study.inputs()]
+    problems: list[Problem] = []
+    packed = []
+    for n, row in enumerate(rows):
+        problems += (
+            Problem((at, n, name), "This study has no such input.")
+            for name in sorted(set(row) - set(names))
+        )
+        problems += (
+            Problem((at, n, name), "This field is required.") for name in names if name not in row
+        )
+        values: list[Value] = []
+        for name in names:
+            sent = row.get(name)
+            if isinstance(sent, bool | list | dict) or sent is None:
+                if name in row:
+                    problems.append(Problem((at, n, name), "Give a number or a text."))
+                continue
+            values.append(runtable.value(name, str(sent)))
+        packed.append(runs.pack_values(tuple(values)))
+    if problems:
+        raise Invalid(problems[:100])
+    return packed
+
+
+def add_points(
+    tx: Transaction,
+    site: Site,
+    caller: User,
+    code: str,
+    packed: Sequence[str],
+    once: Once | None = None,
+    *,
+    after: int | None = None,
+    draws: int | None = None,
+) -> tuple[list[int], bool]:
+    """Give a study more runs. Returns their numbers, and whether this is new (False: the same
+    request came before; then the numbers are of runs that there are).
+
+    after: how many points its sequence had when these, at least one, were made; draws: how many it
+    has with them.
+
+    Raises NotFound, Forbidden, or Refused where the study has changed since, would have too many
+    runs or may not have them.
+    """
+    job, _ = found(tx.conn, caller, code)
+    done = idempotency.already_done(tx.conn, once, "points")
+    if done is not None:
+        first, count = map(int, done.split("+"))
+        return list(range(first, first + count)), False
+    study = job.definition.study
+    assert study is not None
+    if after is not None and points_of(study) != after:
+        raise Refused("Points were added by another request meanwhile. Send the request again.")
+    kind = Kind.CASE if study.optimizer is None else Kind.ITERATION
+    new = [NewRun(kind=kind, inputs=inputs) for inputs in packed]
+    numbers = studies.add(tx, site, job, new)
+    store.tell_changed(tx.conn, job.id)
+    points = draws if draws is not None else points_of(study)
+    jobs.set_definition(tx.conn, job.id, _with_points(job, points, numbers[-1]))
+    idempotency.note(tx, once, "points", f"{numbers[0]}+{len(numbers)}")
+    crash_point("study.points")
+    return numbers, True
+
+
+def points_of(study: Study) -> int:
+    """How many points of its sequence a study has."""
+    return (study.design.count if study.design else None) or study.draws or 0
+
+
+def _with_points(job: Job, points: int, runs_in_all: int) -> JobDefinition:
+    study = job.definition.study
+    assert study is not None
+    study = dataclasses.replace(study, expected_runs=runs_in_all)
+    if study.design is not None and study.design.count is not None:
+        study = dataclasses.replace(study, design=dataclasses.replace(study.design, count=points))
+    elif points:
+        study = dataclasses.replace(study, draws=points)
+    return dataclasses.replace(job.definition, study=study)
+
+
+# --- a study that takes runs as they come ---------------------------------------------------------
+
+
+def add_run(
+    tx: Transaction,
+    site: Site,
+    caller: User,
+    code: str,
+    sent: Mapping[str, object],
+    parent: int | None,
+    once: Once | None = None,
+) -> tuple[Run, bool]:
+    """Give an open study one more run, now. Returns it, and whether it is new (False: the same
+    request came before).
+
+    Raises NotFound, Forbidden, Invalid, NotOpen, or Refused where it may not have more.
+    """
+    job, standing = found(tx.conn, caller, code)
+    done = idempotency.already_done(tx.conn, once, "run")
+    if done is None:
+        if not standing.is_open:
+            raise NotOpen(
+                f"This study takes no more runs: {standing.closed_because}."
+                if standing.closed_because
+                else "This study takes no more runs: only one with an optimizer does."
+            )
+        study = job.definition.study
+        assert study is not None
+        (packed,) = pack_rows(study, [sent], "variables")
+        if parent is not None and runs.by_number(tx.conn, job.id, parent) is None:
+            raise Invalid.at("parent", f"This study has no run {parent}.")
+        new = NewRun(kind=Kind.ITERATION, parent=parent, inputs=packed)
+        done = str(studies.add(tx, site, job, [new])[0])
+        store.tell_changed(tx.conn, job.id)
+        idempotency.note(tx, once, "run", done)
+        crash_point("study.run-added")
+        is_new = True
+    else:
+        is_new = False
+    run = runs.by_number(tx.conn, job.id, int(done))
+    assert run is not None
+    return run, is_new
+
+
+def finish(tx: Transaction, site: Site, caller: User, code: str) -> None:
+    """No more runs come to a study; those that it has go on to their end. Idempotent.
+
+    Raises NotFound, Forbidden or Refused.
+    """
+    job, _ = found(tx.conn, caller, code)
+    optimising.close(tx, job.id, "finished by the user")
+    tx.after_commit(site.wake)
+
+
+def mark(tx: Transaction, caller: User, code: str, number: int, *, is_optimal: bool) -> Run:
+    """Say of a run that it is of interest, or is not. Raises NotFound, Forbidden or Refused."""
+    job, _ = found(tx.conn, caller, code)
+    run = runs.by_number(tx.conn, job.id, number)
+    if run is None:
+        raise NotFound
+    runs.set_optimal(tx.conn, {run.id: is_optimal})
+    return dataclasses.replace(run, is_optimal=is_optimal)

@@ -1,0 +1,424 @@
+"""Parameter studies: from a definition to its runs, and from slot to slot.
+
+What takes long (reading the table of runs, looking into templates, drawing samples) happens before
+the transaction, for a definition that the transaction then holds against the one that is stored.
+"""
+
+import dataclasses
+import secrets
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from sqlalchemy import Connection
+
+from simyard.domain import jobs as rules
+from simyard.domain import runtable
+from simyard.domain import templates as template_rules
+from simyard.domain.catalogue import Notice
+from simyard.domain.errors import Damaged, Invalid, Problem, Refused
+from simyard.domain.faults import crash_point
+from simyard.domain.files import File
+from simyard.domain.jobs import Job, JobDefinition
+from simyard.domain.lifecycle import Event, State
+from simyard.domain.plans import BadPlan, Plan, plan
+from simyard.domain.runs import Cause, Ending, Run
+from simyard.domain.runtable import BadTable, RunTable
+from simyard.domain.studies import Role, Study, Variable
+from simyard.domain.templates import Template
+from simyard.numerics import sampling
+from simyard.service import aims, moves, quotas
+from simyard.service import templates as template_service
+from simyard.service.moves import Happening
+from simyard.service.site import Site
+from simyard.store import files, jobs, runs
+from simyard.store import studies as store
+from simyard.store.database import Transaction
+from simyard.store.runs import NewRun
+
+_TABLE_BYTES = 64 << 20
+_FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A study that can be submitted."""
+
+    definition: JobDefinition  # that it was made from
+    new: Sequence[NewRun]
+    slots: int
+    is_open: bool  # more runs come from its optimizer
+
+
+@dataclass
+class _Reading:
+    """What is found while a definition is read, and what is wrong with it."""
+
+    site: Site
+    definition: JobDefinition
+    study: Study
+    files: Mapping[str, File]
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def complete(
+    site: Site, owner_id: int, definition: JobDefinition
+) -> tuple[JobDefinition, list[Problem], tuple[Notice, ...]]:
+    """A definition with what follows from its study: the variables that its table names, its seed,
+    how many runs it will have. Also what is wrong with the study, and what to know about it. Files
+    that are not there are another's to report. Reads files: call it in a thread.
+    """
+    problems = [*_targets(definition)]
+    if definition.study is None:
+        return definition, problems, ()
+    reading = _Reading(site, definition, definition.study, _usable(site, owner_id, definition))
+    planned = None if definition.study.is_plain else _plan(reading)
+    study = reading.study
+    if planned is not None:
+        study = dataclasses.replace(study, expected_runs=_expected(study, planned))
+    wrong = _as_sent(reading.problems, study, definition.study)
+    definition = dataclasses.replace(definition, study=study)
+    notices = tuple(Notice(code="study", message=text) for text in reading.notices)
+    return definition, [*problems, *wrong], notices
+
+
+def _as_sent(problems: Sequence[Problem], found: Study, sent: Study) -> list[Problem]:
+    """Problems with the numbers that variables had in what was sent, before columns came in front
+    and all were put in order.
+    """
+    places: dict[str, list[int]] = {}
+    for n, variable in enumerate(sent.variables):
+        places.setdefault(variable.name, []).append(n)
+    at: dict[int, int] = {}
+    for n, variable in enumerate(found.variables):
+        if places.get(variable.name):
+            at[n] = places[variable.name].pop(0)
+    told = []
+    for problem in problems:
+        match problem.path:
+            case ("jobvariables", int(n), *rest):
+                path = ("jobvariables", at[n], *rest) if n in at else ("jobvariables",)
+                told.append(Problem(path, problem.message))
+            case _:
+                told.append(problem)
+    return told
+
+
+def plan_submit(site: Site, job: Job) -> Planned | None:
+    """The runs of a draft, for `jobs.submit_job`; None for a job that is no study. Reads files and
+    draws samples: call it in a thread.
+
+    Raises Invalid with everything that is wrong, the templates' faults with line and column too.
+    """
+    definition = job.definition
+    found = _usable(site, job.owner_id, definition)
+    study = definition.study or Study()
+    reading = _Reading(site, definition, study, found)
+    planned = None if study.is_plain else _plan(reading)
+    reading.problems += _targets(definition)
+    names = planned.names if planned else tuple(v.name for v in reading.study.inputs())
+    reading.problems += _faults(reading, names)
+    if reading.problems:
+        raise Invalid(reading.problems)
+    if planned is None:
+        return None
+    slots = max(sent.hardware.slots for sent in definition.analyses)
+    new = list(new_runs(planned))
+    if study.optimizer is not None and study.optimizer.method != aims.EXTERNAL:
+        new += aims.first(reading.study, slots)
+    return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
+
+
+def new_runs(planned: Plan, *, first: int = 1) -> Iterator[NewRun]:
+    number = first
+    for values in planned.rows():
+        yield NewRun(number=number, inputs=runs.pack_values(values))
+        number += 1
+    if planned.nominal is not None:
+        # Clients expect that the first ids are those of the table's rows.
+        yield NewRun(number=number, inputs=runs.pack_values(planned.nominal), is_nominal=True)
+
+
+def tables(site: Site, job: Job) -> tuple[RunTable | None, RunTable | None]:
+    """The run table and the case table of a study, None where it has none. Raises Invalid."""
+    study = job.definition.study or Study()
+    found = _usable(site, job.owner_id, job.definition)
+    reading = _Reading(site, job.definition, study, found)
+    read = tuple(
+        _table(reading, name, code)
+        for name, code in (("paramFile", study.param_file), ("caseFile", study.case_file))
+    )
+    if reading.problems:
+        raise Invalid(reading.problems)
+    return read[0], read[1]
+
+
+def rows(site: Site, job: Job) -> tuple[Plan, Study]:
+    """The plan of a draft, and its study with all that follows from it. Raises Invalid."""
+    found = _usable(site, job.owner_id, job.definition)
+    reading = _Reading(site, job.definition, job.definition.study or Study(), found)
+    planned = _plan(reading)
+    if planned is None or reading.problems:
+        raise Invalid(reading.problems)
+    return planned, reading.study
+
+
+def _expected(study: Study, planned: Plan) -> int:
+    if study.optimizer is not None and study.optimizer.budget:
+        return study.optimizer.budget + planned.count
+    return planned.count + (planned.nominal is not None)
+
+
+def _usable(site: Site, owner_id: int, definition: JobDefinition) -> dict[str, File]:
+    named = [code for _, code in definition.files()]
+    return site.db.read(files.usable, named, owner_id) if named else {}
+
+
+# --- reading a definition -------------------------------------------------------------------------
+
+
+def _plan(reading: _Reading) -> Plan | None:
+    """The plan of a study, None where something is wrong. Its variables are completed."""
+    study = reading.study
+    table = _table(reading, "paramFile", study.param_file)
+    cases = _table(reading, "caseFile", study.case_file)
+    if (study.param_file and table is None) or (study.case_file and cases is None):
+        return None
+    variables = _with_columns(reading, study.variables, table, cases)
+    if study.seed is None:
+        study = dataclasses.replace(study, seed=secrets.randbits(31))
+    reading.study = study = dataclasses.replace(study, variables=variables)
+    reading.problems += aims.check(study)
+    try:
+        planned = plan(
+            study,
+            table,
+            cases,
+            sampling.sample,
+            defaults=_defaults(reading) if study.nominal_run or study.design else {},
+            most_runs=reading.site.limits.study_runs_most,
+        )
+    except BadPlan as error:
+        reading.problems += error.problems
+        return None
+    except Refused as error:  # a design that needs what is not installed
+        reading.problems.append(Problem(("design", "kind"), str(error)))
+        return None
+    reading.notices += planned.notices
+    return planned
+
+
+def _table(reading: _Reading, field_name: str, code: str | None) -> RunTable | None:
+    file = reading.files.get(code or "")
+    if file is None:
+        return None
+    try:
+        content = template_service.content_of(reading.site.blobs, file, _TABLE_BYTES + 1)
+        table = runtable.read(
+            content, most_rows=reading.site.limits.study_runs_most, most_bytes=_TABLE_BYTES
+        )
+    except BadTable as error:
+        reading.problems += (
+            Problem((field_name,), f"{file.name}: {fault}") for fault in error.faults
+        )
+        return None
+    except Damaged as error:
+        reading.problems.append(Problem((field_name,), f"{file.name}: {error}"))
+        return None
+    reading.notices += (f"{file.name}: {notice}" for notice in table.notices)
+    return table
+
+
+def _with_columns(
+    reading: _Reading,
+    sent: Sequence[Variable],
+    table: RunTable | None,
+    cases: RunTable | None,
+) -> tuple[Variable, ...]:
+    """The variables with one for each column that has none yet, in front, as samples show it. A
+    parameter that no column and no generator gives a value is of a table that was there before.
+    """
+    columns = dict.fromkeys(table.names if table else (), Role.PARAM)
+    columns |= dict.fromkeys(cases.names if cases else (), Role.CASE)
+    named = {variable.name for variable in sent}
+    kept = []
+    for variable in sent:
+        is_left_over = (
+            (table is not None or cases is not None)
+            and variable.role in (Role.PARAM, Role.CASE)
+            and not variable.generator
+            and not variable.settings
+            and variable.name not in columns
+        )
+        if is_left_over:
+            reading.notices.append(
+                f'The variable "{variable.name}" is in no table and was left out.'
+            )
+        else:
+            kept.append(variable)
+    fresh = [Variable(name=name, role=role) for name, role in columns.items() if name not in named]
+    ordered = sorted(kept, key=lambda variable: variable.order)
+    return tuple(
+        dataclasses.replace(variable, order=order)
+        for order, variable in enumerate([*fresh, *ordered])
+    )
+
+
+def _defaults(reading: _Reading) -> dict[str, str]:
+    return template_rules.nominal_defaults(
+        template for _, _, template in _templates(reading.site, reading.definition, reading.files)
+    )
+
+
+# --- templates ------------------------------------------------------------------------------------
+
+
+def _templates(
+    site: Site, definition: JobDefinition, found: Mapping[str, File]
+) -> Iterator[tuple[tuple[str | int, ...], File, Template]]:
+    """Every template with the place in the definition where it is named."""
+    for i, analysis in enumerate(definition.analyses):
+        for n, task in enumerate(analysis.templates):
+            file = found.get(task.template)
+            if file is not None:
+                path = ("jobanalyses", i, "templateTasks", n)
+                yield path, file, site.templates.template(file, keep_unknown=task.keep_unknown)
+
+
+def _targets(definition: JobDefinition) -> Iterator[Problem]:
+    """What is wrong with where templates are to be written."""
+    seen: dict[str, str] = {}
+    for i, analysis in enumerate(definition.analyses):
+        for n, task in enumerate(analysis.templates):
+            path = ("jobanalyses", i, "templateTasks", n, "processedFilename")
+            wrong = template_rules.target_problem(task.target)
+            if wrong is not None:
+                yield Problem(path, wrong)
+                continue
+            target = template_rules.normal_target(task.target)
+            if target in seen:
+                yield Problem(path, f'Another template is written to "{target}" too.')
+            inside = next((t for t in seen if _is_in_the_way(t, target)), None)
+            if inside is not None:
+                yield Problem(path, f'"{target}" and "{inside}" cannot both be files.')
+            seen[target] = target
+
+
+def _is_in_the_way(one: str, other: str) -> bool:
+    first, second = PurePosixPath(one), PurePosixPath(other)
+    return first in second.parents or second in first.parents
+
+
+def _faults(reading: _Reading, names: Sequence[str]) -> Iterator[Problem]:
+    try:
+        for path, file, template in _templates(reading.site, reading.definition, reading.files):
+            found = template.check(names)
+            for fault in found[:_FAULTS_SHOWN]:
+                yield Problem((*path, "templateFile"), f"{file.name}:{fault}")
+            if len(found) > _FAULTS_SHOWN:
+                more = f"{file.name}: and {len(found) - _FAULTS_SHOWN} more"
+                yield Problem((*path, "templateFile"), more)
+    except Damaged as error:
+        yield Problem(("jobanalyses",), f"A template cannot be read: {error}")
+
+
+# --- slots ----------------------------------------------------------------------------------------
+
+
+def begin(tx: Transaction, site: Site, job: Job, planned: Planned) -> None:
+    """List the runs of a study that was just submitted, the first of them with its slots.
+
+    Raises Refused where a quota or a budget does not allow them.
+    """
+    terms = terms_of(tx, site, job, len(planned.new))
+    now, later = planned.new[: planned.slots], planned.new[planned.slots :]
+    for some, state in ((now, State.PENDING), (later, State.PLANNED)):
+        runs.insert(tx.conn, job.id, some, owner_id=job.owner_id, terms=terms, state=state)
+    store.insert(tx.conn, job.id, slots=planned.slots, is_open=planned.is_open)
+
+
+def add(
+    tx: Transaction, site: Site, job: Job, new: Sequence[NewRun], *, at_most: int | None = None
+) -> list[int]:
+    """Give a study more runs, numbered on from those that it has. Returns their numbers.
+
+    Raises Refused where there would be too many, or a quota or a budget does not allow them.
+    """
+    count = runs.count(tx.conn, job.id)
+    most = site.limits.study_runs_most if at_most is None else at_most
+    if count + len(new) > most:
+        raise Refused(f"A study has at most {most} runs: this one has {count}.")
+    terms = terms_of(tx, site, job, len(new), is_new=False)
+    numbered = [
+        dataclasses.replace(run, number=number) for number, run in enumerate(new, start=count + 1)
+    ]
+    runs.insert(tx.conn, job.id, numbered, owner_id=job.owner_id, terms=terms, state=State.PLANNED)
+    give_slots(tx, [job.id])
+    moves.follow(tx, {job.id: None})
+    tx.after_commit(site.wake)
+    return [run.number for run in numbered]
+
+
+def terms_of(
+    tx: Transaction, site: Site, job: Job, count: int, *, is_new: bool = True
+) -> runs.Terms:
+    """What holds for each of so many runs of a checked job; reserves what they may use."""
+    definition = job.definition
+    placement = rules.placement(definition, site.book.current(), site.machine, site.limits)
+    return runs.Terms(
+        cores=placement.charge,
+        core_type=placement.core_type.code,
+        price_micros=placement.core_type.price_micros(low_priority=definition.low_priority),
+        low_priority=definition.low_priority,
+        reserved_core_microseconds=quotas.admit(
+            tx, site, job, placement.charge, runs=count, is_new=is_new
+        ),
+    )
+
+
+def give_slots(tx: Transaction, job_ids: Collection[int]) -> None:
+    """Let planned runs of these studies go on their way while they have slots free. Idempotent."""
+    freed: list[Happening] = []
+    for job_id in job_ids:
+        study = store.of_job(tx.conn, job_id)
+        if study is None:
+            continue
+        free = study.slots - runs.slots_held(tx.conn, job_id)
+        if free > 0:
+            first = runs.in_state(tx.conn, job_id, State.PLANNED, most=free)
+            freed += (Happening(run, Event.FREED) for run in first)
+    moves.apply(tx, freed)
+
+
+def is_finished(conn: Connection, job_id: int) -> bool:
+    """Whether nothing of a job runs or will run."""
+    states = runs.states_of(conn, [job_id])[job_id]
+    return set(states) <= {State.COMPLETED, State.CLOSED}
+
+
+def needs_no_inputs(conn: Connection, code: str) -> bool:
+    """Whether a job is gone, or nothing of it runs or will run."""
+    job_id = jobs.id_of(conn, code)
+    return job_id is None or is_finished(conn, job_id)
+
+
+def stored(tx: Transaction, run: Run) -> None:
+    """A run of a study has its outputs: what follows for the study."""
+    store.tell_changed(tx.conn, run.job_id)
+
+
+def stop(tx: Transaction, job: Job) -> None:
+    """No more runs come, and those that never had a slot never will. Idempotent."""
+    if store.close(tx.conn, job.id, "stopped by the user"):
+        crash_point("study.closed")
+    every = runs.count(tx.conn, job.id)
+    drop_planned(tx, job, runs.in_state(tx.conn, job.id, State.PLANNED, most=every))
+
+
+def drop_planned(tx: Transaction, job: Job, dropped: Sequence[Run]) -> None:
+    """End runs of which nothing was ever there. The job's state is for the caller to follow."""
+    if dropped:
+        runs.close_planned(tx.conn, dropped, Ending(cause=Cause.STOPPED), at=tx.now())
+        project = job.definition.project_id or ""
+        quotas.release(tx, {run.id: project for run in dropped})

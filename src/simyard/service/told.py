@@ -1,0 +1,42 @@
+"""Reading what the post-processing of a run has told of its result."""
+
+from collections.abc import Iterator
+
+from simyard.domain import outputs
+from simyard.domain.errors import NotFound
+from simyard.domain.jobs import Job
+from simyard.domain.outputs import Outputs
+from simyard.domain.runs import Again, Run
+from simyard.engines.protocol import Folder
+from simyard.service import workfolder
+from simyard.service.templates import CONTROL
+
+_MOST_BYTES = 4 << 20
+_STEPS_OF_ANALYSIS = 3
+
+
+def of_run(folder: Folder, job: Job, run: Run) -> Outputs | None:
+    """The output variables of a run that ended; None where it told none and owed none."""
+    ending = run.ending
+    if run.started_at is None or ending is None:
+        return None
+    study = job.definition.study
+    inputs = {value.name for value in run.inputs or ()}
+    wanted = [v.name for v in study.outputs()] if study else []
+    found = outputs.read(_lines(folder, job), inputs, wanted)
+    if not found.values and run.restart is not None and run.restart.kind is Again.EXTRACT:
+        return run.outputs  # what was known before is better than nothing
+    warnings = tuple(f"{text[:1].upper()}{text[1:]}." for text in ending.tolerated)
+    if not (found.values or found.warnings or warnings):
+        return None
+    return Outputs(values=found.values, warnings=(*warnings, *found.warnings))
+
+
+def _lines(folder: Folder, job: Job) -> Iterator[str]:
+    for step in range(_STEPS_OF_ANALYSIS * len(job.definition.analyses)):
+        try:
+            descriptor = workfolder.open_file(folder.home, f"{CONTROL}/told.{step}")
+        except NotFound:
+            continue
+        with open(descriptor, "rb") as file:
+            yield from file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()

@@ -1,0 +1,318 @@
+"""Studies that were submitted: runs again, outputs read again, more runs, optimisation, crashes."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness import CONFIG, Client, RunningServer, serving, wait_for
+from studying import BRANIN, branin, created, ranged, runs, study, variables
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with serving(RunningServer(tmp_path_factory.mktemp("repair") / "data", CONFIG)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Client:
+    return server.somebody("studious")
+
+
+def submitted(client: Client, body: dict[str, Any]) -> str:
+    job = str(created(client, body)["id"])
+    client.submit(job)
+    return job
+
+
+def post(client: Client, path: str, body: Any = None, expect: int = 200, **headers: str) -> Any:
+    return client.call("POST", path, expect, json=body or {}, headers=headers).json()
+
+
+# --- again ----------------------------------------------------------------------------------------
+
+
+def test_only_the_failed_points_are_done_again_after_a_fix(client: Client) -> None:
+    broken = client.upload("limit.txt", b"2\n")["id"]
+    command = "read most < limit.txt; [ $PARAM_N -le $most ] && printf 'ok\\t%s\\n' $most > told"
+    job = submitted(
+        client,
+        study(
+            client,
+            command,
+            table="n\n1\n2\n3\n4\n",
+            inputs=[broken],
+            postProcessScriptCommand="cat told",
+        ),
+    )
+    assert client.finished(job).startswith("2 of 4 runs completed. Run 3 failed:")
+    before = runs(client, job)
+    assert "ok" not in variables(before[2])
+    mended = client.upload("limit.txt", b"9\n")["id"]
+    again = post(client, f"jobs/{job}/study/rerun/", {"replace": {broken: mended}})
+    assert again == {"runs": ["3", "4"], "count": 2}
+    assert client.finished(job) == "Completed successfully"
+    after = runs(client, job)
+    assert after[:2] == before[:2], "the good ones were left alone"
+    assert [variables(run) for run in after] == [
+        {"n": "1", "ok": "2"},
+        {"n": "2", "ok": "2"},
+        {"n": "3", "ok": "9"},
+        {"n": "4", "ok": "9"},
+    ]
+    post(client, f"jobs/{job}/study/rerun/", {}, 400)  # there is none to do again
+
+
+def test_what_cannot_be_done_again(client: Client) -> None:
+    job = submitted(client, study(client, "sleep 2", table="n\n1\n2\n", slots=1))
+    rerun = f"jobs/{job}/study/rerun/"
+    said = post(client, rerun, {"runs": [2]}, 400)["detail"]
+    assert "not at its end (it is Planned)" in said
+    assert "no run 7" in str(post(client, rerun, {"runs": [7]}, 400)["runs"])
+    assert "where" in post(client, rerun, {"where": "bad"}, 400)
+    assert "replace" in post(client, rerun, {"where": "all", "replace": {"x": "y"}}, 400)
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    client.finished(job)
+    plain = client.run()["id"]
+    assert "no study" in post(client, f"jobs/{plain}/study/rerun/", {}, 400)["detail"]
+    other = created(client, study(client, table="n\n1\n"))["id"]
+    assert "not submitted" in post(client, f"jobs/{other}/study/rerun/", {}, 400)["detail"]
+
+
+def test_a_stopped_study_goes_on(client: Client) -> None:
+    rows = "n\n" + "".join(f"{n}\n" for n in range(8))
+    job = submitted(client, study(client, "sleep 0.3", table=rows, slots=2))
+    wait_for(lambda: runs(client, job)[1]["dateCompleted"] is not None, "two runs")
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    assert client.finished(job).startswith("Stopped by the user")
+    left = [run["id"] for run in runs(client, job) if run["outcome"] is None
+            or run["outcome"]["ending"] != "exited"]  # fmt: skip
+    again = post(client, f"jobs/{job}/study/rerun/", {"where": "unfinished"})
+    assert again["runs"] == left
+    assert client.finished(job) == "Completed successfully"
+
+
+def test_asking_twice_does_it_once(client: Client) -> None:
+    job = submitted(client, study(client, "exit 1", table="n\n1\n"))
+    client.finished(job)
+    key = {"Idempotency-Key": "again-1"}
+    first = post(client, f"jobs/{job}/study/rerun/", {"where": "all"}, **key)
+    client.finished(job)
+    post(client, f"jobs/{job}/study/rerun/", {"where": "all"}, **key)
+    time.sleep(0.3)
+    assert client.cluster_status(job) == "Stopped"
+    assert first["count"] == 1
+
+
+def test_outputs_are_read_again_without_solving(client: Client) -> None:
+    body = study(
+        client,
+        "echo solved $RUN_ID; echo value=$PARAM_N > result.txt",
+        table="n\n1\n2\n3\n",
+        postProcessScriptCommand="printf 'a\\t0\\n'",
+    )
+    job = submitted(client, body)
+    client.finished(job)
+    assert variables(runs(client, job)[1]) == {"n": "2", "a": "0"}
+    command = "sed -n 's/value=/b\\t/p' result.txt"
+    again = post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": command})
+    assert again["count"] == 3
+    assert client.finished(job) == "Completed successfully"
+    assert [variables(run) for run in runs(client, job)] == [
+        {"n": str(n), "b": str(n)} for n in (1, 2, 3)
+    ]
+    (log,) = client.get(f"jobs/{job}/runs/2/files/?search=process_output")["results"]
+    assert client.call("GET", log["downloadUrl"], 200).text.count("solved 2") == 1
+    bad = post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": "exit 4"})
+    assert bad["count"] == 3
+    client.finished(job)
+    assert variables(runs(client, job)[0])["b"] == "1", "what was known is kept"
+
+
+# --- more -----------------------------------------------------------------------------------------
+
+
+def test_rows_are_added(client: Client) -> None:
+    job = submitted(client, study(client, table="n,text\n1,a\n"))
+    client.finished(job)
+    points = f"jobs/{job}/study/points/"
+    wrong = post(client, points, {"rows": [{"n": 1, "m": 2}, {"n": [1], "text": "b"}]}, 400)
+    assert wrong["rows"][0] == {
+        "m": ["This study has no such input."],
+        "text": ["This field is required."],
+    }
+    assert wrong["rows"][1] == {"n": ["Give a number or a text."]}
+    post(client, points, {}, 400)
+    post(client, points, {"rows": []}, 400)
+    added = post(client, points, {"rows": [{"n": 2.5, "text": "b"}, {"n": "7", "text": "c"}]}, 201)
+    assert added == {"runs": ["2", "3"], "count": 2}
+    assert client.finished(job) == "Completed successfully"
+    assert [variables(run) for run in runs(client, job)] == [
+        {"n": "1", "text": "a"},
+        {"n": "2.5", "text": "b"},
+        {"n": "7", "text": "c"},
+    ]
+    assert client.get(f"jobs/{job}/")["expectedRuns"] == 3
+
+
+def test_a_sequence_is_extended_and_keeps_its_points(client: Client) -> None:
+    uniform = ("Uniform", {"minvalue": 0, "maxvalue": 1})
+    fields = {**ranged(x=uniform, y=uniform), "design": {"kind": "sobol", "count": 4}, "seed": 11}
+    job = submitted(client, study(client, job=fields, slots=4))
+    client.finished(job)
+    four = [variables(run) for run in runs(client, job)]
+    added = post(client, f"jobs/{job}/study/points/", {"count": 4}, 201)
+    assert added["runs"] == ["5", "6", "7", "8"]
+    client.finished(job)
+    eight = [variables(run) for run in runs(client, job)]
+    assert eight[:4] == four
+    fields["design"] = {"kind": "sobol", "count": 8}
+    at_once = submitted(client, study(client, job=fields, slots=4))
+    client.finished(at_once)
+    assert [variables(run) for run in runs(client, at_once)] == eight
+    shown = client.get(f"jobs/{job}/")
+    assert (shown["design"]["count"], shown["expectedRuns"]) == (8, 8)
+
+
+# --- optimisation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(240)
+def test_it_goes_on_after_a_kill_with_the_same_history(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("killed")
+    found = []
+    for is_killed in (False, True):
+        server = RunningServer(folder / f"data{is_killed}", CONFIG)
+        with serving(server):
+            client = server.client()
+            # One slot: what was known at each question does not depend on who ended first.
+            body = study(client, "sleep 0.05", job=branin(12), slots=1,
+                         postProcessScriptCommand=BRANIN)  # fmt: skip
+            job = submitted(client, body)
+            for kill in range(3 if is_killed else 0):
+                wait_for(lambda: len(runs(client, job)) > 3 * kill, "the next runs")  # noqa: B023
+                server.kill()
+                server.start()
+                client = server.client()
+            assert client.finished(job) == "Completed successfully"
+            rows = runs(client, job)
+            found.append([variables(run) for run in rows])
+            assert [run["id"] for run in rows] == [str(n) for n in range(1, 13)]
+            assert sum(run["isOptimal"] for run in rows) == 1
+    assert found[0] == found[1]
+
+
+def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
+    fields = branin(0)
+    fields["optimizer"] = {"method": "external"}
+    body = study(client, job=fields, slots=2, postProcessScriptCommand=BRANIN)
+    job = submitted(client, body)
+    assert client.status(job) == "Pending"
+    bad = post(client, f"jobs/{job}/runs/", {"variables": {"x": 1}}, 400)
+    assert bad == {"variables": [{"y": ["This field is required."]}]}
+    key = {"Idempotency-Key": "one"}
+    one = post(client, f"jobs/{job}/runs/", {"variables": {"x": 3.14159, "y": 2.275}}, 201, **key)
+    again = post(client, f"jobs/{job}/runs/", {"variables": {"x": 3.14159, "y": 2.275}}, 201, **key)
+    assert one["id"] == again["id"] == "1" and one["type"] == 2
+    wait_for(lambda: runs(client, job)[0]["dateCompleted"] is not None, "its end")
+    assert client.status(job) == "Executing", "more may come"
+    two = post(client, f"jobs/{job}/runs/", {"variables": {"x": 0, "y": 0}, "parent": 1}, 201)
+    assert two["parent"] == "1"
+    client.call("POST", f"jobs/{job}/finish/", 202)
+    client.call("POST", f"jobs/{job}/finish/", 202)
+    assert client.finished(job) == "Completed successfully"
+    rows = runs(client, job)
+    assert [run["isOptimal"] for run in rows] == [True, False]
+    post(client, f"jobs/{job}/runs/", {"variables": {"x": 0, "y": 0}}, 409)
+    marked = client.call("PATCH", f"jobs/{job}/runs/2/", 200, json={"isOptimal": True}).json()
+    assert marked["isOptimal"] is True
+
+
+def test_a_study_of_no_runs_ends_when_it_is_finished_or_stopped(client: Client) -> None:
+    fields = {**branin(0), "optimizer": {"method": "external"}}
+    for path in ("finish", "stop"):
+        job = submitted(client, study(client, job=fields))
+        client.call("POST", f"jobs/{job}/{path}/", 202)
+        assert "no runs" in client.finished(job)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"optimizer": {"method": "gp"}}, "optimizer"),
+        ({"optimizer": {"method": "bo", "budget": 3}}, "optimizer"),
+        ({"optimizer": {"analysis": {"code": "dakota"}, "budget": 3}}, "optimizer"),
+        ({"jobvariables": []}, "jobvariables"),
+        ({"monteCarloIterations": 4}, "monteCarloIterations"),
+        ({"optimizer": {"method": "gp", "budget": 3, "settings": {"target": "x"}}}, "optimizer"),
+    ],
+)
+def test_a_bad_optimisation_is_refused(client: Client, changes: dict[str, Any], field: str) -> None:
+    body = study(client, job={**branin(5), **changes})
+    assert field in client.call("POST", "jobs/", 400, json=body).json()
+
+
+def test_two_objectives_need_another_method_and_mark_the_front(client: Client) -> None:
+    fields = branin(10)
+    goals = [
+        {"name": "f", "variableType": "Objective", "valueGeneratorSettings": {}},
+        {
+            "name": "g",
+            "variableType": "Objective",
+            "valueGeneratorSettings": {"direction": "maximize"},
+        },
+    ]
+    fields["jobvariables"] = [*fields["jobvariables"][:2], *goals]
+    command = "printf 'f\\t%s\\ng\\t%s\\n' $PARAM_X $PARAM_X"
+    body = study(client, job=fields, slots=4, postProcessScriptCommand=command)
+    said = client.call("POST", "jobs/", 400, json=body).json()
+    assert "optuna" in str(said["optimizer"])
+    pytest.importorskip("optuna")
+    body["optimizer"]["method"] = "optuna"
+    job = submitted(client, body)
+    assert client.finished(job) == "Completed successfully"
+    rows = runs(client, job)
+    assert len(rows) == 10
+    assert all(run["isOptimal"] for run in rows), "what one gains the other loses"
+
+
+# --- before it costs anything ---------------------------------------------------------------------
+
+
+def test_a_preview_executes_nothing(client: Client) -> None:
+    content = "a ${x?string('0.00')}\nb ${y}\n"
+    body = study(
+        client, table="x,y,z\n1,2,3\n4,5,6\n", templates={"d/in": ("in.template", content)}
+    )
+    job = created(client, body)["id"]
+    found = post(client, f"jobs/{job}/template-preview/?run=2")
+    (one,) = found["templates"]
+    assert (one["processedFilename"], one["text"]) == ("d/in", "a 4.00\nb 5\n")
+    assert "-b ${y}" in one["diff"] and "+b 5" in one["diff"]
+    assert found["warnings"] == ["No template uses the variable z."]
+    assert {v["name"]: v["displayValue"] for v in found["variables"]} == {
+        "x": "4",
+        "y": "5",
+        "z": "6",
+    }
+    post(client, f"jobs/{job}/template-preview/?run=3", expect=404)
+    post(client, f"jobs/{job}/template-preview/?run=x", expect=400)
+    assert client.status(job) == ""
+
+
+def test_an_estimate(client: Client) -> None:
+    body = study(client, "sleep 0.2", table="x\n1\n2\n3\n")
+    body["jobanalyses"][0]["hardware"]["walltime"] = 2
+    first = post(client, "estimates/", body)
+    assert (first["runs"], first["cores"], first["basis"]) == (3, 1, "no history")
+    assert first["coreHours"] == {"low": 0, "high": 6.0}
+    client.finished(submitted(client, body))
+    second = post(client, "estimates/", body)
+    assert second["basis"] == "your last 3 runs of this command"
+    assert 0 < second["coreHours"]["high"] < 0.05
+    body["name"] = ""
+    assert "name" in post(client, "estimates/", body, 400)

@@ -2,14 +2,24 @@
 Beside them: what starting the same sandbox by hand takes. Then: 10,000 outputs of one run.
 """
 
-import shutil
 import socket
 import subprocess
 import tempfile
 import time
 from datetime import datetime
 
-from rig import Http, Server, Table, cpu_seconds, drafts, percentile, serving, statuses, together
+from rig import (
+    Http,
+    Server,
+    Table,
+    cpu_seconds,
+    drafts,
+    percentile,
+    sandbox_command,
+    serving,
+    statuses,
+    together,
+)
 
 STARTS = 60
 NOTHINGS = 300
@@ -22,12 +32,7 @@ MAKE_OUTPUTS = (
 
 def _bare_sandboxes(count: int, side_by_side: int) -> float:
     """Bubblewrap with the namespaces that a run has, around `true`, a second."""
-    bwrap = shutil.which("bwrap")
-    command = [str(bwrap), "--unshare-pid", "--unshare-ipc", "--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "lib", "lib64", "sbin"):
-        command += ["--symlink", f"usr/{name}", f"/{name}"]
-    command += ["--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
-    command += ["--tmpfs", "/tmp", "--", "bash", "-c", "true"]
+    command = sandbox_command()
 
     def some(_: int) -> None:
         for _ in range(count // side_by_side):

@@ -7,14 +7,13 @@ are executed. The optimizers stand in optimisers.py.
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from rig import Http, Server, Table, cpu_seconds, resident_mb, serving, slope
+from rig import Http, Server, Table, cpu_seconds, resident_mb, sandbox_command, serving, slope
 
 ACCEPTED = 10_000
 RUNS = int(os.environ.get("STUDY_RUNS", "1500"))
@@ -119,16 +118,10 @@ def _nothings(table: Table, server: Server) -> None:
 
 
 def _xargs(count: int) -> float:
-    bwrap = shutil.which("bwrap")
-    command = [str(bwrap), "--unshare-pid", "--unshare-ipc", "--ro-bind", "/usr", "/usr"]
-    for name in ("bin", "lib", "lib64", "sbin"):
-        command += ["--symlink", f"usr/{name}", f"/{name}"]
-    command += ["--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
-    command += ["--tmpfs", "/tmp", "--", "bash", "-c", "true"]
     numbers = "\n".join(map(str, range(count)))
     began = time.perf_counter()
-    subprocess.run(["xargs", "-P", str(SLOTS), "-n", "1", *command], input=numbers, text=True,
-                   check=True)  # fmt: skip
+    command = ["xargs", "-P", str(SLOTS), "-n", "1", *sandbox_command()]
+    subprocess.run(command, input=numbers, text=True, check=True)
     return count / (time.perf_counter() - began)
 
 

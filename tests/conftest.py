@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from evidence import (  # noqa: F401  hooks of the runner
@@ -14,6 +15,10 @@ from evidence import (  # noqa: F401  hooks of the runner
     pytest_testnodedown,
 )
 from harness import CONFIG, Client, Ledger, RunningServer, serving
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # What a marked test needs on the machine. In CI nothing may be missing; elsewhere the tests that
 # need it are skipped by name.

@@ -128,7 +128,31 @@ def test_outputs_are_read_again_without_solving(client: Client) -> None:
     bad = post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": "exit 4"})
     assert bad["count"] == 3
     client.finished(job)
-    assert variables(runs(client, job)[0])["b"] == "1", "what was known is kept"
+    kept = runs(client, job)[0]
+    assert variables(kept)["b"] == "1", "what was known is kept"
+    assert kept["warnings"] == ["The post-processing of analysis 1 ended with exit code 4."]
+
+
+def test_reading_outputs_again_makes_no_bad_run_good(client: Client) -> None:
+    body = study(client, "echo 5 > result.txt; exit 9", table="n\n1\n")
+    job = submitted(client, body)
+    before = client.finished(job)
+    assert "exit code 9" in before
+    command = "printf 'r\\t%s\\n' $(cat result.txt)"
+    post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": command})
+    assert client.finished(job) == before
+    (run,) = runs(client, job)
+    assert run["outcome"]["exitCode"] == 9 and not run["outcome"]["isGood"]
+    assert variables(run) == {"n": "1", "r": "5"}
+
+
+def test_a_run_that_is_done_anew_has_the_outputs_of_its_last_attempt(client: Client) -> None:
+    body = study(client, "echo 1 > first.txt; exit 1", table="n\n1\n")
+    job = submitted(client, body)
+    client.finished(job)
+    post(client, f"jobs/{job}/study/rerun/", {"command": "echo 2 > second.txt"})
+    assert client.finished(job) == "Completed successfully"
+    assert set(client.outputs(job)) == {"second.txt", "process_output.log"}
 
 
 # --- more -----------------------------------------------------------------------------------------

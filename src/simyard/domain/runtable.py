@@ -16,7 +16,7 @@ from simyard.domain.studies import Value
 
 LONGEST_NAME = 100
 _MOST_COLUMNS = 1_000
-_MOST_CELLS = 5_000_000
+_MOST_CELLS = 2_000_000
 _LONGEST_RECORD = 1_000_000  # characters; bounds what one row may cost
 _MOST_FAULTS = 20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -19,7 +19,7 @@ from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, File
 from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILES, Job
-from simyard.domain.runs import Run
+from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder
 from simyard.service.site import Site
@@ -201,7 +201,7 @@ def record(
         rows.append(NewOutput(path, where, blob_id, output.size_bytes))
     old: list[File] = []
     if run.restart is not None:
-        rows, old = _changed(store.outputs_of_run(tx.conn, job.id, run.number), rows)
+        rows, old = _changed(run, store.outputs_of_run(tx.conn, job.id, run.number), rows)
     store.add_outputs(tx.conn, owner_id=job.owner_id, run=run, outputs=rows, now=now)
     for file in old:  # last: their content may be shown under another path now
         store.supersede(tx.conn, file, now=now)
@@ -215,10 +215,11 @@ def record(
 
 
 def _changed(
-    before: Sequence[File], rows: Sequence[NewOutput]
+    run: Run, before: Sequence[File], rows: Sequence[NewOutput]
 ) -> tuple[list[NewOutput], list[File]]:
     """What a restarted run has that is new, and the outputs of before that it replaces. An output
-    that was not touched, or is no longer in the folder, stays in the lists as it is.
+    that was not touched stays in the lists as it is; one that is no longer in the folder too,
+    unless the run was done anew.
     """
     there: dict[str, list[File]] = {}
     for file in before:
@@ -230,6 +231,9 @@ def _changed(
         if all(file.blob.id != row.blob_id for file in same_path):
             fresh.append(row)
             old += same_path
+    if run.restart is not None and run.restart.kind is Again.ANEW and run.started_at is not None:
+        now = {row.relative_path for row in rows}
+        old += (file for path, files in there.items() if path not in now for file in files)
     return fresh, old
 
 

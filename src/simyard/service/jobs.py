@@ -328,7 +328,7 @@ def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:
     job = _owned(tx.conn, caller, code)
     lifecycle.after(job.state, Event.STOP)
     studies.stop(tx, job)
-    every = run_store.page(tx.conn, job.id, offset=0, size=run_store.count(tx.conn, job.id))
+    every = run_store.with_slot(tx.conn, job.id)
     moves.apply(tx, [Happening(run, Event.STOP) for run in every])
     moves.follow(tx, {job.id: None})
     _hurry(tx, site, every)

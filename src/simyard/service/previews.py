@@ -1,6 +1,5 @@
 """Looking at a study before it costs anything: rendered templates, and what it will take."""
 
-import difflib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,14 @@ from simyard.domain.studies import Value
 from simyard.domain.templates import CannotRender, Template, normal_target
 from simyard.domain.users import User
 from simyard.service import aims, studies, templates
+from simyard.service.comparing import unified
 from simyard.service.site import Site
 from simyard.store import files, jobs, runs
 from simyard.store import quotas as queue_store
 
 _SHOWN_BYTES = 1 << 20
 _DIFF_LINES = 5000
+_MOST_TEMPLATES = 50  # of one job
 _HISTORY_JOBS = 50
 
 
@@ -62,7 +63,7 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
     how = templates.relative(job.definition.study)
     seen: list[tuple[File, Template]] = []
     previews = []
-    for _, _, task in templates.tasks(job):
+    for _, _, task in itertools.islice(templates.tasks(job), _MOST_TEMPLATES):
         file = found.get(task.template)
         if file is None:
             continue
@@ -109,14 +110,8 @@ def _preview(
     except CannotRender as error:
         fault = f"{file.name}:{error}"
     text = content[:_SHOWN_BYTES].decode("utf-8", "replace")
-    diff = difflib.unified_diff(
-        before.decode("utf-8", "replace").splitlines(),
-        text.splitlines(),
-        file.name,
-        target,
-        lineterm="",
-        n=2,
-    )
+    old, new = before.decode("utf-8", "replace").splitlines(), text.splitlines()
+    diff = unified(old, new, file.name, target)
     return Preview(
         target=normal_target(target),
         template=file.name,

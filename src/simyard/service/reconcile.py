@@ -23,7 +23,7 @@ from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
 from simyard.domain.outcome import Outcome, Verdict
-from simyard.domain.runs import WELL, Cause, Ending, Run, reason
+from simyard.domain.runs import WELL, Again, Cause, Ending, Run, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
     collecting,
@@ -407,31 +407,28 @@ class Reconciler:
         job = site.db.read(jobs.by_id, run.job_id)
         assert run.ending is not None
         if run.token is None:
-            outcome = verdicts.judge_unread(site, run.ending)
-            return Report(run.id, Event.STORED, job=job, judged=runs.pack(outcome))
+            judged = runs.pack(verdicts.judge_unread(site, run.ending))
+            return Report(run.id, Event.STORED, job=job, judged=judged)
         folder = site.engine.folder(run.token)
         stopping.restore(folder)
-        if (
-            job.definition.study is not None
-            and job.definition.study.dry_run
-            and run.ending.successful
-        ):
-            outcome = _RENDERED
+        ending: Ending | None = None
+        outcome: Outcome | None
+        if run.restart and run.restart.kind is Again.EXTRACT and run.ending.successful:
+            # Its outputs were only read again.
+            ending, outcome = run.restart.ending, run.restart.outcome
+        elif job.definition.study is not None and job.definition.study.dry_run:
+            outcome = (
+                _RENDERED if run.ending.successful else verdicts.judge_unread(site, run.ending)
+            )
         else:
             outcome = verdicts.judge(site, folder.work, job, run, run.ending)
         said = reason(run.ending, outcome)
-        if said != WELL:
+        if said != WELL and ending is None:
             staging.say(folder, said)
         outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
-        return Report(
-            run.id,
-            Event.STORED,
-            job=job,
-            outputs=outputs,
-            judged=runs.pack(
-                outcome, site.engine.samples(run.token), told.of_run(folder, job, run)
-            ),
-        )
+        samples = site.engine.samples(run.token)
+        judged = runs.pack(outcome, samples, told.of_run(folder, job, run), ending)
+        return Report(run.id, Event.STORED, job=job, outputs=outputs, judged=judged)
 
     def _clear(self, run: Run) -> Report | None:
         crash_point("collect.recorded")

@@ -102,6 +102,8 @@ def run_again(
         raise Refused("There is no such run to do again.")
     terms = studies.terms_of(tx, site, job, len(wanted), is_new=False)
     for run in wanted:
+        if how.kind is Again.EXTRACT:
+            how = dataclasses.replace(how, ending=run.ending, outcome=run.outcome)
         runs.set_restart(
             tx.conn, run, how, reserved_core_microseconds=terms.reserved_core_microseconds
         )

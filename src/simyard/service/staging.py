@@ -99,12 +99,12 @@ def stage(
             staged = site.shared.copy(job, folder.work, lay_out, keep_going)
         else:
             staged = lay_out(folder.work)
-        if add is not None:
-            add(folder, budget, staged)
-        crash_point("stage.unpacked")
         written = templates.render(site.templates, job, run, files, folder)
         for path in written:
             staged.pop(path, None)
+        if add is not None:
+            add(folder, budget, staged)
+        crash_point("stage.unpacked")
         if run.inputs is not None:
             templates.write_params(job, run, folder)
     except ArchiveRefused as error:
@@ -356,7 +356,7 @@ def _steps(
             # A script without a command of its own is run as it is.
             what = shlex.quote(f"./{_file(files, script).name}")
         if what.strip():
-            lenient = is_post and run.inputs is not None and not extracts
+            lenient = is_post and run.inputs is not None
             steps.append(
                 Step(label=label, command=what, env=env, is_told=is_post, is_lenient=lenient)
             )

@@ -38,6 +38,7 @@ from simyard.store.runs import NewRun
 
 _TABLE_BYTES = 64 << 20
 _FAULTS_SHOWN = 20
+_TEMPLATES_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +312,12 @@ def _is_in_the_way(one: str, other: str) -> bool:
 
 
 def _faults(reading: _Reading, names: Sequence[str]) -> Iterator[Problem]:
+    named = {t.template for a in reading.definition.analyses for t in a.templates}
+    size = sum(file.blob.size_bytes for code, file in reading.files.items() if code in named)
+    if size > _TEMPLATES_BYTES:
+        message = f"The templates of a job have at most {_TEMPLATES_BYTES} bytes together."
+        yield Problem(("jobanalyses",), message)
+        return
     try:
         for path, file, template in _templates(reading.site, reading.definition, reading.files):
             found = template.check(names)

@@ -25,7 +25,9 @@ def of_run(folder: Folder, job: Job, run: Run) -> Outputs | None:
     wanted = [v.name for v in study.outputs()] if study else []
     found = outputs.read(_lines(folder, job), inputs, wanted)
     if not found.values and run.restart is not None and run.restart.kind is Again.EXTRACT:
-        return run.outputs  # what was known before is better than nothing
+        # What was known before is better than nothing.
+        known = run.outputs.values if run.outputs else ()
+        found = outputs.Outputs(values=known, warnings=found.warnings)
     warnings = tuple(f"{text[:1].upper()}{text[1:]}." for text in ending.tolerated)
     if not (found.values or found.warnings or warnings):
         return None

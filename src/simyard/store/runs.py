@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     bindparam,
     exists,
     func,
@@ -305,6 +306,19 @@ def slots_held(conn: Connection, job_id: int) -> int:
     return int(_HOLDING.scalar(conn, job=job_id))
 
 
+_WITH_SLOT = Prepared(
+    _RUNS.where(
+        runs.c.job_id == bindparam("job"),
+        one_of(runs.c.state, sorted(state.value for state in HOLDS_SLOT)),
+    ).order_by(runs.c.number)
+)
+
+
+def with_slot(conn: Connection, job_id: int) -> list[Run]:
+    """The runs of a job of which something may be there: those that a stop is for."""
+    return [_run(row) for row in _WITH_SLOT.rows(conn, job=job_id)]
+
+
 def in_state(conn: Connection, job_id: int, state: State, *, most: int) -> list[Run]:
     """The first runs of a job that are in this state, by number."""
     return [_run(row) for row in _NEXT.rows(conn, job=job_id, state=state.value, most=most)]
@@ -347,6 +361,7 @@ _COMPLETED = Prepared(
         outcome=bindparam("text"),
         samples=bindparam("points"),
         outputs=bindparam("told"),
+        ending=func.coalesce(bindparam("before", type_=Text), runs.c.ending),
     )
 )
 _OUTPUTS = Prepared(
@@ -436,21 +451,31 @@ class Judged:
     outcome: str | None
     samples: bytes | None
     outputs: str | None
+    ending: str | None = None  # in the place of the one that was observed
 
 
 def pack(
-    outcome: Outcome | None, samples: Sequence[Sample] = (), outputs: Outputs | None = None
+    outcome: Outcome | None,
+    samples: Sequence[Sample] = (),
+    outputs: Outputs | None = None,
+    ending: Ending | None = None,
 ) -> Judged:
     return Judged(
         outcome=_encode(outcome).decode() if outcome else None,
         samples=zlib.compress(_encode(samples)) if samples else None,
         outputs=_encode(outputs).decode() if outputs else None,
+        ending=_encode(ending).decode() if ending else None,
     )
 
 
 def set_completed(conn: Connection, run: Run, judged: Judged, *, at: datetime) -> None:
     """The outputs of a run are stored, this is said of it and this is what it used."""
-    packed = {"text": judged.outcome, "points": judged.samples, "told": judged.outputs}
+    packed = {
+        "text": judged.outcome,
+        "points": judged.samples,
+        "told": judged.outputs,
+        "before": judged.ending,
+    }
     _COMPLETED.run(conn, run=run.id, at=at, **packed)
 
 

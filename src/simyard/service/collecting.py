@@ -22,6 +22,7 @@ from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILE
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder
+from simyard.service.inputs import SharedInputs
 from simyard.service.site import Site
 from simyard.service.workfolder import Found
 from simyard.store import events, jobs, runs
@@ -39,6 +40,16 @@ class Output:
     path: str  # relative to the work folder
     size_bytes: int
     blob: Blob | int  # stored just now, or the id of a recorded blob
+    is_input: bool = False  # it lies there as it was laid out
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A file to keep. blob: id of the one that is known to hold the same content."""
+
+    found: Found
+    blob: int | None
+    is_input: bool = False
 
 
 def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
@@ -56,10 +67,13 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
     if ran or (study is not None and study.dry_run):
         wanted = _wanted(job, folder)
     else:
-        wanted = [(f, None) for f in workfolder.walk(folder.work) if f.path == staging.LOG_NAME]
+        logs = (f for f in workfolder.walk(folder.work) if f.path == staging.LOG_NAME)
+        wanted = [_Kept(found, None) for found in logs]
     # An input may have been deleted while the run had it.
-    there = site.db.read(store.existing_blobs, [blob for _, blob in wanted if blob is not None])
-    wanted = [(found, blob if blob in there else None) for found, blob in wanted]
+    known = [kept.blob for kept in wanted if kept.blob is not None]
+    there = site.db.read(store.existing_blobs, known) if known else {}
+    gone = {blob for blob in known if not site.shared.is_still(job, blob, there.get(blob))}
+    wanted = [replace(k, blob=None) if k.blob in gone else k for k in wanted]
     outputs = list(_store(site, job, folder.work, wanted))
     crash_point("collect.stored")
     return sorted(outputs, key=lambda o: (o.path.casefold(), o.path))
@@ -77,14 +91,14 @@ def _restore_log(folder: Folder) -> None:
         os.link(kept, folder.work / staging.LOG_NAME)
 
 
-def _wanted(job: Job, folder: Folder) -> list[tuple[Found, int | None]]:
-    """The files to keep, each with the id of the blob that is known to hold the same content."""
+def _wanted(job: Job, folder: Folder) -> list[_Kept]:
+    """The files to keep."""
     manifest = staging.read_manifest(folder)
     keep_inputs = job.definition.keeps(INPUT_FILES)
     keep_results = job.definition.keeps(GENERATED_FILES)
     keep_rendered = job.definition.keeps(COMPLETED_TEMPLATES)
     only_rendered = job.definition.study is not None and job.definition.study.dry_run
-    wanted: list[tuple[Found, int | None]] = []
+    wanted: list[_Kept] = []
     for found in _files(folder.work):
         entry = manifest.get(found.path)
         untouched = entry is not None and entry[:3] == [found.size, found.ctime_ns, found.inode]
@@ -96,7 +110,8 @@ def _wanted(job: Job, folder: Folder) -> list[tuple[Found, int | None]]:
         if only_rendered:
             keep = rendered
         if keep or found.path == staging.LOG_NAME:
-            wanted.append((found, entry[3] if untouched and entry else None))
+            blob = entry[3] if untouched and entry else None
+            wanted.append(_Kept(found, blob, untouched and not rendered))
     return wanted
 
 
@@ -111,12 +126,10 @@ def _files(work: Path) -> Iterator[Found]:
                 yield Found(path, seen.st_size, 0, 0)
 
 
-def _store(
-    site: Site, job: Job, work: Path, wanted: Iterable[tuple[Found, int | None]]
-) -> Iterator[Output]:
+def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterator[Output]:
     stored: dict[tuple[int, str], Blob | int] = {}
     batch: dict[tuple[int, str], SealedWriter] = {}
-    waiting: list[tuple[Found, tuple[int, str]]] = []  # files whose content is in the batch
+    waiting: list[tuple[_Kept, tuple[int, str]]] = []  # files whose content is in the batch
     size = 0
 
     def flush() -> Iterator[Output]:
@@ -127,22 +140,23 @@ def _store(
         for blob in site.blobs.commit(list(batch.values())):
             site.blobs.verify(blob)  # the run's folder is removed on the word of it
             stored[blob.size_bytes, blob.sha512] = blob
-        for found, content in waiting:
-            yield Output(found.path, content[0], stored[content])
+        for kept, content in waiting:
+            yield Output(kept.found.path, content[0], stored[content], kept.is_input)
         batch.clear()
         waiting.clear()
         size = 0
 
     try:
-        for found, blob_id in wanted:
-            if blob_id is not None:
-                yield Output(found.path, found.size, blob_id)
+        for kept in wanted:
+            found = kept.found
+            if kept.blob is not None:
+                yield Output(found.path, found.size, kept.blob)
                 continue
             writer = _seal(site, work, found)
             if writer is None:
                 continue
             content = (writer.size_bytes, writer.sha512)
-            waiting.append((found, content))
+            waiting.append((kept, content))
             if content in stored or content in batch:
                 writer.abort()
             else:
@@ -177,18 +191,28 @@ def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
 
 
 def record(
-    tx: Transaction, job: Job, run: Run, outputs: Sequence[Output], judged: runs.Judged
+    tx: Transaction,
+    shared: SharedInputs,
+    job: Job,
+    run: Run,
+    outputs: Sequence[Output],
+    judged: runs.Judged,
 ) -> bool:
     """Show the outputs in the lists and complete the run, all in one transaction. Returns False,
     and does nothing, where content that was recorded before is gone since: it is to be collected
     again.
+
+    shared: is told as which blobs the inputs of a study's run are stored now, so that those of the
+    next runs are not looked at again.
     """
     now = tx.now()
     known = {output.blob for output in outputs if isinstance(output.blob, int)}
-    if known and known - store.existing_blobs(tx.conn, known):
+    if known and known - store.existing_blobs(tx.conn, known).keys():
         return False
     recorded: dict[str, int] = {}
+    learned: dict[str, tuple[int, str]] = {}
     rows: list[NewOutput] = []
+    folder = storage_path(tx.conn, job, run, "")
     for output in outputs:
         if isinstance(output.blob, int):
             blob_id = output.blob
@@ -197,8 +221,11 @@ def record(
         else:
             blob_id = recorded[output.blob.key] = store.insert_blob(tx.conn, output.blob, now=now)
         path = workfolder.shown(output.path)
-        where = storage_path(tx.conn, job, run, path)
-        rows.append(NewOutput(path, where, blob_id, output.size_bytes))
+        rows.append(NewOutput(path, folder + path, blob_id, output.size_bytes))
+        if output.is_input and isinstance(output.blob, Blob):
+            learned[output.path] = blob_id, output.blob.key
+    if learned and run.inputs is not None and run.restart is None:
+        tx.after_commit(lambda: shared.learn(job, learned))
     old: list[File] = []
     if run.restart is not None:
         rows, old = _changed(run, store.outputs_of_run(tx.conn, job.id, run.number), rows)

@@ -11,8 +11,9 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from simyard.domain.errors import StorageFull, disk_is_full
@@ -21,13 +22,18 @@ from simyard.domain.jobs import Job
 from simyard.engines.protocol import Engine
 from simyard.service import workfolder
 
-_READY = "ready.json"  # beside the tree: all of it is there
 _TREE = "tree"
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _AT_ONCE = 1 << 30
 _LOOK_EVERY = 100  # files
 
 Build = Callable[[Path], dict[str, int]]
+
+
+@dataclass
+class _Made:
+    staged: dict[str, int]  # path -> id of the blob that holds the same
+    keys: dict[int, str] = field(default_factory=dict)  # of those that were learned
 
 
 class SharedInputs:
@@ -39,8 +45,9 @@ class SharedInputs:
         self._engine = engine
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
-        self._made: set[str] = set()  # whole since this process made them: a crash of the machine
-        # may leave one that only looks so, and a new process makes it again
+        # Those that are whole. Made by this process: a crash of the machine may leave a tree that
+        # only looks whole.
+        self._made: dict[str, _Made] = {}
 
     def copy(
         self, job: Job, into: Path, build: Build, keep_going: Callable[[], None]
@@ -56,20 +63,33 @@ class SharedInputs:
             if name not in self._made:
                 self._engine.remove_aside(name)
                 (base / _TREE).mkdir(parents=True)
-                staged = build(base / _TREE)
-                (base / _READY).write_text(json.dumps(staged))
-                self._made.add(name)
+                self._made[name] = _Made(build(base / _TREE))
                 crash_point("inputs.shared")
-            found: dict[str, int] = json.loads((base / _READY).read_text())
+            found = dict(self._made[name].staged)
         _copy_tree(base / _TREE, into, keep_going)
         return found
+
+    def learn(self, job: Job, blobs: Mapping[str, tuple[int, str]]) -> None:
+        """What lies at these paths is stored as these blobs (id, key): once is enough."""
+        made = self._made.get(f"{job.code}-{_digest(job)}")
+        if made is not None:
+            for path, (blob_id, key) in blobs.items():
+                made.keys[blob_id] = key  # first: nobody may see the one without the other
+                made.staged.setdefault(path, blob_id)
+
+    def is_still(self, job: Job, blob_id: int, key: str | None) -> bool:
+        """Whether a blob that is recorded with this key, if it is, is the one that was meant: the
+        id of one that was deleted may be another's by now.
+        """
+        made = self._made.get(f"{job.code}-{_digest(job)}")
+        return key is not None and (made is None or made.keys.get(blob_id, key) == key)
 
     def forget(self, code: str) -> None:
         """Remove what runs of this job were copied from. Safe to repeat."""
         for name in self._engine.asides():
             if name.startswith(f"{code}-"):
                 with self._locked(name):
-                    self._made.discard(name)
+                    self._made.pop(name, None)
                     self._engine.remove_aside(name)
                 with self._guard:
                     self._locks.pop(name, None)

@@ -221,7 +221,9 @@ class Reconciler:
             return _end(run, report.ending, at=report.at)
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
-            if not collecting.record(tx, report.job, run, report.outputs, report.judged):
+            if not collecting.record(
+                tx, self._site.shared, report.job, run, report.outputs, report.judged
+            ):
                 return None
             if run.inputs is not None:
                 _tell_study(tx, run, report.job)

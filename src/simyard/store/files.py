@@ -25,7 +25,7 @@ from simyard.domain.lists import Found
 from simyard.domain.runs import Run
 from simyard.domain.users import User
 from simyard.store import codes, counters, listing, runs
-from simyard.store.prepared import Prepared
+from simyard.store.prepared import Prepared, any_of
 from simyard.store.schema import (
     AnyRow,
     blob_deletions,
@@ -124,8 +124,10 @@ def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
 
 
 _OWNED = exists().where(files.c.blob_id == blobs.c.id, files.c.owner_id == bindparam("owner"))
-_NOT_OWNED = select(func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(
-    blobs.c.id.in_(bindparam("wanted", expanding=True)), ~_OWNED
+_NOT_OWNED = Prepared(
+    select(func.coalesce(func.sum(blobs.c.size_bytes), 0)).where(
+        any_of(blobs.c.id, "wanted"), ~_OWNED
+    )
 )
 
 
@@ -135,9 +137,8 @@ def _count_stored(
     """Count the content that a user has more (before the files that show it are written) or less
     (once they are gone, and before their blobs are): blobs that no other file of his shows.
     """
-    size = 0
-    for part in _parts(sorted({blob_id for blob_id in blob_ids if blob_id is not None})):
-        size += conn.scalar(_NOT_OWNED, {"wanted": part, "owner": owner_id}) or 0
+    wanted = sorted({blob_id for blob_id in blob_ids if blob_id is not None})
+    size = _NOT_OWNED.scalar(conn, wanted=wanted, owner=owner_id) or 0
     counters.add(conn, counters.stored(owner_id), sign * size)
 
 
@@ -146,12 +147,13 @@ def known_keys(conn: Connection, keys: Sequence[str]) -> set[str]:
     return set(conn.scalars(select(blobs.c.key).where(blobs.c.key.in_(keys))))
 
 
-def existing_blobs(conn: Connection, ids: Iterable[int]) -> set[int]:
-    """Which of these blobs are still recorded."""
-    found: set[int] = set()
-    for part in _parts(sorted(set(ids))):
-        found.update(conn.scalars(select(blobs.c.id).where(blobs.c.id.in_(part))))
-    return found
+_EXISTING = Prepared(select(blobs.c.id, blobs.c.key).where(any_of(blobs.c.id, "wanted")))
+
+
+def existing_blobs(conn: Connection, ids: Iterable[int]) -> dict[int, str]:
+    """Those of these blobs that are still recorded, with their keys."""
+    wanted = sorted(set(ids))
+    return {row.id: row.key for row in _EXISTING.rows(conn, wanted=wanted)} if wanted else {}
 
 
 def blobs_to_delete(conn: Connection, most: int) -> list[str]:
@@ -165,7 +167,8 @@ def blob_deleted(conn: Connection, key: str) -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 _INSERT = files.insert()
-_TAKEN = select(files.c.code).where(files.c.code.in_(bindparam("wanted", expanding=True)))
+_INSERT_OUTPUTS = Prepared(files.insert())  # always with the same columns
+_TAKEN = Prepared(select(files.c.code).where(any_of(files.c.code, "wanted")))
 
 
 def insert(
@@ -200,12 +203,11 @@ def insert(
     return file
 
 
-_OWNER_CODE = select(users.c.code).where(users.c.id == bindparam("owner"))
+_OWNER_CODE = Prepared(select(users.c.code).where(users.c.id == bindparam("owner")))
 
 
 def owner_code(conn: Connection, owner_id: int) -> str:
-    code: str = conn.scalars(_OWNER_CODE, {"owner": owner_id}).one()
-    return code
+    return str(_OWNER_CODE.rows(conn, owner=owner_id)[0].code)
 
 
 @dataclass(frozen=True)
@@ -231,8 +233,8 @@ def add_outputs(
     job_ordinal = listing.append(conn, listing.outputs_of(run.job_id), count)
     run_ordinal = listing.append(conn, listing.outputs_of_run(run.job_id, run.number), count)
     _count_stored(conn, owner_id, (output.blob_id for output in outputs), +1)
-    conn.execute(
-        _INSERT,
+    _INSERT_OUTPUTS.run_many(
+        conn,
         [
             {
                 "code": output.code or code,
@@ -260,8 +262,7 @@ def _fresh_codes(conn: Connection, count: int) -> set[str]:
     taken: set[str] = set()
     while len(taken) < count:
         fresh = {codes.letters(codes.FILE_LETTERS) for _ in range(count - len(taken))}
-        for part in _parts(sorted(fresh)):
-            fresh -= set(conn.scalars(_TAKEN, {"wanted": part}))
+        fresh -= {row.code for row in _TAKEN.rows(conn, wanted=sorted(fresh))}
         taken |= fresh
     return taken
 
@@ -597,29 +598,35 @@ def supersede(conn: Connection, file: File, *, now: datetime) -> None:
     conn.execute(update(files).where(files.c.id == file.id).values(**places))
 
 
-_OF_JOB = (
+# Of the outputs the newest: those of a study's other runs of the same moment, and a study may have
+# millions.
+_NEWEST = (
     select(files.c.blob_id)
     .where(files.c.job_id == bindparam("job"))
-    .union_all(
-        select(files.c.blob_id)
-        .join(job_inputs, job_inputs.c.file_id == files.c.id)
-        .where(job_inputs.c.job_id == bindparam("job"))
-    )
+    .order_by(files.c.job_ordinal.desc())
+    .limit(2000)
+    .subquery()
 )
-_OF_CONTENT = select(blobs.c.id, blobs.c.size_bytes, blobs.c.sha512).where(
-    blobs.c.sha512.in_(bindparam("wanted", expanding=True)), blobs.c.id.in_(_OF_JOB)
+_OF_JOB = select(_NEWEST.c.blob_id).union_all(
+    select(files.c.blob_id)
+    .join(job_inputs, job_inputs.c.file_id == files.c.id)
+    .where(job_inputs.c.job_id == bindparam("job"))
+)
+_OF_CONTENT = Prepared(
+    select(blobs.c.id, blobs.c.size_bytes, blobs.c.sha512).where(
+        any_of(blobs.c.sha512, "wanted"), blobs.c.id.in_(_OF_JOB)
+    )
 )
 
 
 def blob_of_content(
     conn: Connection, job_id: int, contents: Sequence[tuple[int, str]]
 ) -> dict[tuple[int, str], int]:
-    """Blobs that already hold these contents (size, sha512) for the job: inputs and outputs."""
-    found: dict[tuple[int, str], int] = {}
-    for part in _parts([sha512 for _, sha512 in contents]):
-        rows = conn.execute(_OF_CONTENT, {"wanted": part, "job": job_id})
-        found.update(((row.size_bytes, row.sha512), row.id) for row in rows)
-    return found
+    """Blobs that already hold these contents (size, sha512) for the job: its inputs, and the newest
+    of its outputs.
+    """
+    rows = _OF_CONTENT.rows(conn, job=job_id, wanted=[sha512 for _, sha512 in contents])
+    return {(row.size_bytes, row.sha512): row.id for row in rows}
 
 
 # --- pages ----------------------------------------------------------------------------------------

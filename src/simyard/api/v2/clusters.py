@@ -28,7 +28,7 @@ from simyard.api.shapes import (
     page_of,
     text,
 )
-from simyard.api.v2.jobs import STATUS, encode_status
+from simyard.api.v2.job_shapes import STATUS, encode_status
 from simyard.domain.errors import Invalid, Refused
 from simyard.domain.runs import Attempt
 from simyard.service import jobs as service

@@ -290,11 +290,15 @@ def test_a_nominal_run_comes_last_and_is_shown_first(client: Client) -> None:
     client.finished(job["id"])
     found = runs(client, job["id"])
     assert [(r["id"], r["displayOrder"], r["isNominal"]) for r in found] == [
+        ("3", 0, True),
         ("1", 1, False),
         ("2", 2, False),
-        ("3", 0, True),
     ]
-    assert variables(found[2]) == {"v": "7.5"}
+    assert variables(found[0]) == {"v": "7.5"}
+    pages = [
+        client.get(f"jobs/{job['id']}/runs/?page_size=1&page={n}")["results"] for n in (1, 2, 3)
+    ]
+    assert [run["id"] for page in pages for run in page] == ["3", "1", "2"]
 
 
 # --- outputs --------------------------------------------------------------------------------------

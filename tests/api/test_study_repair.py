@@ -100,10 +100,10 @@ def test_asking_twice_does_it_once(client: Client) -> None:
     key = {"Idempotency-Key": "again-1"}
     first = post(client, f"jobs/{job}/study/rerun/", {"where": "all"}, **key)
     client.finished(job)
-    post(client, f"jobs/{job}/study/rerun/", {"where": "all"}, **key)
+    assert post(client, f"jobs/{job}/study/rerun/", {"where": "all"}, **key) == first
     time.sleep(0.3)
     assert client.cluster_status(job) == "Stopped"
-    assert first["count"] == 1
+    assert first == {"runs": ["1"], "count": 1}
 
 
 def test_outputs_are_read_again_without_solving(client: Client) -> None:
@@ -115,7 +115,8 @@ def test_outputs_are_read_again_without_solving(client: Client) -> None:
     )
     job = submitted(client, body)
     client.finished(job)
-    assert variables(runs(client, job)[1]) == {"n": "2", "a": "0"}
+    before = runs(client, job)
+    assert variables(before[1]) == {"n": "2", "a": "0"}
     command = "sed -n 's/value=/b\\t/p' result.txt"
     again = post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": command})
     assert again["count"] == 3
@@ -131,6 +132,8 @@ def test_outputs_are_read_again_without_solving(client: Client) -> None:
     kept = runs(client, job)[0]
     assert variables(kept)["b"] == "1", "what was known is kept"
     assert kept["warnings"] == ["The post-processing of analysis 1 ended with exit code 4."]
+    for when in ("dateStarted", "dateCompleted"):
+        assert kept[when] == before[0][when], "of the solving"
 
 
 def test_reading_outputs_again_makes_no_bad_run_good(client: Client) -> None:
@@ -230,6 +233,51 @@ def test_it_goes_on_after_a_kill_with_the_same_history(
     assert found[0] == found[1]
 
 
+def test_an_optimisation_that_is_over_goes_on(client: Client) -> None:
+    fields = branin(30, settings={"noImprovementRuns": 1})
+    fields["includeNominalRun"] = True
+    body = study(client, job=fields, slots=2, postProcessScriptCommand=BRANIN)
+    job = submitted(client, body)
+    assert client.finished(job) == "Completed successfully"
+    shown = client.get(f"jobs/{job}/")
+    (notice,) = (n for n in shown["notices"] if n["code"] == "study-closed")
+    assert "no improvement in the last 1 runs" in notice["message"]
+    before = runs(client, job)
+    assert before[0]["isNominal"] and before[0]["displayOrder"] == 0, "it is shown first"
+    assert variables(before[0])["x"] == "2.5"
+    post(client, f"jobs/{job}/study/points/", {"count": 3, "settings": {"target": "x"}}, 400)
+    post(client, f"jobs/{job}/study/points/", {"count": 3}, 201)
+    wait_for(lambda: len(runs(client, job)) == len(before) + 3, "three more runs")
+    assert client.finished(job) == "Completed successfully"
+    after = runs(client, job)
+    assert [variables(r)["x"] for r in after[: len(before)]] == [variables(r)["x"] for r in before]
+    assert sum(run["isOptimal"] for run in after) == 1
+    assert client.get(f"jobs/{job}/")["optimizer"]["budget"] == len(before) - 1 + 3
+
+
+def test_relative_values_of_added_rows(client: Client) -> None:
+    settings = {"minvalue": 0, "maxvalue": 1, "increment": 1, "relative": "add"}
+    body = study(
+        client,
+        "cat in",
+        job=ranged(v=("FixedRange", settings)),
+        templates={"in": ("in.template", "v = ${v!12.3}\n")},
+    )
+    job = submitted(client, body)
+    client.finished(job)
+    post(client, f"jobs/{job}/study/points/", {"rows": [{"v": "0.5"}]}, 201)
+    client.finished(job)
+    told = [run["variables"][0] for run in runs(client, job)]
+    assert [(v["displayValue"], v["isRelative"]) for v in told] == [
+        ("0", True),
+        ("1", True),
+        ("0.5", True),
+    ]
+    for number, text in ((2, "v = 13.3"), (3, "v = 12.8")):
+        (log,) = client.get(f"jobs/{job}/runs/{number}/files/?search=process_output")["results"]
+        assert text in client.call("GET", log["downloadUrl"], 200).text
+
+
 def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
     fields = branin(0)
     fields["optimizer"] = {"method": "external"}
@@ -252,8 +300,17 @@ def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
     rows = runs(client, job)
     assert [run["isOptimal"] for run in rows] == [True, False]
     post(client, f"jobs/{job}/runs/", {"variables": {"x": 0, "y": 0}}, 409)
-    marked = client.call("PATCH", f"jobs/{job}/runs/2/", 200, json={"isOptimal": True}).json()
+    client.call("PATCH", f"jobs/{job}/runs/2/", 400, json={"isOptimal": True})
+    assert client.get(f"jobs/{job}/")["expectedRuns"] is None
+
+
+def test_runs_of_interest_are_marked(client: Client) -> None:
+    job = submitted(client, study(client, "exit $PARAM_N", table="n\n0\n1\n"))
+    client.finished(job)
+    marked = client.call("PATCH", f"jobs/{job}/runs/1/", 200, json={"isOptimal": True}).json()
     assert marked["isOptimal"] is True
+    client.call("PATCH", f"jobs/{job}/runs/2/", 400, json={"isOptimal": True})
+    assert [run["isOptimal"] for run in runs(client, job)] == [True, False]
 
 
 def test_a_study_of_no_runs_ends_when_it_is_finished_or_stopped(client: Client) -> None:

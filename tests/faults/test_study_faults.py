@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dying import Stubborn, armed
-from harness import CONFIG, Client, Ledger, RunningServer
+from harness import CONFIG, Client, Ledger, RunningServer, wait_for
 from simyard.torture import points
 from studying import BRANIN, branin, created, runs, study, variables
 
@@ -83,7 +83,9 @@ def test_a_table(
         assert server.miscounted() == {}
 
 
-@pytest.mark.parametrize("point", ["study.asked", "study.closed", "study.run-added"])
+@pytest.mark.parametrize(
+    "point", ["study.asked", "study.closed", "study.extended", "study.run-added"]
+)
 def test_an_optimisation(
     fresh: Callable[..., RunningServer],
     installation: tuple[Path, str],
@@ -106,8 +108,14 @@ def test_an_optimisation(
                 run = {"variables": {"x": n, "y": n}}
                 assert asked(client, f"jobs/{job}/runs/", run, f"run {n}")["id"] == str(n)
             client.until_it_works(lambda c: c.http.post(f"jobs/{job}/finish/"))
-        count = 3 if point == "study.run-added" else 7
+        count = 3 if point == "study.run-added" else 9
         assert client.finished(job) == "Completed successfully"
+        if count == 9:
+            asked(client, f"jobs/{job}/study/points/", {"count": 2}, "more")
+            client.until_it_works(
+                lambda c: wait_for(lambda: len(runs(c, job)) == 9, "two more runs")
+            )
+            assert client.finished(job) == "Completed successfully"
         check = server.client(key)
         assert [run["id"] for run in runs(check, job)] == [str(n) for n in range(1, count + 1)]
         assert Counter(ledger.lines) == {f"run {n}": 1 for n in range(1, count + 1)}
@@ -118,7 +126,7 @@ def test_an_optimisation(
 def test_every_crash_point_of_studies_is_above() -> None:
     assert set(points.STUDIES) == {
         *("inputs.shared", "study.closed", "study.rerun", "study.points"),
-        *("study.asked", "study.run-added"),
+        *("study.asked", "study.extended", "study.run-added"),
     }
 
 

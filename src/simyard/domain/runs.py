@@ -190,9 +190,11 @@ class Restart:
     command: str | None = None  # in the place of that of its last analysis; None: the same
     post_command: str | None = None  # likewise
     replaced: Mapping[str, str] = field(default_factory=dict)  # input file id -> the one instead
-    # With EXTRACT: how it had ended, which reading its outputs again does not change.
+    # With EXTRACT: how and when it had ended, which reading its outputs again does not change.
     ending: Ending | None = None
     outcome: Outcome | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
 
 
 class Kind(IntEnum):

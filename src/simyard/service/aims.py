@@ -1,5 +1,6 @@
 """What a study is after, as its definition says it, and the points that its optimizer asks for."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,7 @@ class Chosen:
     name: str
     dimension: Dimension
     levels: Levels | None = None
+    is_relative: bool = False
 
     def text(self, asked: float | str) -> str:
         if self.levels is not None:
@@ -98,7 +100,8 @@ def chosen(study: Study) -> tuple[list[Chosen], list[Problem]]:
             problems.append(Problem(("jobvariables", i, "variableType"), message))
             continue
         try:
-            found.append(_chosen(variable))
+            is_relative = bool(variable.settings.get("relative"))
+            found.append(dataclasses.replace(_chosen(variable), is_relative=is_relative))
         except BadSettings:
             continue
         except ValueError as error:
@@ -219,7 +222,8 @@ def points(
 
 def _row(variables: Sequence[Chosen], point: Mapping[str, float | str]) -> Iterator[Value]:
     for one in variables:
-        yield value(one.name, one.text(point[one.name]))
+        plain = value(one.name, one.text(point[one.name]))
+        yield dataclasses.replace(plain, is_relative=one.is_relative)
 
 
 def values(study: Study, inputs: Sequence[Value]) -> dict[str, object]:

@@ -536,9 +536,19 @@ def _visible_id(conn: Connection, viewer: User, code: str) -> int:
 
 
 def list_runs(conn: Connection, viewer: User, code: str, *, offset: int, size: int) -> Found[Run]:
+    """By displayOrder: a nominal run comes first, the others by their numbers."""
     job_id = _visible_id(conn, viewer, code)
-    page = run_store.page(conn, job_id, offset=offset, size=size)
-    return Found(run_store.count(conn, job_id), page)
+    count = run_store.count(conn, job_id)
+    nominal = run_store.nominal(conn, job_id)
+    if nominal is None:
+        return Found(count, run_store.page(conn, job_id, offset=offset, size=size))
+    # The others stand one place behind their numbers, until that of the nominal run.
+    first = [nominal] if offset == 0 and size else []
+    rest = run_store.page(conn, job_id, offset=max(offset - 1, 0), size=size + 1)
+    others = [run for run in rest if run.number != nominal.number]
+    if offset - 1 >= nominal.number:
+        others = run_store.page(conn, job_id, offset=offset, size=size)
+    return Found(count, [*first, *others][:size])
 
 
 def get_run(conn: Connection, viewer: User, code: str, number: int) -> Run:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused
 from simyard.domain.faults import crash_point
+from simyard.domain.jobs import Job
 from simyard.domain.runs import Kind, Run
 from simyard.domain.studies import Study
 from simyard.numerics import optimise, ranking
@@ -21,6 +22,8 @@ from simyard.store import jobs, runs
 from simyard.store import studies as store
 from simyard.store.database import Transaction
 from simyard.store.runs import NewRun
+
+CLOSED = "study-closed"  # code of the notice that says why no more runs are made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +52,11 @@ def ask(site: Site, standing: store.Standing) -> Answer:
     history = [
         Trial(values=aims.values(study, run.inputs or ()), outputs=outputs_of(run)) for run in over
     ]
-    stop = optimise.stop_reason(rules, found.goals, found.limits, history, len(every))
+    asked = sum(not run.is_nominal for run in every)  # that one comes on top of the budget
+    stop = optimise.stop_reason(rules, found.goals, found.limits, history, asked)
     if stop is not None:
         return Answer(job_id=job.id, version=standing.version, over_because=stop)
-    count = min(standing.slots - len(pending), study.optimizer.budget - len(every))
+    count = min(standing.slots - len(pending), study.optimizer.budget - asked)
     if count <= 0:
         return answer
     packed = aims.points(
@@ -104,7 +108,7 @@ def close(tx: Transaction, job_id: int, why: str) -> None:
     """No more runs come to a study. It ends with those that it has. Idempotent."""
     if store.close(tx.conn, job_id, why):
         job = jobs.by_id(tx.conn, job_id)
-        notice = Notice(code="study-closed", message=f"No more runs are made: {why}.")
+        notice = Notice(code=CLOSED, message=f"No more runs are made: {why}.")
         jobs.set_notices(tx.conn, job_id, (*job.notices, notice))
         crash_point("study.closed")
         moves.follow(tx, {job_id: None})
@@ -123,12 +127,20 @@ def mark_best(tx: Transaction, study: Study, run: Run) -> None:
     found, _ = aims.aims(study)
     if not found.goals:
         return
-    before = runs.optimal(tx.conn, run.job_id)
-    if run.restart is not None or any(other.id == run.id for other in before):
-        candidates = runs.page(tx.conn, run.job_id, offset=0, size=1 << 30)
-    else:
-        # Whoever is not optimal among the best so far and this one is so among none of all.
-        candidates = sorted((*before, run), key=lambda each: each.number)
+    # Whoever is not optimal among the best so far and this one is so among none of all.
+    before = (other for other in runs.optimal(tx.conn, run.job_id) if other.id != run.id)
+    _mark(tx, found, sorted((*before, run), key=lambda each: each.number))
+
+
+def mark_best_anew(tx: Transaction, job: Job) -> None:
+    """The same where runs that were optimal are so no more, since they are done again."""
+    study = job.definition.study
+    found = aims.aims(study)[0] if study else None
+    if found is not None and found.goals:
+        _mark(tx, found, runs.page(tx.conn, job.id, offset=0, size=runs.count(tx.conn, job.id)))
+
+
+def _mark(tx: Transaction, found: aims.Aims, candidates: Sequence[Run]) -> None:
     points = [outputs_of(each) for each in candidates]
     best = {candidates[i].id for i in ranking.best(points, found.goals, found.limits)}
     changed = {

@@ -408,28 +408,26 @@ class Reconciler:
         site = self._site
         job = site.db.read(jobs.by_id, run.job_id)
         assert run.ending is not None
+        again = run.restart if run.restart and run.restart.kind is Again.EXTRACT else None
         if run.token is None:
-            judged = runs.pack(verdicts.judge_unread(site, run.ending))
+            outcome = again.outcome if again else verdicts.judge_unread(site, run.ending)
+            judged = runs.pack(outcome, (), run.outputs if again else None)
             return Report(run.id, Event.STORED, job=job, judged=judged)
         folder = site.engine.folder(run.token)
         stopping.restore(folder)
-        ending: Ending | None = None
-        outcome: Outcome | None
-        if run.restart and run.restart.kind is Again.EXTRACT and run.ending.successful:
-            # Its outputs were only read again.
-            ending, outcome = run.restart.ending, run.restart.outcome
+        if again is not None and again.ending is not None:
+            outcome = again.outcome  # its outputs were only read again
         elif job.definition.study is not None and job.definition.study.dry_run:
             outcome = (
                 _RENDERED if run.ending.successful else verdicts.judge_unread(site, run.ending)
             )
         else:
             outcome = verdicts.judge(site, folder.work, job, run, run.ending)
-        said = reason(run.ending, outcome)
-        if said != WELL and ending is None:
-            staging.say(folder, said)
+            if (said := reason(run.ending, outcome)) != WELL:
+                staging.say(folder, said)
         outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
         samples = site.engine.samples(run.token)
-        judged = runs.pack(outcome, samples, told.of_run(folder, job, run), ending)
+        judged = runs.pack(outcome, samples, told.of_run(folder, job, run))
         return Report(run.id, Event.STORED, job=job, outputs=outputs, judged=judged)
 
     def _clear(self, run: Run) -> Report | None:

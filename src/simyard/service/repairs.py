@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from simyard.domain import lifecycle, runtable
+from simyard.domain import lifecycle, plans, runtable
 from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Problem, Refused
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import Event, State
-from simyard.domain.plans import extend
 from simyard.domain.runs import Again, Cause, Kind, Restart, Run
 from simyard.domain.studies import Study, Value
 from simyard.domain.users import User
 from simyard.numerics import sampling
-from simyard.service import idempotency, moves, optimising, studies
+from simyard.service import aims, idempotency, moves, optimising, studies
 from simyard.service.idempotency import Once
 from simyard.service.moves import Happening
 from simyard.service.site import Site
@@ -91,7 +90,7 @@ def run_again(
     job, _ = found(tx.conn, caller, code)
     done = idempotency.already_done(tx.conn, once, "rerun")
     if done is not None:
-        return [], False
+        return _numbers(done), False
     wanted = _which(tx.conn, job, which)
     for run in wanted:
         lifecycle.after(run.state, Event.RERUN)
@@ -103,16 +102,44 @@ def run_again(
     terms = studies.terms_of(tx, site, job, len(wanted), is_new=False)
     for run in wanted:
         if how.kind is Again.EXTRACT:
-            how = dataclasses.replace(how, ending=run.ending, outcome=run.outcome)
+            how = dataclasses.replace(
+                how,
+                ending=run.ending,
+                outcome=run.outcome,
+                started_at=run.started_at,
+                completed_at=run.completed_at,
+            )
         runs.set_restart(
             tx.conn, run, how, reserved_core_microseconds=terms.reserved_core_microseconds
         )
+    if any(run.is_optimal for run in wanted):
+        optimising.mark_best_anew(tx, job)
     moves.apply(tx, [Happening(run, Event.RERUN) for run in wanted])
     studies.give_slots(tx, [job.id])
-    idempotency.note(tx, once, "rerun", job.code)
+    numbers = [run.number for run in wanted]
+    idempotency.note(tx, once, "rerun", _ranges(numbers))
     tx.after_commit(site.wake)
     crash_point("study.rerun")
-    return [run.number for run in wanted], True
+    return numbers, True
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in short: "1-5,9"."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(f"{first}-{last}" if first < last else str(first) for first, last in found)
+
+
+def _numbers(ranges: str) -> list[int]:
+    numbers: list[int] = []
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
 
 
 def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
@@ -179,7 +206,7 @@ def plan_points(site: Site, job: Job, more: int, done: int) -> list[str]:
     study = job.definition.study
     assert study is not None
     table, cases = studies.tables(site, job)
-    rows = extend(study, table, cases, sampling.sample, done=done, more=more)
+    rows = plans.extend(study, table, cases, sampling.sample, done=done, more=more)
     return [runs.pack_values(row) for row in rows]
 
 
@@ -187,7 +214,7 @@ def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> li
     """Rows that a user sends, name -> value of each input, packed. Raises Invalid with all that is
     wrong. at: the field that they were sent in.
     """
-    names = [variable.name for variable in study.inputs()]
+    names = {v.name: bool(v.settings.get("relative")) for v in study.inputs()}
     problems: list[Problem] = []
     packed = []
     for n, row in enumerate(rows):
@@ -199,13 +226,14 @@ def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> li
             Problem((at, n, name), "This field is required.") for name in names if name not in row
         )
         values: list[Value] = []
-        for name in names:
+        for name, is_relative in names.items():
             sent = row.get(name)
             if isinstance(sent, bool | list | dict) or sent is None:
                 if name in row:
                     problems.append(Problem((at, n, name), "Give a number or a text."))
                 continue
-            values.append(runtable.value(name, str(sent)))
+            plain = runtable.value(name, str(sent))
+            values.append(dataclasses.replace(plain, is_relative=is_relative))
         packed.append(runs.pack_values(tuple(values)))
     if problems:
         raise Invalid(problems[:100])
@@ -235,8 +263,7 @@ def add_points(
     job, _ = found(tx.conn, caller, code)
     done = idempotency.already_done(tx.conn, once, "points")
     if done is not None:
-        first, count = map(int, done.split("+"))
-        return list(range(first, first + count)), False
+        return _numbers(done), False
     study = job.definition.study
     assert study is not None
     if after is not None and points_of(study) != after:
@@ -247,7 +274,7 @@ def add_points(
     store.tell_changed(tx.conn, job.id)
     points = draws if draws is not None else points_of(study)
     jobs.set_definition(tx.conn, job.id, _with_points(job, points, numbers[-1]))
-    idempotency.note(tx, once, "points", f"{numbers[0]}+{len(numbers)}")
+    idempotency.note(tx, once, "points", _ranges(numbers))
     crash_point("study.points")
     return numbers, True
 
@@ -260,12 +287,59 @@ def points_of(study: Study) -> int:
 def _with_points(job: Job, points: int, runs_in_all: int) -> JobDefinition:
     study = job.definition.study
     assert study is not None
-    study = dataclasses.replace(study, expected_runs=runs_in_all)
+    if study.expected_runs is not None:
+        expected = max(study.expected_runs, runs_in_all)
+        study = dataclasses.replace(study, expected_runs=expected)
     if study.design is not None and study.design.count is not None:
         study = dataclasses.replace(study, design=dataclasses.replace(study.design, count=points))
     elif points:
         study = dataclasses.replace(study, draws=points)
     return dataclasses.replace(job.definition, study=study)
+
+
+def extend(
+    tx: Transaction,
+    site: Site,
+    caller: User,
+    code: str,
+    more: int,
+    settings: Mapping[str, object],
+    once: Once | None = None,
+) -> bool:
+    """Let the optimizer of a study ask for so many more runs, also where it had come to its end.
+    settings: its stop rules from now on. Returns False where the same request did so before.
+
+    Raises NotFound, Forbidden, Refused, or Invalid where that would be too many.
+    """
+    job, _ = found(tx.conn, caller, code)
+    if idempotency.already_done(tx.conn, once, "extend") is not None:
+        return False
+    study = job.definition.study
+    if study is None or study.optimizer is None or study.optimizer.method == aims.EXTERNAL:
+        raise Refused("The runs of this study are not chosen by an optimizer of this server.")
+    count = sum(not run.is_nominal for run in _every(tx.conn, job))
+    budget = count + more
+    if budget > site.limits.study_runs_most:
+        raise Invalid.at("count", f"A study has at most {site.limits.study_runs_most} runs.")
+    sent = {**study.optimizer.sent, "budget": budget, "settings": settings}
+    optimizer = dataclasses.replace(study.optimizer, budget=budget, settings=settings, sent=sent)
+    study = dataclasses.replace(study, optimizer=optimizer, expected_runs=budget)
+    _, problems = aims.rules(study)
+    if problems:
+        raise Invalid(problems)
+    definition = dataclasses.replace(job.definition, study=study)
+    jobs.set_definition(tx.conn, job.id, definition)
+    kept = tuple(n for n in job.notices if n.code != optimising.CLOSED)
+    jobs.set_notices(tx.conn, job.id, kept)
+    store.reopen(tx.conn, job.id)
+    idempotency.note(tx, once, "extend", job.code)
+    tx.after_commit(site.wake)
+    crash_point("study.extended")
+    return True
+
+
+def _every(conn: Connection, job: Job) -> list[Run]:
+    return runs.page(conn, job.id, offset=0, size=runs.count(conn, job.id))
 
 
 # --- a study that takes runs as they come ---------------------------------------------------------
@@ -323,10 +397,17 @@ def finish(tx: Transaction, site: Site, caller: User, code: str) -> None:
 
 
 def mark(tx: Transaction, caller: User, code: str, number: int, *, is_optimal: bool) -> Run:
-    """Say of a run that it is of interest, or is not. Raises NotFound, Forbidden or Refused."""
+    """Say of a run that it is of interest, or is not. Raises NotFound, Forbidden, or Refused where
+    the study has objectives, which tell that, or the run did not end well.
+    """
     job, _ = found(tx.conn, caller, code)
     run = runs.by_number(tx.conn, job.id, number)
     if run is None:
         raise NotFound
+    assert job.definition.study is not None
+    if aims.aims(job.definition.study)[0].goals:
+        raise Refused("The best runs of this study are found by its objectives.")
+    if is_optimal and not run.is_well:
+        raise Refused("This run has no good result.")
     runs.set_optimal(tx.conn, {run.id: is_optimal})
     return dataclasses.replace(run, is_optimal=is_optimal)

@@ -22,7 +22,7 @@ from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import Event, State
 from simyard.domain.plans import BadPlan, Plan, plan
-from simyard.domain.runs import Cause, Ending, Run
+from simyard.domain.runs import Again, Cause, Ending, Run
 from simyard.domain.runtable import BadTable, RunTable
 from simyard.domain.studies import Role, Study, Variable
 from simyard.domain.templates import Template
@@ -127,7 +127,8 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
     slots = max(sent.hardware.slots for sent in definition.analyses)
     new = list(new_runs(planned))
     if study.optimizer is not None and study.optimizer.method != aims.EXTERNAL:
-        new += aims.first(reading.study, slots)
+        first = aims.first(reading.study, slots)
+        new = [*first, *(dataclasses.replace(run, number=len(first) + 1) for run in new)]
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
 
 
@@ -165,10 +166,11 @@ def rows(site: Site, job: Job) -> tuple[Plan, Study]:
     return planned, reading.study
 
 
-def _expected(study: Study, planned: Plan) -> int:
-    if study.optimizer is not None and study.optimizer.budget:
-        return study.optimizer.budget + planned.count
-    return planned.count + (planned.nominal is not None)
+def _expected(study: Study, planned: Plan) -> int | None:
+    nominal = planned.nominal is not None
+    if study.optimizer is None:
+        return planned.count + nominal
+    return study.optimizer.budget + nominal if study.optimizer.budget else None
 
 
 def _usable(site: Site, owner_id: int, definition: JobDefinition) -> dict[str, File]:
@@ -207,6 +209,14 @@ def _plan(reading: _Reading) -> Plan | None:
         reading.problems.append(Problem(("design", "kind"), str(error)))
         return None
     reading.notices += planned.notices
+    upper: dict[str, str] = {}
+    for name in planned.names:
+        other = upper.setdefault(name.upper(), name)
+        if other != name:
+            reading.notices.append(
+                f"{other} and {name} share the environment variable PARAM_{name.upper()}:"
+                f" it has the value of {name}."
+            )
     return planned
 
 
@@ -427,5 +437,9 @@ def drop_planned(tx: Transaction, job: Job, dropped: Sequence[Run]) -> None:
     """End runs of which nothing was ever there. The job's state is for the caller to follow."""
     if dropped:
         runs.close_planned(tx.conn, dropped, Ending(cause=Cause.STOPPED), at=tx.now())
+        for run in dropped:
+            if run.restart is not None and run.restart.kind is Again.EXTRACT:  # it is as it was
+                judged = runs.pack(run.restart.outcome, (), run.outputs)
+                runs.set_completed(tx.conn, run, judged, at=tx.now())
         project = job.definition.project_id or ""
         quotas.release(tx, {run.id: project for run in dropped})

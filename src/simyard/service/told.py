@@ -17,18 +17,20 @@ _STEPS_OF_ANALYSIS = 3
 
 def of_run(folder: Folder, job: Job, run: Run) -> Outputs | None:
     """The output variables of a run that ended; None where it told none and owed none."""
-    ending = run.ending
-    if run.started_at is None or ending is None:
+    ending, again = run.ending, run.restart
+    extracts = again is not None and again.kind is Again.EXTRACT
+    if ending is None or (run.started_at is None and not extracts):
         return None
     study = job.definition.study
     inputs = {value.name for value in run.inputs or ()}
     wanted = [v.name for v in study.outputs()] if study else []
     found = outputs.read(_lines(folder, job), inputs, wanted)
-    if not found.values and run.restart is not None and run.restart.kind is Again.EXTRACT:
+    warnings = [f"{text[:1].upper()}{text[1:]}." for text in ending.tolerated]
+    if extracts and not ending.successful:
+        warnings.append(f"Its outputs could not be read again: {ending.reason}.")
+    if extracts and not found.values and run.outputs is not None:
         # What was known before is better than nothing.
-        known = run.outputs.values if run.outputs else ()
-        found = outputs.Outputs(values=known, warnings=found.warnings)
-    warnings = tuple(f"{text[:1].upper()}{text[1:]}." for text in ending.tolerated)
+        found = Outputs(values=run.outputs.values, warnings=found.warnings)
     if not (found.values or found.warnings or warnings):
         return None
     return Outputs(values=found.values, warnings=(*warnings, *found.warnings))

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Text,
     bindparam,
     exists,
     func,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 from simyard.domain.lifecycle import HOLDS_CORES, HOLDS_SLOT, State
 from simyard.domain.outcome import Outcome
 from simyard.domain.outputs import Outputs
-from simyard.domain.runs import Attempt, Ended, Ending, Kind, Restart, Run, Sample
+from simyard.domain.runs import Again, Attempt, Ended, Ending, Kind, Restart, Run, Sample
 from simyard.domain.studies import Value
 from simyard.store.prepared import Prepared, Values, any_of, one_of
 from simyard.store.schema import AnyRow, attempts, runs
@@ -175,6 +174,17 @@ _COUNT = Prepared(select(func.max(runs.c.number)).where(runs.c.job_id == bindpar
 def count(conn: Connection, job_id: int) -> int:
     """How many runs a job has. They are numbered without gaps, so the last number says it."""
     return _COUNT.scalar(conn, job=job_id) or 0
+
+
+_NOMINAL = Prepared(
+    _RUNS.where(runs.c.job_id == bindparam("job"), runs.c.is_nominal == literal_column("1"))
+)
+
+
+def nominal(conn: Connection, job_id: int) -> Run | None:
+    """The nominal run of a job that has one."""
+    row = _NOMINAL.first(conn, job=job_id)
+    return _run(row) if row else None
 
 
 _PAGE = Prepared(
@@ -361,7 +371,6 @@ _COMPLETED = Prepared(
         outcome=bindparam("text"),
         samples=bindparam("points"),
         outputs=bindparam("told"),
-        ending=func.coalesce(bindparam("before", type_=Text), runs.c.ending),
     )
 )
 _OUTPUTS = Prepared(
@@ -397,19 +406,30 @@ _NEW_ATTEMPT = Prepared(attempts.insert())
 _PRESENT_ATTEMPT = Prepared(
     update(runs).where(runs.c.id == bindparam("run")).values(token=bindparam("attempt"))
 )
+_ANOTHER_ATTEMPT: dict[Any, Any] = {
+    runs.c.restart: bindparam("text"),
+    runs.c.reserved_core_microseconds: bindparam("reserved"),
+    runs.c.token: None,
+    runs.c.started_at: None,
+    runs.c.completed_at: None,
+    runs.c.ending: None,
+    runs.c.outcome: None,
+    runs.c.is_optimal: False,
+}
+_THIS_RUN = runs.c.id == bindparam("run")
 _RESTART = Prepared(
+    update(runs).where(_THIS_RUN).values({**_ANOTHER_ATTEMPT, runs.c.samples: None})
+)
+_EXTRACT = Prepared(update(runs).where(_THIS_RUN).values(_ANOTHER_ATTEMPT))
+_EXTRACTED = Prepared(
     update(runs)
-    .where(runs.c.id == bindparam("run"))
+    .where(_THIS_RUN)
     .values(
-        restart=bindparam("text"),
-        reserved_core_microseconds=bindparam("reserved"),
-        token=None,
-        started_at=None,
-        completed_at=None,
-        ending=None,
-        outcome=None,
-        samples=None,
-        is_optimal=False,
+        started_at=bindparam("began"),
+        completed_at=bindparam("at"),
+        ending=bindparam("before"),
+        outcome=bindparam("text"),
+        outputs=bindparam("told"),
     )
 )
 
@@ -440,8 +460,9 @@ def set_restart(
     """Forget how a run ended, so that another attempt can begin. Its outputs and the record of its
     attempts stay.
     """
+    statement = _EXTRACT if restart.kind is Again.EXTRACT else _RESTART
     text = _encode(restart).decode()
-    _RESTART.run(conn, run=run.id, text=text, reserved=reserved_core_microseconds or None)
+    statement.run(conn, run=run.id, text=text, reserved=reserved_core_microseconds or None)
 
 
 @dataclass(frozen=True)
@@ -451,31 +472,35 @@ class Judged:
     outcome: str | None
     samples: bytes | None
     outputs: str | None
-    ending: str | None = None  # in the place of the one that was observed
 
 
 def pack(
-    outcome: Outcome | None,
-    samples: Sequence[Sample] = (),
-    outputs: Outputs | None = None,
-    ending: Ending | None = None,
+    outcome: Outcome | None, samples: Sequence[Sample] = (), outputs: Outputs | None = None
 ) -> Judged:
     return Judged(
         outcome=_encode(outcome).decode() if outcome else None,
         samples=zlib.compress(_encode(samples)) if samples else None,
         outputs=_encode(outputs).decode() if outputs else None,
-        ending=_encode(ending).decode() if ending else None,
     )
 
 
 def set_completed(conn: Connection, run: Run, judged: Judged, *, at: datetime) -> None:
-    """The outputs of a run are stored, this is said of it and this is what it used."""
-    packed = {
-        "text": judged.outcome,
-        "points": judged.samples,
-        "told": judged.outputs,
-        "before": judged.ending,
-    }
+    """The outputs of a run are stored, this is said of it and this is what it used. Of one whose
+    outputs were only read again, all else is as it was.
+    """
+    before = run.restart
+    if before is not None and before.kind is Again.EXTRACT and before.ending is not None:
+        _EXTRACTED.run(
+            conn,
+            run=run.id,
+            began=before.started_at,
+            at=before.completed_at,
+            before=_encode(before.ending).decode(),
+            text=judged.outcome,
+            told=judged.outputs,
+        )
+        return
+    packed = {"text": judged.outcome, "points": judged.samples, "told": judged.outputs}
     _COMPLETED.run(conn, run=run.id, at=at, **packed)
 
 

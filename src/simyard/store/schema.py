@@ -304,6 +304,8 @@ runs = Table(
     Column("inputs", Text),  # JSON of domain.studies.Value's; none: it is no study's
     Column("outputs", Text),  # JSON of domain.outputs.Outputs; none: it gave none
     UniqueConstraint("job_id", "number"),
+    # The few that are nominal.
+    Index("ix_runs_nominal", "job_id", sqlite_where=Column("is_nominal") == 1),
     # The few that are the best of their job.
     Index(
         "ix_runs_optimal",
@@ -432,7 +434,7 @@ idempotency = Table(
     Column("key", String(255), primary_key=True),
     Column("fingerprint", LargeBinary, nullable=False),  # of the request
     Column("noun", String(16), nullable=False),
-    Column("code", String(12), nullable=False),  # of what was created
+    Column("code", Text, nullable=False),  # of what was created
     Column("created_at", Instant, nullable=False, index=True),
 )
 

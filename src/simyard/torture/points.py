@@ -35,6 +35,7 @@ STUDIES = (
     "inputs.shared",
     "study.asked",
     "study.closed",
+    "study.extended",
     "study.points",
     "study.rerun",
     "study.run-added",

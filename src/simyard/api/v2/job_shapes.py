@@ -21,6 +21,7 @@ from simyard.api.shapes import (
 from simyard.api.v2 import job_bodies
 from simyard.api.v2.files import FILE, encode_deleted, encode_file
 from simyard.domain.catalogue import Catalogue
+from simyard.domain.files import FileType
 from simyard.domain.jobs import JobAnalysis, JobSummary
 from simyard.domain.runs import StatusEntry
 from simyard.domain.studies import Role, Study
@@ -262,6 +263,11 @@ def encode_job(site: Site, catalogue: Catalogue, view: JobView, base: str) -> di
 _NO_STUDY = Study()
 
 
+def _as(kind: FileType, file: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A file in the part that it has in the job, whatever it was uploaded as."""
+    return file and {**file, "typeId": kind.value}
+
+
 def _encode_study(study: Study, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
     design = study.design
     return {
@@ -270,8 +276,8 @@ def _encode_study(study: Study, files: dict[str, dict[str, Any]]) -> dict[str, A
         "expectedRuns": study.expected_runs,
         "monteCarloIterations": study.draws,
         "optimizer": study.optimizer and study.optimizer.sent,
-        "paramFile": files.get(study.param_file or ""),
-        "caseFile": files.get(study.case_file or ""),
+        "paramFile": _as(FileType.PARAMETER, files.get(study.param_file or "")),
+        "caseFile": _as(FileType.CASE, files.get(study.case_file or "")),
         "jobvariables": [
             {
                 "name": variable.name,
@@ -327,7 +333,7 @@ def _encode_analysis(
         **sent.kept,
         "templateTasks": [
             {
-                "templateFile": files.get(task.template),
+                "templateFile": _as(FileType.TEMPLATE, files.get(task.template)),
                 "processedFilename": task.target,
                 "unknown": "keep" if task.keep_unknown else "refuse",
             }
@@ -339,9 +345,9 @@ def _encode_analysis(
             for f in sent.input_files
             if f.code in files
         ],
-        "preProcessScript": files.get(sent.pre_script or ""),
+        "preProcessScript": _as(FileType.SCRIPT, files.get(sent.pre_script or "")),
         "preProcessScriptCommand": sent.pre_command,
-        "postProcessScript": files.get(sent.post_script or ""),
+        "postProcessScript": _as(FileType.SCRIPT, files.get(sent.post_script or "")),
         "postProcessScriptCommand": sent.post_command,
     }
 

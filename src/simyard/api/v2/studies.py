@@ -211,12 +211,15 @@ async def extract(request: Request, job_id: str) -> Response:
 
 
 class PointsBody(Body):
-    """Rows of values, or how many further points of the study's own sequence."""
+    """Rows of values, or how many further points of the study's own sequence or of its optimizer,
+    whose stop rules are `settings` from then on.
+    """
 
     rows: Annotated[
         Annotated[list[dict[str, Any]], Field(max_length=_MOST_ROWS)] | None, EmptyIsNull
     ] = None
     count: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, EmptyIsNull] = None
+    settings: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
 
 
 @route(
@@ -239,6 +242,12 @@ async def add_points(request: Request, job_id: str) -> Response:
     study = job.definition.study
     if study is None:
         raise Refused("This job is no study.")
+    wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
+    if body.count is not None and study.optimizer is not None:
+        is_new = await site.db.write_async(
+            repairs.extend, site, user, job_id, body.count, body.settings or {}, wanted
+        )
+        return reply({"runs": [], "count": body.count}, 201, headers(is_new))
     after = draws = None
     if body.rows is not None:
         if not body.rows:
@@ -248,7 +257,6 @@ async def add_points(request: Request, job_id: str) -> Response:
         after = repairs.points_of(study)
         draws = after + (body.count or 0)
         packed = await run_in_threadpool(repairs.plan_points, site, job, body.count or 0, after)
-    wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
     numbers, is_new = await site.db.write_async(
         repairs.add_points, site, user, job_id, packed, wanted, after=after, draws=draws
     )

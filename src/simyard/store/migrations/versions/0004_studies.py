@@ -28,6 +28,8 @@ def upgrade() -> None:
             unique=False,
             sqlite_where=sa.text("is_open IS 1"),
         )
+    with op.batch_alter_table("idempotency", schema=None) as batch_op:
+        batch_op.alter_column("code", existing_type=sa.String(12), type_=sa.Text())
     with op.batch_alter_table("runs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("kind", sa.Integer(), server_default="3", nullable=False))
         batch_op.add_column(sa.Column("parent_number", sa.Integer(), nullable=True))
@@ -35,6 +37,12 @@ def upgrade() -> None:
             batch_op.add_column(sa.Column(name, sa.Boolean(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("inputs", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("outputs", sa.Text(), nullable=True))
+        batch_op.create_index(
+            "ix_runs_nominal",
+            ["job_id"],
+            unique=False,
+            sqlite_where=sa.text("is_nominal = 1"),
+        )
         batch_op.create_index(
             "ix_runs_optimal",
             ["job_id"],

@@ -304,6 +304,50 @@ def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
     assert client.get(f"jobs/{job}/")["expectedRuns"] is None
 
 
+def test_a_study_that_is_finished_late_ends_too(client: Client) -> None:
+    """All that it had is cleared away before anybody says that no more comes."""
+    fields = {**branin(0), "optimizer": {"method": "external"}}
+    job = submitted(client, study(client, job=fields))
+    post(client, f"jobs/{job}/runs/", {"variables": {"x": 1, "y": 2}}, 201)
+    wait_for(lambda: runs(client, job)[0]["dateCompleted"] is not None, "its end")
+    time.sleep(1.5)
+    client.call("POST", f"jobs/{job}/finish/", 202)
+    assert client.finished(job) == "Completed successfully"
+    words = [entry["status"] for entry in client.get(f"jobs/{job}/cluster_statuses/")["results"]]
+    assert words[:3] == ["Stopped", "Stopping", "Stop Requested"]
+
+
+def test_a_stop_while_outputs_are_read_again_loses_nothing(client: Client) -> None:
+    rows = "n\n" + "".join(f"{n}\n" for n in range(6))
+    job = submitted(
+        client, study(client, table=rows, slots=1, postProcessScriptCommand="printf 'a\\t1\\n'")
+    )
+    client.finished(job)
+    before = runs(client, job)
+    post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": "sleep 30"})
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    assert client.finished(job) == "Completed successfully"
+    after = runs(client, job)
+    for one, other in zip(before, after, strict=True):
+        for name in ("variables", "dateStarted", "dateCompleted", "outcome"):
+            assert one[name] == other[name], name
+
+
+def test_what_would_cost_too_much_is_refused(client: Client) -> None:
+    one = ("Uniform", {"minvalue": 0, "maxvalue": 1})
+    wide = study(client, job=ranged(draws=100_000, **{f"v{n}": one for n in range(900)}))
+    said = client.call("POST", "jobs/", 400, json=wide).json()
+    assert "90,000,000 values" in str(said) or "90000000 values" in str(said)
+    many = branin(10)
+    said = client.call("POST", "jobs/", 400, json=study(client, job=many, slots=5000)).json()
+    assert "256" in str(said["jobanalyses"][0]["hardware"]["slots"])
+    table = "n\n" + "".join(f"{n}\n" for n in range(200))
+    job = submitted(client, study(client, table=table, slots=8, job={"isTemplateDryRun": True}))
+    client.finished(job)
+    said = post(client, f"jobs/{job}/study/rerun/", {"where": "all", "command": "x" * 900_000}, 400)
+    assert "script" in said["detail"]
+
+
 def test_runs_of_interest_are_marked(client: Client) -> None:
     job = submitted(client, study(client, "exit $PARAM_N", table="n\n0\n1\n"))
     client.finished(job)

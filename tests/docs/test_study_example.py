@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,53 @@ def test_two_runs_for_real(server: RunningServer, client: Client, example: Path)
     assert cambered["Cm"] == pytest.approx(-0.053, abs=0.01)
     assert cambered["LD"] == pytest.approx(cambered["Cl"] / cambered["Cd"], rel=1e-3)
     assert "the best with Cm of at least -0.05" in done.stdout
+
+
+@pytest.mark.openfoam
+@pytest.mark.long
+@pytest.mark.timeout(420)
+def test_the_whole_sweep_for_real_and_a_killed_server(
+    tmp_path: Path, example: Path, fresh: Callable[..., RunningServer]
+) -> None:
+    """Thirteen runs, two at a time, and a kill in the middle: none is lost or done twice."""
+    server = fresh().start()
+    key = server.key()
+    client = server.client(key)
+    job = client.call("POST", "jobs/", 201, json=body_of(client, example, "sweep")).json()
+    assert job["expectedRuns"] == 13
+    assert [v["name"] for v in job["jobvariables"]] == ["alpha", "camber"]
+    place = f"jobs/{job['id']}/runs/?page_size=100"
+    client.submit(job["id"])
+    planned = [run["variables"] for run in client.get(place)["results"]]
+    most, killed = 0, False
+    while client.cluster_status(job["id"]) != "Stopped":
+        listed = client.get(place)["results"]
+        under_way = [r["id"] for r in listed if r["dateStarted"] and not r["dateCompleted"]]
+        most = max(most, len(under_way))
+        if len([r for r in listed if r["dateCompleted"]]) >= 3 and under_way and not killed:
+            killed = True
+            server.kill()
+            server.start()
+            client = server.client(key)
+        time.sleep(0.3)
+    assert killed and most == 2
+    assert client.statuses(job["id"])[0]["statusReason"] == "Completed successfully"
+    attempts = client.get(f"jobs/{job['id']}/clusters/?page_size=100")["results"]
+    assert len(attempts) == 13, "each was begun once"
+    done = client.get(place)["results"]
+    assert [run["id"] for run in done] == [str(n) for n in range(1, 14)]
+    for run, inputs in zip(done, planned, strict=True):
+        assert run["variables"][:2] == inputs
+        told = {v["name"]: v["value"] for v in run["variables"]}
+        assert told["Cd"] > 0 and told["LD"] == pytest.approx(told["Cl"] / told["Cd"], rel=1e-3)
+        found = client.get(f"jobs/{job['id']}/runs/{run['id']}/files/?search=system/conditions")
+        (file,) = (f for f in found["results"] if f["name"] == "conditions")
+        assert f"/run{run['id']}/airfoil/system/conditions" in file["path"]
+        text = client.call("GET", file["downloadUrl"], 200).text
+        assert re.search(rf"^alpha\s+{told['alpha']:g}(\.0+)?;", text, re.MULTILINE), text
+    lift = {tuple(v["value"] for v in run["variables"][:2]): run for run in done}
+    value = {v["name"]: v["value"] for v in lift[4.0, 2.0]["variables"]}
+    assert value["Cl"] == pytest.approx(0.666, rel=0.1)
 
 
 def test_without_a_key_it_says_so(example: Path) -> None:

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from simyard.domain.files import Blob, File, FileType
+from simyard.domain.lifecycle import State
+from simyard.domain.runs import Again, Restart, Run
 from simyard.service import collecting
 from simyard.service.collecting import Output
 from simyard.store import upgrade
@@ -25,8 +28,9 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 def test_nothing_is_recorded_where_content_is_gone_that_was_there(database: Database) -> None:
     """It was deleted after the folder was looked at. Nothing of the job is read for this."""
+    nobody: Any = None  # is looked at
     outputs = [Output("a.txt", 3, 7)]
-    done = database.write(collecting.record, None, None, outputs)  # type: ignore[arg-type]  # neither is looked at
+    done = database.write(collecting.record, nobody, nobody, nobody, outputs, nobody)
     assert done is False
 
 
@@ -49,11 +53,31 @@ def shown(path: str, blob: int) -> File:
     )
 
 
-def test_only_new_content_takes_the_place_of_what_was_there() -> None:
+@pytest.mark.parametrize("again", list(Again))
+def test_only_new_content_takes_the_place_of_what_was_there(again: Again) -> None:
     before = [shown("same", 1), shown("other", 2), shown("gone", 3), shown("twice", 4)]
     before.append(shown("twice", 5))  # by a change of its name
     rows = [NewOutput(path, "", blob, 1) for path, blob in (("same", 1), ("other", 6), ("new", 2))]
     rows.append(NewOutput("twice", "", 7, 1))
-    fresh, old = collecting._changed(before, rows)
-    assert [row.relative_path for row in fresh] == ["other", "new", "twice"]
-    assert [file.blob.id for file in old] == [2, 4, 5]
+    for started_at in (datetime.now(UTC), None):
+        run = Run(
+            id=1,
+            job_id=1,
+            number=1,
+            state=State.COLLECTING,
+            cores=1,
+            core_type="emerald",
+            price_micros=0,
+            started_at=started_at,
+            completed_at=None,
+            output_count=5,
+            output_bytes=5,
+            ending=None,
+            outcome=None,
+            token="t",
+            restart=Restart(kind=again),
+        )
+        fresh, old = collecting._changed(run, before, rows)
+        assert [row.relative_path for row in fresh] == ["other", "new", "twice"]
+        is_anew = again is Again.ANEW and started_at is not None
+        assert [file.blob.id for file in old] == [2, 4, 5, *([3] if is_anew else [])]

@@ -458,14 +458,14 @@ def test_more_points_continue_the_sequence(kind: str | None) -> None:
 
     small = list(made(of_count(4), sampler=sample).rows())
     large = list(made(of_count(8), sampler=sample).rows())
-    added = list(extend(of_count(4), None, None, sample, done=4, more=4))
+    added = list(extend(of_count(4), None, None, sample, done=4, more=4, most_runs=100))
     assert small[:4] + added[:4] + small[4:] + added[4:] == large
 
 
 def test_what_cannot_be_extended() -> None:
     def refused(of: Study, done: int = 4, more: int = 4) -> str:
         with pytest.raises(BadPlan) as error:
-            extend(of, None, None, no_sample, done=done, more=more)
+            extend(of, None, None, no_sample, done=done, more=more, most_runs=100)
         return str(error.value)
 
     assert "only sobol, halton, monte-carlo" in refused(study(uniform("u"), design=design("lhs")))
@@ -502,6 +502,7 @@ def test_the_count_is_the_product(
         study(*variables, draws=draws),
         "t\n" + "".join(f"{i}\n" for i in range(rows)) if rows else "",
         "c\n" + "".join(f"{i}\n" for i in range(cases)) if cases else "",
+        most_runs=100_000,
     )
     expected = math.prod(levels) * (draws if random else 1) * max(rows, 1) * max(cases, 1)
     assert found.count == expected

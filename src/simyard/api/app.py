@@ -43,6 +43,7 @@ from simyard.service.site import Site
 from simyard.service.users import nobody_yet
 
 _MODELS = 2  # that are made of studies' runs at the same time: each takes seconds of a core
+_PLANS = 2  # tables of runs and templates that are read at the same time
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
 # Every route of the API, in the order of the documentation.
@@ -106,6 +107,7 @@ def create_app(
     app.state.results = ResultsBook(site.db)
     app.state.metrics = Metrics(site, hub)
     app.state.modelling = asyncio.Semaphore(_MODELS)
+    app.state.planning = asyncio.Semaphore(_PLANS)
     open_paths = [operation.path for operation in OPERATIONS if operation.right is None]
     inner: ASGIApp = Dispatcher(OPERATIONS, app)
     if site.profile == "faithful":

@@ -35,6 +35,7 @@ from simyard.domain.runtable import LONGEST_NAME, RunTable, is_name, value
 from simyard.domain.studies import INPUTS, Design, Study, Value, Variable
 
 MOST_VARIABLES = 1_000
+MOST_VALUES = 2_000_000  # of all variables in all runs
 _MOST_POINTS = 2**30  # of a sequence
 _MOST_SINGLE = 100_000  # levels in one-at-a-time, which is expanded to be counted
 
@@ -99,6 +100,7 @@ def extend(
     *,
     done: int,
     more: int,
+    most_runs: int,
 ) -> Iterator[Row]:
     """The rows of `more` points of a sequence of which `done` are there already.
 
@@ -121,6 +123,9 @@ def extend(
     blocks = planning.blocks(points=(done, more))
     if not planning.problems and not any(block.kind for block in blocks):
         planning.problem(("jobvariables",), "no variable is random: there is nothing to extend")
+    count = math.prod(block.count for block in blocks)
+    if count > most_runs or count * max(len(planning.names), 1) > MOST_VALUES:
+        planning.problem(("count",), f"{_many(count)} more runs are too many")
     if planning.problems:
         raise BadPlan(planning.problems)
     _try_out(blocks, sample, study.seed or 0)
@@ -445,7 +450,8 @@ class _Planning:
     def check_count(self, blocks: Sequence[_Block], most_runs: int) -> None:
         count = math.prod(block.count for block in blocks)
         runs = count + self._study.nominal_run
-        if runs <= most_runs and count:
+        values = runs * max(len(self.names), 1)
+        if runs <= most_runs and values <= MOST_VALUES and count:
             return
         path: Path = ("jobvariables",)
         if self._study.design:
@@ -454,8 +460,11 @@ class _Planning:
             path = ("monteCarloIterations",)
         elif not self._sources:
             path = ("paramFile",) if self._table else ("caseFile",)
-        if count:
+        if runs > most_runs:
             self.problem(path, f"{_many(runs)} runs; at most {most_runs} are allowed")
+        elif count:
+            message = f"{_many(values)} values in all runs; at most {MOST_VALUES} are allowed"
+            self.problem(path, message)
         else:
             self.problem(path, "the study comes to 0 runs")
 

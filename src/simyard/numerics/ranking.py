@@ -117,6 +117,29 @@ def best(
     return [indexes[i] for i in front([found[i] for i in indexes])]
 
 
+def with_one_more(
+    front_before: Sequence[Outputs],
+    new: Outputs | None,
+    goals: Sequence[Goal],
+    limits: Sequence[Limit],
+) -> tuple[bool, list[int]]:
+    """Whether one more point is optimal beside those that are, and the indexes of those that are so
+    no more. In time proportional to their number.
+    """
+    found = feasible_scores([*front_before, new], goals, limits)
+    mine = found.pop(len(front_before), None)
+    if mine is None or not goals:
+        return False, []
+    if any(_dominates(other, mine, single=len(goals) == 1) for other in found.values()):
+        return False, []
+    return True, [i for i, other in found.items() if _dominates(mine, other, single=False)]
+
+
+def _dominates(one: Score, other: Score, *, single: bool) -> bool:
+    """single: the earlier of equals counts."""
+    return _no_worse(one, other) and (single or one != other)
+
+
 def improved(
     points: Sequence[Outputs | None], goals: Sequence[Goal], limits: Sequence[Limit] = ()
 ) -> list[bool]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from simyard.domain.errors import Problem, Refused
 from simyard.domain.generators import BadSettings, Levels, generator
@@ -17,6 +18,8 @@ from simyard.store.runs import NewRun, pack_values
 
 EXTERNAL = "external"  # the method of who adds the runs over the API
 _SETTINGS = "valueGeneratorSettings"
+_MOST_GOALS = 8
+_MOST_LEVELS = 10_000
 _RULES = {"patience": "noImprovementRuns", "reach": "target"}
 
 
@@ -75,6 +78,12 @@ class Chosen:
     levels: Levels | None = None
     is_relative: bool = False
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The numbers of its levels, by their texts."""
+        texts = self.levels.values if self.levels is not None else ()
+        return {text: place for place, text in reversed(list(enumerate(texts)))}
+
     def text(self, asked: float | str) -> str:
         if self.levels is not None:
             return self.levels.text_at(int(asked))
@@ -83,8 +92,8 @@ class Chosen:
     def told(self, text: str) -> object:
         """The other way; None for what it does not choose."""
         if self.levels is not None:
-            known = self.levels.values
-            return float(known.index(text)) if text in known else None
+            place = self.places.get(text)
+            return None if place is None else float(place)
         return text if isinstance(self.dimension, Choice) else value(self.name, text).number
 
 
@@ -113,6 +122,8 @@ def _chosen(variable: Variable) -> Chosen:
     name = variable.name
     source = generator(variable.generator, variable.settings)
     if isinstance(source, Levels):
+        if source.count > _MOST_LEVELS:
+            raise ValueError(f"{name}: an optimizer takes at most {_MOST_LEVELS} levels")
         if source.is_numeric:
             return Chosen(name, Whole(name=name, lower=0, upper=source.count - 1), source)
         return Chosen(name, Choice(name=name, options=source.choices() or source.values))
@@ -131,6 +142,10 @@ def check(study: Study) -> list[Problem]:
     """What is wrong with the optimisation that a definition asks for."""
     optimizer = study.optimizer
     found, problems = aims(study)
+    if len(found.goals) > _MOST_GOALS:
+        problems.append(
+            Problem(("jobvariables",), f"A study has at most {_MOST_GOALS} objectives.")
+        )
     if optimizer is None:
         return problems
     for text, given in (("paramFile", study.param_file), ("design", study.design)):
@@ -226,9 +241,8 @@ def _row(variables: Sequence[Chosen], point: Mapping[str, float | str]) -> Itera
         yield dataclasses.replace(plain, is_relative=one.is_relative)
 
 
-def values(study: Study, inputs: Sequence[Value]) -> dict[str, object]:
+def values(variables: Sequence[Chosen], inputs: Sequence[Value]) -> dict[str, object]:
     """The inputs of a run in the optimizer's terms; those that it does not know are left out."""
     texts = {each.name: each.text for each in inputs}
-    found, _ = chosen(study)
-    told = ((one.name, one.told(texts[one.name])) for one in found if one.name in texts)
+    told = ((one.name, one.told(texts[one.name])) for one in variables if one.name in texts)
     return {name: told for name, told in told if told is not None}

@@ -5,12 +5,14 @@ elsewhere the kernel copies them. Never a hard link: a solver that writes into a
 would write into those of all other runs (docs/adr/0028).
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +50,7 @@ class SharedInputs:
         # Those that are whole. Made by this process: a crash of the machine may leave a tree that
         # only looks whole.
         self._made: dict[str, _Made] = {}
+        self._readers: Counter[str] = Counter()
 
     def copy(
         self, job: Job, into: Path, build: Build, keep_going: Callable[[], None]
@@ -66,7 +69,12 @@ class SharedInputs:
                 self._made[name] = _Made(build(base / _TREE))
                 crash_point("inputs.shared")
             found = dict(self._made[name].staged)
-        _copy_tree(base / _TREE, into, keep_going)
+            self._readers[name] += 1
+        try:
+            _copy_tree(base / _TREE, into, keep_going)
+        finally:
+            with self._locked(name):
+                self._readers[name] -= 1
         return found
 
     def learn(self, job: Job, blobs: Mapping[str, tuple[int, str]]) -> None:
@@ -85,14 +93,16 @@ class SharedInputs:
         return key is not None and (made is None or made.keys.get(blob_id, key) == key)
 
     def forget(self, code: str) -> None:
-        """Remove what runs of this job were copied from. Safe to repeat."""
+        """Remove what runs of this job were copied from, but for what is being copied: somebody
+        comes again. Safe to repeat.
+        """
         for name in self._engine.asides():
             if name.startswith(f"{code}-"):
                 with self._locked(name):
+                    if self._readers[name]:
+                        continue
                     self._made.pop(name, None)
                     self._engine.remove_aside(name)
-                with self._guard:
-                    self._locks.pop(name, None)
 
     def jobs(self) -> set[str]:
         """Codes of the jobs of which something is there."""
@@ -168,5 +178,5 @@ def _pour(source: int, target: int, size: int) -> None:
     while done < size:
         part = os.copy_file_range(source, target, min(size - done, _AT_ONCE))
         if part == 0:
-            break
+            raise OSError(errno.EIO, "a shared input is cut short")
         done += part

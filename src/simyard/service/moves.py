@@ -99,7 +99,11 @@ def follow(
         if before.job_id in more_to_come:
             state = State.RUNNING if _has_executed(before) else before.state
         elif state is State.DRAFT:
-            _end_without_runs(tx, before)
+            _end_at_once(tx, before, _NO_RUNS)
+            continue
+        elif state is State.CLOSED and before.state not in FINAL:
+            # A study that was closed when all its runs were over.
+            _end_at_once(tx, before, _reason(runs.endings(tx.conn, before.job_id)))
             continue
         reason = None
         if state in _TELLS_HOW and state is not before.state:
@@ -108,9 +112,9 @@ def follow(
     record(tx, changes, entries)
 
 
-def _end_without_runs(tx: Transaction, before: Standing) -> None:
-    """End a study that was closed before it had any run."""
-    record(tx, [Change(before, State.COMPLETED, _NO_RUNS)])
+def _end_at_once(tx: Transaction, before: Standing, reason: str) -> None:
+    """End a job of which nothing is left by the time that this is known."""
+    record(tx, [Change(before, State.COMPLETED, reason)])
     (now,) = jobs.standings(tx.conn, [before.job_id])
     record(tx, [Change(now, State.CLOSED)])
 

@@ -46,11 +46,13 @@ def ask(site: Site, standing: store.Standing) -> Answer:
         return answer
     found, _ = aims.aims(study)
     rules, _ = aims.rules(study)
+    variables, _ = aims.chosen(study)
     every = site.db.read(runs.page, job.id, offset=0, size=site.limits.study_runs_most)
     over = sorted((run for run in every if run.completed_at), key=lambda run: run.completed_at)  # type: ignore[arg-type, return-value]  # those that have one
     pending = [run for run in every if run.completed_at is None]
     history = [
-        Trial(values=aims.values(study, run.inputs or ()), outputs=outputs_of(run)) for run in over
+        Trial(values=aims.values(variables, run.inputs or ()), outputs=outputs_of(run))
+        for run in over
     ]
     asked = sum(not run.is_nominal for run in every)  # that one comes on top of the budget
     stop = optimise.stop_reason(rules, found.goals, found.limits, history, asked)
@@ -60,7 +62,7 @@ def ask(site: Site, standing: store.Standing) -> Answer:
     if count <= 0:
         return answer
     packed = aims.points(
-        study, history, [aims.values(study, run.inputs or ()) for run in pending], count
+        study, history, [aims.values(variables, run.inputs or ()) for run in pending], count
     )
     if not packed and not pending:
         why = "there is no point left that was not tried"
@@ -127,20 +129,27 @@ def mark_best(tx: Transaction, study: Study, run: Run) -> None:
     found, _ = aims.aims(study)
     if not found.goals:
         return
-    # Whoever is not optimal among the best so far and this one is so among none of all.
-    before = (other for other in runs.optimal(tx.conn, run.job_id) if other.id != run.id)
-    _mark(tx, found, sorted((*before, run), key=lambda each: each.number))
+    before = [other for other in runs.optimal(tx.conn, run.job_id) if other.id != run.id]
+    if run.is_optimal:  # it was, with other outputs
+        job = jobs.by_id(tx.conn, run.job_id)
+        mark_best_anew(tx, job)
+        return
+    is_best, fallen = ranking.with_one_more(
+        [outputs_of(other) or {} for other in before], outputs_of(run), found.goals, found.limits
+    )
+    marks = {before[i].id: False for i in fallen}
+    if is_best:
+        marks[run.id] = True
+    runs.set_optimal(tx.conn, marks)
 
 
 def mark_best_anew(tx: Transaction, job: Job) -> None:
     """The same where runs that were optimal are so no more, since they are done again."""
     study = job.definition.study
     found = aims.aims(study)[0] if study else None
-    if found is not None and found.goals:
-        _mark(tx, found, runs.page(tx.conn, job.id, offset=0, size=runs.count(tx.conn, job.id)))
-
-
-def _mark(tx: Transaction, found: aims.Aims, candidates: Sequence[Run]) -> None:
+    if found is None or not found.goals:
+        return
+    candidates = runs.page(tx.conn, job.id, offset=0, size=runs.count(tx.conn, job.id))
     points = [outputs_of(each) for each in candidates]
     best = {candidates[i].id for i in ranking.best(points, found.goals, found.limits)}
     changed = {

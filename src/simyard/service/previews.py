@@ -58,7 +58,7 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
         raise NotFound
     values = _values(site, job, number)
     named = [file for _, file in job.definition.files()]
-    found = site.db.read(files.by_codes, named) if named else {}
+    found = site.db.read(files.usable, named, job.owner_id) if named else {}
     by_name = {value.name: value for value in values}
     how = templates.relative(job.definition.study)
     seen: list[tuple[File, Template]] = []
@@ -85,7 +85,9 @@ def _values(site: Site, job: Job, number: int) -> Sequence[Value]:
         raise NotFound
     planned, completed = studies.rows(site, job)
     if completed.optimizer is not None and completed.optimizer.method != aims.EXTERNAL:
-        first = aims.first(completed, max(number, 1))[number - 1 : number]
+        if number > max(sent.hardware.slots for sent in job.definition.analyses):
+            raise NotFound  # only the first ones are known before they run
+        first = aims.first(completed, number)[number - 1 : number]
         values = [runs.unpack_values(new.inputs or "[]") for new in first]
     else:
         values = list(itertools.islice(planned.rows(), number - 1, number))

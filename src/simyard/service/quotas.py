@@ -10,6 +10,7 @@ job from starting): 429 would tell clients to try again by themselves in a momen
 queue or a budget comes after hours or next month.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -181,9 +182,12 @@ def release(tx: Transaction, ended: Mapping[int, str]) -> None:
     """Give back what is reserved for runs that ended: run id -> project of the job, "" for none.
     In the transaction of their end, in which what they used is counted. Idempotent.
     """
+    amounts: Counter[str] = Counter()
     for run_id, (owner_id, amount) in store.release(tx.conn, list(ended)).items():
         for holder in _holders(owner_id, ended[run_id]):
-            counters.add(tx.conn, counters.reserved(holder), -amount)
+            amounts[holder] += amount
+    for holder, amount in amounts.items():
+        counters.add(tx.conn, counters.reserved(holder), -amount)
 
 
 def rebook(tx: Transaction, job: Job, project: str | None) -> None:

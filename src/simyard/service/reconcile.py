@@ -89,12 +89,19 @@ class Reconciler:
     """What is known between turns: which runs somebody is busy with, and which have to wait. All
     else is in the database.
 
-    hand_over: runs a call in another thread, soon.
+    hand_over: runs a call in another thread, soon; hand_over_question: likewise, one that may take
+    seconds.
     """
 
-    def __init__(self, site: Site, hand_over: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self,
+        site: Site,
+        hand_over: Callable[[Callable[[], None]], None],
+        hand_over_question: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._site = site
         self._hand_over = hand_over
+        self._hand_over_question = hand_over_question or hand_over
         self._lock = threading.Lock()
         self._busy: set[int] = set()
         self._again: set[int] = set()  # runs that got news while somebody was busy with them
@@ -291,7 +298,7 @@ class Reconciler:
             ):
                 return
             self._asked.add(study.job_id)
-        self._hand_over(lambda: self._ask(study))
+        self._hand_over_question(lambda: self._ask(study))
 
     def _ask(self, study: study_store.Standing) -> None:
         site = self._site

@@ -26,6 +26,9 @@ from simyard.store.runs import NewRun
 
 _TEXT_LENGTH = 1 << 20
 _SHOWN = 5
+_VALUE_LENGTH = 10_000
+_MOST_PROBLEMS = 100
+_RESTART_BYTES = 64 << 20  # written by one request
 
 
 def found(conn: Connection, caller: User, code: str) -> tuple[Job, store.Standing]:
@@ -96,23 +99,33 @@ def run_again(
         lifecycle.after(run.state, Event.RERUN)
     _check(tx.conn, job, how)
     if how.kind is Again.EXTRACT:
+        if not which.numbers:
+            wanted = [run for run in wanted if run.started_at is not None and run.output_count]
         _need_outputs(job, how, wanted)
     if not wanted:
         raise Refused("There is no such run to do again.")
-    terms = studies.terms_of(tx, site, job, len(wanted), is_new=False)
+    if len(runs.pack_restart(how)) * len(wanted) > _RESTART_BYTES:
+        raise Refused("So long a command for so many runs: put it into a script.")
+    is_new = not runs.slots_held(tx.conn, job.id)
+    terms = studies.terms_of(tx, site, job, len(wanted), is_new=is_new)
     for run in wanted:
+        mine = how
         if how.kind is Again.EXTRACT:
-            how = dataclasses.replace(
+            before = run.restart or Restart()
+            mine = dataclasses.replace(
                 how,
+                # What was mended before stays so.
+                replaced={**before.replaced, **how.replaced},
+                post_command=how.post_command or before.post_command,
                 ending=run.ending,
                 outcome=run.outcome,
                 started_at=run.started_at,
                 completed_at=run.completed_at,
             )
         runs.set_restart(
-            tx.conn, run, how, reserved_core_microseconds=terms.reserved_core_microseconds
+            tx.conn, run, mine, reserved_core_microseconds=terms.reserved_core_microseconds
         )
-    if any(run.is_optimal for run in wanted):
+    if how.kind is not Again.EXTRACT and any(run.is_optimal for run in wanted):
         optimising.mark_best_anew(tx, job)
     moves.apply(tx, [Happening(run, Event.RERUN) for run in wanted])
     studies.give_slots(tx, [job.id])
@@ -144,6 +157,9 @@ def _numbers(ranges: str) -> list[int]:
 
 def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
     if which.numbers:
+        last = runs.count(conn, job.id)
+        if max(which.numbers) > last:
+            raise Invalid.at("runs", f"This study has no run {max(which.numbers)}.")
         asked = {n: runs.by_number(conn, job.id, n) for n in sorted(set(which.numbers))}
         missing = [n for n, run in asked.items() if run is None]
         if missing:
@@ -166,17 +182,17 @@ def _check(conn: Connection, job: Job, how: Restart) -> None:
             message = f"Give text of at most {_TEXT_LENGTH} characters."
             problems.append(Problem((name,), message))
     named = {file for _, file in job.definition.files()}
+    study = job.definition.study
+    tables = {study.param_file, study.case_file} if study else set()
     usable = files.usable(conn, [*named, *how.replaced.values()], job.owner_id)
     for old, new in how.replaced.items():
-        if old not in named:
-            problems.append(Problem(("replace", old), f'This job names no file "{old:.20}".'))
+        if old not in named or old in tables:
+            problems.append(Problem(("replace", old), f'This job lays out no file "{old:.20}".'))
         if new not in usable:
             message = f'Invalid pk "{new:.20}" - object does not exist.'
             problems.append(Problem(("replace", old), message))
     if problems:
         raise Invalid(problems)
-    study = job.definition.study
-    tables = {study.param_file, study.case_file} if study else set()
     gone = named - usable.keys() - how.replaced.keys() - tables
     if gone:
         raise Refused(f"Its input file {min(gone)} was deleted.")
@@ -206,7 +222,8 @@ def plan_points(site: Site, job: Job, more: int, done: int) -> list[str]:
     study = job.definition.study
     assert study is not None
     table, cases = studies.tables(site, job)
-    rows = plans.extend(study, table, cases, sampling.sample, done=done, more=more)
+    left = site.limits.study_runs_most - site.db.read(runs.count, job.id)
+    rows = plans.extend(study, table, cases, sampling.sample, done=done, more=more, most_runs=left)
     return [runs.pack_values(row) for row in rows]
 
 
@@ -218,6 +235,8 @@ def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> li
     problems: list[Problem] = []
     packed = []
     for n, row in enumerate(rows):
+        if len(problems) >= _MOST_PROBLEMS:
+            break
         problems += (
             Problem((at, n, name), "This study has no such input.")
             for name in sorted(set(row) - set(names))
@@ -232,11 +251,15 @@ def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> li
                 if name in row:
                     problems.append(Problem((at, n, name), "Give a number or a text."))
                 continue
+            if "\0" in str(sent) or len(str(sent)) > _VALUE_LENGTH:
+                message = f"Give a number, or a text of at most {_VALUE_LENGTH} characters."
+                problems.append(Problem((at, n, name), message))
+                continue
             plain = runtable.value(name, str(sent))
             values.append(dataclasses.replace(plain, is_relative=is_relative))
         packed.append(runs.pack_values(tuple(values)))
     if problems:
-        raise Invalid(problems[:100])
+        raise Invalid(problems[:_MOST_PROBLEMS])
     return packed
 
 

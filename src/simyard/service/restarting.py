@@ -26,7 +26,7 @@ from simyard.domain.runs import Again, Restart, Run
 from simyard.domain.stops import Checkpoint, fill
 from simyard.domain.users import User
 from simyard.engines.protocol import Folder
-from simyard.service import edits, idempotency, moves, quotas, workfolder
+from simyard.service import edits, idempotency, moves, quotas, studies, workfolder
 from simyard.service.archives import Budget
 from simyard.service.idempotency import Once
 from simyard.service.moves import Happening
@@ -84,8 +84,14 @@ def restart_run(
             f" {checkpoint.what}, like: {checkpoint.hint}",
         )
     reserved = quotas.admit(tx, site, job, run.cores)
-    runs.set_restart(tx.conn, run, Restart(command=command), reserved_core_microseconds=reserved)
-    moves.apply(tx, [Happening(run, Event.RESTART)])
+    replaced = run.restart.replaced if run.restart else {}
+    how = Restart(command=command, replaced=replaced)
+    runs.set_restart(tx.conn, run, how, reserved_core_microseconds=reserved)
+    if run.inputs is None:
+        moves.apply(tx, [Happening(run, Event.RESTART)])
+    else:
+        moves.apply(tx, [Happening(run, Event.RERUN)])
+        studies.give_slots(tx, [job.id])
     idempotency.note(tx, once, "restart", job.code)
     tx.after_commit(site.wake)
     crash_point("restart.recorded")

@@ -149,9 +149,7 @@ class Results:
     def _is_moving(self, row: int) -> bool:
         """Whether its status may be new although it has no end: planned runs wait as before."""
         status = self.status(row)
-        return status in (Status.WAITING, Status.RUNNING) or (
-            status is Status.PLANNED and bool(self.is_again[row])
-        )
+        return status in (Status.WAITING, Status.RUNNING) or bool(self.is_again[row])
 
     def labels(self) -> dict[str, Column]:
         """The variables by the names that they have beside the fixed columns."""
@@ -197,6 +195,7 @@ class ResultsBook:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._lock = Lock()
+        self._reading = Lock()
         self._kept: OrderedDict[int, tuple[object, Results]] = OrderedDict()
 
     def read(self, viewer: User, code: str) -> Results:
@@ -207,11 +206,12 @@ class ResultsBook:
         job = self._db.read(jobs.visible, code, viewer.id)
         if job is None:
             raise NotFound
-        stamp = self._db.read(_stamp, job)
-        with self._lock:
-            known, results = self._kept.get(job.id, (None, None))
-        if results is None or known != stamp:
-            results = self._db.read(read, job)
+        with self._reading:  # one at a time: whoever waits has it from the one before
+            stamp = self._db.read(_stamp, job)
+            with self._lock:
+                known, results = self._kept.get(job.id, (None, None))
+            if results is None or known != stamp:
+                results = self._db.read(read, job)
         with self._lock:
             self._kept[job.id] = (stamp, results)
             self._kept.move_to_end(job.id)

@@ -99,7 +99,7 @@ def stage(
             staged = site.shared.copy(job, folder.work, lay_out, keep_going)
         else:
             staged = lay_out(folder.work)
-        written = templates.render(site.templates, job, run, files, folder)
+        written = templates.render(site.templates, job, run, files, folder, budget)
         for path in written:
             staged.pop(path, None)
         if add is not None:
@@ -404,7 +404,11 @@ def _values(run: Run, folder: Folder) -> dict[str, str]:
     """The values of a study's run, for scripts that take no template."""
     if run.inputs is None:
         return {}
-    values = {f"PARAM_{value.name.upper()}": value.text for value in run.inputs}
+    values = {
+        f"PARAM_{value.name.upper()}": value.text
+        for value in run.inputs
+        if len(value.text.encode()) < rules.ENV_VAR_BYTES and "\0" not in value.text
+    }
     params = f"{folder.inside_home}/{templates.CONTROL}/{templates.PARAMS}"
     return {**values, "SIMYARD_PARAMS": params}
 

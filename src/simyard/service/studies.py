@@ -5,10 +5,10 @@ the transaction, for a definition that the transaction then holds against the on
 """
 
 import dataclasses
+import itertools
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
 
@@ -38,7 +38,9 @@ from simyard.store.runs import NewRun
 
 _TABLE_BYTES = 64 << 20
 _FAULTS_SHOWN = 20
-_TEMPLATES_BYTES = 256 << 20
+_DEEPEST = 50
+_ASKED_AT_ONCE = 256  # points of an optimizer, each of which is compared with all others
+_TEMPLATES_BYTES = 64 << 20  # each counted as often as it is written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,12 +126,16 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
         raise Invalid(reading.problems)
     if planned is None:
         return None
-    slots = max(sent.hardware.slots for sent in definition.analyses)
+    slots = _slots(definition)
     new = list(new_runs(planned))
     if study.optimizer is not None and study.optimizer.method != aims.EXTERNAL:
         first = aims.first(reading.study, slots)
         new = [*first, *(dataclasses.replace(run, number=len(first) + 1) for run in new)]
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
+
+
+def _slots(definition: JobDefinition) -> int:
+    return max((sent.hardware.slots for sent in definition.analyses), default=1)
 
 
 def new_runs(planned: Plan, *, first: int = 1) -> Iterator[NewRun]:
@@ -193,6 +199,9 @@ def _plan(reading: _Reading) -> Plan | None:
         study = dataclasses.replace(study, seed=secrets.randbits(31))
     reading.study = study = dataclasses.replace(study, variables=variables)
     reading.problems += aims.check(study)
+    if study.optimizer is not None and _slots(reading.definition) > _ASKED_AT_ONCE:
+        message = f"An optimizer has at most {_ASKED_AT_ONCE} runs under way."
+        reading.problems.append(Problem(("jobanalyses", 0, "hardware", "slots"), message))
     try:
         planned = plan(
             study,
@@ -277,6 +286,8 @@ def _with_columns(
 
 
 def _defaults(reading: _Reading) -> dict[str, str]:
+    if not _are_small(reading):
+        return {}
     return template_rules.nominal_defaults(
         template for _, _, template in _templates(reading.site, reading.definition, reading.files)
     )
@@ -299,7 +310,8 @@ def _templates(
 
 def _targets(definition: JobDefinition) -> Iterator[Problem]:
     """What is wrong with where templates are to be written."""
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
+    folders: dict[str, str] = {}  # every folder above a target, and that target
     for i, analysis in enumerate(definition.analyses):
         for n, task in enumerate(analysis.templates):
             path = ("jobanalyses", i, "templateTasks", n, "processedFilename")
@@ -310,21 +322,25 @@ def _targets(definition: JobDefinition) -> Iterator[Problem]:
             target = template_rules.normal_target(task.target)
             if target in seen:
                 yield Problem(path, f'Another template is written to "{target}" too.')
-            inside = next((t for t in seen if _is_in_the_way(t, target)), None)
-            if inside is not None:
-                yield Problem(path, f'"{target}" and "{inside}" cannot both be files.')
-            seen[target] = target
+            if target.count("/") > _DEEPEST:
+                yield Problem(path, f"A template is at most {_DEEPEST} folders deep.")
+                continue
+            above = list(itertools.accumulate(target.split("/")[:-1], "{}/{}".format))
+            other = folders.get(target) or next((folder for folder in above if folder in seen), "")
+            if other:
+                yield Problem(path, f'"{target}" and "{other}" cannot both be files.')
+            seen.add(target)
+            folders.update(dict.fromkeys(above, target))
 
 
-def _is_in_the_way(one: str, other: str) -> bool:
-    first, second = PurePosixPath(one), PurePosixPath(other)
-    return first in second.parents or second in first.parents
+def _are_small(reading: _Reading) -> bool:
+    named = (task.template for a in reading.definition.analyses for task in a.templates)
+    size = sum(reading.files[code].blob.size_bytes for code in named if code in reading.files)
+    return size <= _TEMPLATES_BYTES
 
 
 def _faults(reading: _Reading, names: Sequence[str]) -> Iterator[Problem]:
-    named = {t.template for a in reading.definition.analyses for t in a.templates}
-    size = sum(file.blob.size_bytes for code, file in reading.files.items() if code in named)
-    if size > _TEMPLATES_BYTES:
+    if not _are_small(reading):
         message = f"The templates of a job have at most {_TEMPLATES_BYTES} bytes together."
         yield Problem(("jobanalyses",), message)
         return
@@ -366,7 +382,7 @@ def add(
     most = site.limits.study_runs_most if at_most is None else at_most
     if count + len(new) > most:
         raise Refused(f"A study has at most {most} runs: this one has {count}.")
-    terms = terms_of(tx, site, job, len(new), is_new=False)
+    terms = terms_of(tx, site, job, len(new), is_new=not runs.slots_held(tx.conn, job.id))
     numbered = [
         dataclasses.replace(run, number=number) for number, run in enumerate(new, start=count + 1)
     ]
@@ -411,7 +427,7 @@ def give_slots(tx: Transaction, job_ids: Collection[int]) -> None:
 def is_finished(conn: Connection, job_id: int) -> bool:
     """Whether nothing of a job runs or will run."""
     states = runs.states_of(conn, [job_id])[job_id]
-    return set(states) <= {State.COMPLETED, State.CLOSED}
+    return set(states) <= {State.COMPLETED, State.CLOSED} and not store.open_ones(conn, [job_id])
 
 
 def needs_no_inputs(conn: Connection, code: str) -> bool:

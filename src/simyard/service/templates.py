@@ -17,11 +17,12 @@ from simyard.domain.studies import Study, TemplateTask
 from simyard.domain.templates import CannotRender, Template
 from simyard.engines.protocol import Folder
 from simyard.service import workfolder
-from simyard.service.archives import file_mode
+from simyard.service.archives import Budget, file_mode
 
 MOST_BYTES = 64 << 20
 _KEPT = 64
 _KEPT_BYTES = 64 << 20
+_PART_BYTES = 400  # that a placeholder takes once it is read
 _HEAD = 2  # bytes that tell a script
 
 
@@ -47,10 +48,11 @@ class TemplateBook:
                 return kept[0]
         content = content_of(self._blobs, file, MOST_BYTES + 1)
         made = rules.parse(content, keep_unknown=keep_unknown, most_bytes=MOST_BYTES)
+        size = len(content) + _PART_BYTES * len(made.parts)
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = (made, len(content))
-                self._bytes += len(content)
+                self._kept[key] = (made, size)
+                self._bytes += size
             while len(self._kept) > 1 and (len(self._kept) > _KEPT or self._bytes > _KEPT_BYTES):
                 _, (_, size) = self._kept.popitem(last=False)
                 self._bytes -= size
@@ -96,14 +98,22 @@ def rendered(
 
 
 def render(
-    book: TemplateBook, job: Job, run: Run, files: Mapping[str, File], folder: Folder
+    book: TemplateBook,
+    job: Job,
+    run: Run,
+    files: Mapping[str, File],
+    folder: Folder,
+    budget: Budget,
 ) -> list[str]:
     """Write the templates into a run's work folder, which nobody changes. Returns their paths.
 
-    Raises Unrenderable, KeyError, NotFound for a target that cannot be there, or StorageFull.
+    Raises what the budget does, Unrenderable, KeyError, NotFound for a target that cannot be there,
+    or StorageFull.
     """
     written = []
     for target, content, _ in rendered(book, job, run, files):
+        budget.keep_going()
+        budget.spend(len(content))
         try:
             _write(folder, target, content)
         except OSError as error:

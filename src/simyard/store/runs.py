@@ -414,11 +414,12 @@ _ANOTHER_ATTEMPT: dict[Any, Any] = {
     runs.c.completed_at: None,
     runs.c.ending: None,
     runs.c.outcome: None,
-    runs.c.is_optimal: False,
 }
 _THIS_RUN = runs.c.id == bindparam("run")
 _RESTART = Prepared(
-    update(runs).where(_THIS_RUN).values({**_ANOTHER_ATTEMPT, runs.c.samples: None})
+    update(runs)
+    .where(_THIS_RUN)
+    .values({**_ANOTHER_ATTEMPT, runs.c.samples: None, runs.c.is_optimal: False})
 )
 _EXTRACT = Prepared(update(runs).where(_THIS_RUN).values(_ANOTHER_ATTEMPT))
 _EXTRACTED = Prepared(
@@ -452,6 +453,10 @@ def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -
     _ATTEMPT_ENDED.run_many(
         conn, [{"attempt": run.token, "text": text, "at": at} for run, text, at in texts]
     )
+
+
+def pack_restart(restart: Restart) -> bytes:
+    return _encode(restart)
 
 
 def set_restart(

@@ -44,7 +44,7 @@ _OWING = Prepared(
 )
 _CHANGED = Prepared(
     update(studies)
-    .where(studies.c.job_id == bindparam("job"), studies.c.is_open.is_(True))
+    .where(studies.c.job_id == bindparam("job"))
     .values(version=studies.c.version + 1)
 )
 _ANSWERED = Prepared(
@@ -85,7 +85,7 @@ def owing(conn: Connection) -> list[Standing]:
 
 
 def tell_changed(conn: Connection, job_id: int) -> None:
-    """Something is new that its optimizer may want to know of. Nothing where it is not open."""
+    """Something is new that its optimizer, or whoever looks at its results, may want to know of."""
     _CHANGED.run(conn, job=job_id)
 
 

@@ -55,7 +55,9 @@ class Worker:
         self._site = site
         self._news = news
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="effect")
-        self._reconciler = Reconciler(site, self._hand_over)
+        # Optimizers take their time: nobody who stops or collects waits behind one.
+        self._thinking = ThreadPoolExecutor(1, thread_name_prefix="optimizer")
+        self._reconciler = Reconciler(site, self._hand_over, self._thinking.submit)
         self._snapshots: Future[None] | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -68,7 +70,8 @@ class Worker:
         self._stopping = True
         self._news.wake()
         self._thread.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._thinking, self._pool):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _hand_over(self, call: Callable[[], None]) -> None:
         self._pool.submit(call)

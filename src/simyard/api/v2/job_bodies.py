@@ -27,6 +27,7 @@ from simyard.domain.studies import (
 )
 
 MOST_INPUTS = 10_000
+MOST_TEMPLATES = 1000
 
 
 def _id(value: object) -> object:
@@ -63,7 +64,7 @@ class AnalysisRef(Body):
 class HardwareBody(Body):
     core_type: CodeText = needed("")
     cores_per_slot: int = Field(1, ge=1, json_schema_extra={"needed": True})
-    slots: int = Field(1, ge=1)
+    slots: int = Field(1, ge=1, le=100_000)
     walltime: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
     type: Annotated[str | None, EmptyIsNull] = None
     is_reusable: bool = False
@@ -265,6 +266,8 @@ def read(sent: Any) -> tuple[JobDefinition, list[Problem], dict[Path, int]]:
         lengths["jobanalyses", i, "inputFiles"] = len(analysis.input_files or [])
         lengths["jobanalyses", i, "templateTasks"] = len(analysis.template_tasks or [])
     lengths["jobvariables",] = len(body.jobvariables or [])
+    if sum(len(analysis.template_tasks or []) for analysis in body.jobanalyses) > MOST_TEMPLATES:
+        raise Invalid.at((), f"A job has at most {MOST_TEMPLATES} templates in all.")
     if sum(lengths.values()) > MOST_INPUTS:
         # Each is shown whole in every reply.
         raise Invalid.at((), f"A job names at most {MOST_INPUTS} inputs in all.")

@@ -118,7 +118,7 @@ async def create_job(request: Request) -> Response:
     sent = await bodies.json_of(request)
     definition, problems, lengths = job_bodies.read(sent)
     catalogue = await catalogue_of(site)
-    definition, told = await _completed(site, owner, definition, problems)
+    definition, told = await _completed(request, site, owner, definition, problems)
     _report(site, request, catalogue, definition, problems, lengths)
     said = job_bodies.labels(sent)
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
@@ -137,12 +137,18 @@ async def create_job(request: Request) -> Response:
 
 
 async def _completed(
-    site: Site, owner: User, definition: JobDefinition, problems: list[Problem]
+    request: Request, site: Site, owner: User, definition: JobDefinition, problems: list[Problem]
 ) -> tuple[JobDefinition, tuple[Notice, ...]]:
     """The definition with what follows from its study, and what to know of that. Adds to problems
     what is wrong with it.
     """
-    definition, wrong, told = await run_in_threadpool(studies.complete, site, owner.id, definition)
+    if definition.study is None:
+        definition, wrong, told = studies.complete(site, owner.id, definition)
+    else:
+        async with request.app.state.planning:
+            definition, wrong, told = await run_in_threadpool(
+                studies.complete, site, owner.id, definition
+            )
     problems += [problem for problem in wrong if not bodies.covered(problem, problems)]
     return definition, told
 
@@ -204,7 +210,7 @@ async def change_job(request: Request, job_id: str) -> Response:
             shown["analysis"]["version"] = kept.version  # none: still the newest
         sent = job_bodies.changed(present, sent)
     definition, problems, lengths = job_bodies.read(sent)
-    definition, told = await _completed(site, user, definition, problems)
+    definition, told = await _completed(request, site, user, definition, problems)
     _report(site, request, catalogue, definition, problems, lengths)
     view = await site.db.write_async(
         service.change_job,
@@ -257,7 +263,8 @@ async def submit_job(request: Request, job_id: str) -> Response:
         for code in site.db.read(service.not_installed, catalogue, user, job_id):
             # It may have been installed since somebody last looked.
             catalogue = await run_in_threadpool(site.book.look_again, code)
-    planned = await run_in_threadpool(_plan, site, user, job_id)
+    async with request.app.state.planning:
+        planned = await run_in_threadpool(_plan, site, user, job_id)
     is_new = await site.db.write_async(
         service.submit_job, site, catalogue, user, job_id, wanted, planned
     )

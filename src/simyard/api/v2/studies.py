@@ -65,9 +65,10 @@ def _numbers(found: list[int]) -> dict[str, Any]:
 )
 async def preview(request: Request, job_id: str) -> Response:
     wanted = previews.parse_number(request.query_params.get("run"))
-    found = await run_in_threadpool(
-        previews.preview, site_of(request), caller(request), job_id, wanted
-    )
+    async with request.app.state.planning:
+        found = await run_in_threadpool(
+            previews.preview, site_of(request), caller(request), job_id, wanted
+        )
     return reply(
         {
             "run": str(wanted),
@@ -113,7 +114,8 @@ async def estimate(request: Request) -> Response:
     site, user = site_of(request), caller(request)
     definition, problems, lengths = job_bodies.read(await bodies.json_of(request))
     catalogue = await catalogue_of(site)
-    definition, wrong, _ = await run_in_threadpool(studies.complete, site, user.id, definition)
+    async with request.app.state.planning:
+        definition, wrong, _ = await run_in_threadpool(studies.complete, site, user.id, definition)
     problems += [problem for problem in wrong if not bodies.covered(problem, problems)]
     others = site.db.read(job_service.check_job, site, catalogue, user, definition)
     problems += [other for other in others if not bodies.covered(other, problems)]
@@ -252,11 +254,12 @@ async def add_points(request: Request, job_id: str) -> Response:
     if body.rows is not None:
         if not body.rows:
             raise Invalid.at("rows", "This list may not be empty.")
-        packed = repairs.pack_rows(study, body.rows, "rows")
+        packed = await run_in_threadpool(repairs.pack_rows, study, body.rows, "rows")
     else:
         after = repairs.points_of(study)
         draws = after + (body.count or 0)
-        packed = await run_in_threadpool(repairs.plan_points, site, job, body.count or 0, after)
+        async with request.app.state.planning:
+            packed = await run_in_threadpool(repairs.plan_points, site, job, body.count or 0, after)
     numbers, is_new = await site.db.write_async(
         repairs.add_points, site, user, job_id, packed, wanted, after=after, draws=draws
     )

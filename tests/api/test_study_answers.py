@@ -135,25 +135,6 @@ def test_news_while_it_runs(client: Client) -> None:
     assert set(known.values()) == {"done"} and len(known) == 6
 
 
-def test_a_mark_is_seen_at_once(client: Client, job: str) -> None:
-    def marked() -> tuple[list[str], str]:
-        said = client.get(f"jobs/{job}/study/columns/?columns=x")
-        return said["optimal"], said["version"]
-
-    def mark(run: str, is_optimal: bool) -> None:
-        client.call("PATCH", f"jobs/{job}/runs/{run}/", 200, json={"isOptimal": is_optimal})
-
-    first, before = marked()
-    assert first == ["2"]
-    mark("5", True)
-    mark("2", False)
-    other, after = marked()
-    assert (other, after != before) == (["5"], True)
-    mark("2", True)
-    mark("5", False)
-    assert marked() == (["2"], before)
-
-
 # --- the table ------------------------------------------------------------------------------------
 
 

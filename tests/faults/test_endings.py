@@ -86,7 +86,7 @@ def test_a_signal(server: RunningServer, client: Client, name: str) -> None:
     signal = "SIG" + name.partition(" ")[0]
     wanted = Ending(
         command=command,
-        reason=coded(code, rf" \(.*{signal}\).*"),
+        reason=coded(code, rf" \(.*{signal}: [a-z0-9 ()]+\).*"),
         cause=cause,
         code=code,
         signal=signal,

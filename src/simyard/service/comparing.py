@@ -113,9 +113,7 @@ class _Rendered:
     def __init__(self, site: Site, job: Job, run: Run) -> None:
         self._site, self._run = site, run
         self._how = templates.relative(job.definition.study)
-        self._tasks = {
-            rules.normal_target(task.target): task for _, _, task in templates.tasks(job)
-        }
+        self._tasks = {rules.normal_target(task.target): task for task in templates.tasks(job)}
         codes = [task.template for task in self._tasks.values()]
         self._files: Mapping[str, File] = (
             site.db.read(files.usable, codes, job.owner_id) if codes else {}

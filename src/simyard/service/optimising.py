@@ -94,16 +94,13 @@ def record(tx: Transaction, site: Site, answer: Answer) -> bool:
     if answer.new:
         job = jobs.by_id(tx.conn, answer.job_id)
         try:
-            studies.add(tx, site, job, [_further(inputs) for inputs in answer.new])
+            new = [NewRun(kind=Kind.ITERATION, inputs=inputs) for inputs in answer.new]
+            studies.add(tx, site, job, new)
         except Refused as error:  # a budget of core-hours is used up
             close(tx, answer.job_id, f"no more runs may be made: {error}")
             return True
         crash_point("study.asked")
     return True
-
-
-def _further(inputs: str) -> NewRun:
-    return NewRun(kind=Kind.ITERATION, inputs=inputs)
 
 
 def close(tx: Transaction, job_id: int, why: str) -> None:
@@ -129,11 +126,10 @@ def mark_best(tx: Transaction, study: Study, run: Run) -> None:
     found, _ = aims.aims(study)
     if not found.goals:
         return
-    before = [other for other in runs.optimal(tx.conn, run.job_id) if other.id != run.id]
     if run.is_optimal:  # it was, with other outputs
-        job = jobs.by_id(tx.conn, run.job_id)
-        mark_best_anew(tx, job)
+        mark_best_anew(tx, jobs.by_id(tx.conn, run.job_id))
         return
+    before = runs.optimal(tx.conn, run.job_id)
     is_best, fallen = ranking.with_one_more(
         [outputs_of(other) or {} for other in before], outputs_of(run), found.goals, found.limits
     )
@@ -149,7 +145,7 @@ def mark_best_anew(tx: Transaction, job: Job) -> None:
     found = aims.aims(study)[0] if study else None
     if found is None or not found.goals:
         return
-    candidates = runs.page(tx.conn, job.id, offset=0, size=runs.count(tx.conn, job.id))
+    candidates = runs.every(tx.conn, job.id)
     points = [outputs_of(each) for each in candidates]
     best = {candidates[i].id for i in ranking.best(points, found.goals, found.limits)}
     changed = {

@@ -63,7 +63,7 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
     how = templates.relative(job.definition.study)
     seen: list[tuple[File, Template]] = []
     previews = []
-    for _, _, task in itertools.islice(templates.tasks(job), _MOST_TEMPLATES):
+    for task in itertools.islice(templates.tasks(job), _MOST_TEMPLATES):
         file = found.get(task.template)
         if file is None:
             continue
@@ -85,7 +85,7 @@ def _values(site: Site, job: Job, number: int) -> Sequence[Value]:
         raise NotFound
     planned, completed = studies.rows(site, job)
     if completed.optimizer is not None and completed.optimizer.method != aims.EXTERNAL:
-        if number > max(sent.hardware.slots for sent in job.definition.analyses):
+        if number > studies.slots_of(job.definition):
             raise NotFound  # only the first ones are known before they run
         first = aims.first(completed, number)[number - 1 : number]
         values = [runs.unpack_values(new.inputs or "[]") for new in first]

@@ -536,7 +536,7 @@ def _tells(run: Run, found: Observation) -> bool:
 
 def _tell_study(tx: Transaction, run: Run, job: Job) -> None:
     """A run of a study has its outputs."""
-    studies.stored(tx, run)
+    study_store.tell_changed(tx.conn, run.job_id)
     now = runs.by_id(tx.conn, run.id)
     if job.definition.study is not None and now is not None:
         optimising.mark_best(tx, job.definition.study, now)

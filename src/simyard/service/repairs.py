@@ -170,7 +170,7 @@ def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
     if matches is None:
         words = ", ".join(f'"{word}"' for word in _WHERE)
         raise Invalid.at("where", f'"{which.where:.50}" is not a valid choice: {words}.')
-    every = runs.page(conn, job.id, offset=0, size=runs.count(conn, job.id))
+    every = runs.every(conn, job.id)
     return [run for run in every if run.completed_at is not None and matches(run)]
 
 
@@ -199,9 +199,8 @@ def _check(conn: Connection, job: Job, how: Restart) -> None:
 
 
 def _need_outputs(job: Job, how: Restart, wanted: Sequence[Run]) -> None:
-    last = job.definition.analyses[-1]
-    others = any(a.post_command.strip() or a.post_script for a in job.definition.analyses)
-    if not (others or (how.post_command or "").strip() or last.post_script):
+    has_own = any(a.post_command.strip() or a.post_script for a in job.definition.analyses)
+    if not (has_own or (how.post_command or "").strip()):
         raise Invalid.at(
             "postProcessScriptCommand",
             "This job has no post-processing: say what is to be done with the outputs.",
@@ -340,7 +339,7 @@ def extend(
     study = job.definition.study
     if study is None or study.optimizer is None or study.optimizer.method == aims.EXTERNAL:
         raise Refused("The runs of this study are not chosen by an optimizer of this server.")
-    count = sum(not run.is_nominal for run in _every(tx.conn, job))
+    count = sum(not run.is_nominal for run in runs.every(tx.conn, job.id))
     budget = count + more
     if budget > site.limits.study_runs_most:
         raise Invalid.at("count", f"A study has at most {site.limits.study_runs_most} runs.")
@@ -359,10 +358,6 @@ def extend(
     tx.after_commit(site.wake)
     crash_point("study.extended")
     return True
-
-
-def _every(conn: Connection, job: Job) -> list[Run]:
-    return runs.page(conn, job.id, offset=0, size=runs.count(conn, job.id))
 
 
 # --- a study that takes runs as they come ---------------------------------------------------------

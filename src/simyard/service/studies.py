@@ -114,10 +114,8 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
 
     Raises Invalid with everything that is wrong, the templates' faults with line and column too.
     """
-    definition = job.definition
-    found = _usable(site, job.owner_id, definition)
-    study = definition.study or Study()
-    reading = _Reading(site, definition, study, found)
+    definition, reading = job.definition, _reading(site, job)
+    study = reading.study
     planned = None if study.is_plain else _plan(reading)
     reading.problems += _targets(definition)
     names = planned.names if planned else tuple(v.name for v in reading.study.inputs())
@@ -126,7 +124,7 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
         raise Invalid(reading.problems)
     if planned is None:
         return None
-    slots = _slots(definition)
+    slots = slots_of(definition)
     new = list(new_runs(planned))
     if study.optimizer is not None and study.optimizer.method != aims.EXTERNAL:
         first = aims.first(reading.study, slots)
@@ -134,12 +132,13 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
 
 
-def _slots(definition: JobDefinition) -> int:
+def slots_of(definition: JobDefinition) -> int:
+    """Most runs of a study that run at the same time."""
     return max((sent.hardware.slots for sent in definition.analyses), default=1)
 
 
-def new_runs(planned: Plan, *, first: int = 1) -> Iterator[NewRun]:
-    number = first
+def new_runs(planned: Plan) -> Iterator[NewRun]:
+    number = 1
     for values in planned.rows():
         yield NewRun(number=number, inputs=runs.pack_values(values))
         number += 1
@@ -150,22 +149,17 @@ def new_runs(planned: Plan, *, first: int = 1) -> Iterator[NewRun]:
 
 def tables(site: Site, job: Job) -> tuple[RunTable | None, RunTable | None]:
     """The run table and the case table of a study, None where it has none. Raises Invalid."""
-    study = job.definition.study or Study()
-    found = _usable(site, job.owner_id, job.definition)
-    reading = _Reading(site, job.definition, study, found)
-    read = tuple(
-        _table(reading, name, code)
-        for name, code in (("paramFile", study.param_file), ("caseFile", study.case_file))
-    )
+    reading = _reading(site, job)
+    table = _table(reading, "paramFile", reading.study.param_file)
+    cases = _table(reading, "caseFile", reading.study.case_file)
     if reading.problems:
         raise Invalid(reading.problems)
-    return read[0], read[1]
+    return table, cases
 
 
 def rows(site: Site, job: Job) -> tuple[Plan, Study]:
     """The plan of a draft, and its study with all that follows from it. Raises Invalid."""
-    found = _usable(site, job.owner_id, job.definition)
-    reading = _Reading(site, job.definition, job.definition.study or Study(), found)
+    reading = _reading(site, job)
     planned = _plan(reading)
     if planned is None or reading.problems:
         raise Invalid(reading.problems)
@@ -187,6 +181,12 @@ def _usable(site: Site, owner_id: int, definition: JobDefinition) -> dict[str, F
 # --- reading a definition -------------------------------------------------------------------------
 
 
+def _reading(site: Site, job: Job) -> _Reading:
+    definition = job.definition
+    found = _usable(site, job.owner_id, definition)
+    return _Reading(site, definition, definition.study or Study(), found)
+
+
 def _plan(reading: _Reading) -> Plan | None:
     """The plan of a study, None where something is wrong. Its variables are completed."""
     study = reading.study
@@ -199,7 +199,7 @@ def _plan(reading: _Reading) -> Plan | None:
         study = dataclasses.replace(study, seed=secrets.randbits(31))
     reading.study = study = dataclasses.replace(study, variables=variables)
     reading.problems += aims.check(study)
-    if study.optimizer is not None and _slots(reading.definition) > _ASKED_AT_ONCE:
+    if study.optimizer is not None and slots_of(reading.definition) > _ASKED_AT_ONCE:
         message = f"An optimizer has at most {_ASKED_AT_ONCE} runs under way."
         reading.problems.append(Problem(("jobanalyses", 0, "hardware", "slots"), message))
     try:
@@ -434,11 +434,6 @@ def needs_no_inputs(conn: Connection, code: str) -> bool:
     """Whether a job is gone, or nothing of it runs or will run."""
     job_id = jobs.id_of(conn, code)
     return job_id is None or is_finished(conn, job_id)
-
-
-def stored(tx: Transaction, run: Run) -> None:
-    """A run of a study has its outputs: what follows for the study."""
-    store.tell_changed(tx.conn, run.job_id)
 
 
 def stop(tx: Transaction, job: Job) -> None:

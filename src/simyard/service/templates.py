@@ -65,11 +65,10 @@ def content_of(blobs: SealedBlobs, file: File, most: int) -> bytes:
         return b"".join(bytes(p) for p in source.read_range(0, min(file.blob.size_bytes, most)))
 
 
-def tasks(job: Job) -> Iterator[tuple[int, int, TemplateTask]]:
-    """Every template task, with the numbers of its analysis and of itself."""
-    for i, analysis in enumerate(job.definition.analyses):
-        for n, task in enumerate(analysis.templates):
-            yield i, n, task
+def tasks(job: Job) -> Iterator[TemplateTask]:
+    """Every template task of a job, in order."""
+    for analysis in job.definition.analyses:
+        yield from analysis.templates
 
 
 def relative(study: Study | None) -> dict[str, str]:
@@ -80,21 +79,21 @@ def relative(study: Study | None) -> dict[str, str]:
 
 def rendered(
     book: TemplateBook, job: Job, run: Run, files: Mapping[str, File]
-) -> Iterator[tuple[str, bytes, str]]:
-    """What the templates are in this run: target, content, name of the template.
+) -> Iterator[tuple[str, bytes]]:
+    """What the templates are in this run: target, content.
 
     Raises Unrenderable, or KeyError with the id of a file that is gone.
     """
     values = {value.name: value for value in run.inputs or ()}
     how = relative(job.definition.study)
-    for _, _, task in tasks(job):
+    for task in tasks(job):
         file = files[task.template]
         template = book.template(file, keep_unknown=task.keep_unknown)
         try:
             content = template.render(values, how)
         except CannotRender as error:
             raise Unrenderable(f"{file.name}:{error}") from None
-        yield rules.normal_target(task.target), content, file.name
+        yield rules.normal_target(task.target), content
 
 
 def render(
@@ -111,7 +110,7 @@ def render(
     or StorageFull.
     """
     written = []
-    for target, content, _ in rendered(book, job, run, files):
+    for target, content in rendered(book, job, run, files):
         budget.keep_going()
         budget.spend(len(content))
         try:

@@ -199,6 +199,13 @@ def page(conn: Connection, job_id: int, *, offset: int, size: int) -> list[Run]:
     return [_run(row) for row in rows]
 
 
+def every(conn: Connection, job_id: int) -> list[Run]:
+    """All runs of a job by number. A study's may be many: where they can come page by page, use
+    `page`.
+    """
+    return page(conn, job_id, offset=0, size=count(conn, job_id))
+
+
 _each_job = func.json_each(bindparam("wanted", type_=Values())).table_valued("value")
 _each_state = func.json_each(bindparam("states", type_=Values())).table_valued("value")
 _STATES = Prepared(

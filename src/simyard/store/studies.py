@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from simyard.domain.lifecycle import State
 from simyard.store.prepared import Prepared, any_of
-from simyard.store.schema import AnyRow, runs, studies
+from simyard.store.schema import AnyRow, studies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +100,3 @@ def close(conn: Connection, job_id: int, why: str) -> bool:
 
 def reopen(conn: Connection, job_id: int) -> None:
     _REOPEN.run(conn, job=job_id)
-
-
-_COUNTS = Prepared(
-    select(runs.c.state, func.count().label("number"))
-    .where(runs.c.job_id == bindparam("job"))
-    .group_by(runs.c.state)
-)
-
-
-def counts(conn: Connection, job_id: int) -> dict[State, int]:
-    """The runs of a job by state, counted in an index."""
-    return {State(row.state): row.number for row in _COUNTS.rows(conn, job=job_id)}

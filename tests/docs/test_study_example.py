@@ -209,7 +209,8 @@ def test_the_whole_sweep_for_real_and_a_killed_server(
     most, killed = 0, False
     while client.cluster_status(job["id"]) != "Stopped":
         listed = client.get(place)["results"]
-        under_way = [r["id"] for r in listed if r["dateStarted"] and not r["dateCompleted"]]
+        attempts = client.get(f"jobs/{job['id']}/clusters/?page_size=100")["results"]
+        under_way = [a["runId"] for a in attempts if a["status"] == "Started"]
         most = max(most, len(under_way))
         if len([r for r in listed if r["dateCompleted"]]) >= 3 and under_way and not killed:
             killed = True

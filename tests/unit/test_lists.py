@@ -23,6 +23,7 @@ from simyard.domain.users import Role, User
 from simyard.store import files, jobs, listing, runs, users
 from simyard.store.files import NewOutput, Within
 from simyard.store.jobs import Standing
+from simyard.store.runs import NewRun, Terms
 from simyard.store.schema import files as files_table
 from simyard.store.schema import job_views, list_chunks, list_heads, metadata
 from simyard.store.schema import jobs as jobs_table
@@ -360,12 +361,9 @@ def _two_runs(conn: Connection, job: Job) -> None:
     runs.insert(
         conn,
         job.id,
+        [NewRun(number=1), NewRun(number=2)],
         owner_id=job.owner_id,
-        count=2,
-        cores=1,
-        core_type="x",
-        price_micros=0,
-        low_priority=False,
+        terms=Terms(cores=1, core_type="x", price_micros=0, low_priority=False),
         state=State.RUNNING,
     )
 

@@ -41,13 +41,13 @@ def test_steps_run_in_order_in_the_work_folder(tmp_path: Path) -> None:
     steps = [step("pwd; echo $A; cd /; A=lost", A="one"), step("basename $PWD; echo ${A-none}")]
     status, said, record = drive(tmp_path, *steps)
     assert said == f"{tmp_path}/home/work\none\nwork\nnone\n"
-    assert (status, record) == (0, Record(began=True, failed_step=None, exit_code=0))
+    assert (status, record) == (0, Record(began=True, failed_step=None, failures={}, exit_code=0))
 
 
 def test_a_step_that_fails_is_the_last(tmp_path: Path) -> None:
     status, said, record = drive(tmp_path, step("echo a"), step("exit 7"), step("echo never"))
     assert (status, said) == (7, "a\n")
-    assert record == Record(began=True, failed_step=1, exit_code=7)
+    assert record == Record(began=True, failed_step=1, failures={1: 7}, exit_code=7)
 
 
 @pytest.mark.parametrize("name", ["n", "scripts", "code", "own_pids", "stopping", "HOME"])
@@ -82,13 +82,25 @@ def test_what_a_step_leaves_behind_keeps_nobody(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "record"),
     [
-        (None, Record(began=False, failed_step=None, exit_code=None)),
-        (b"", Record(began=False, failed_step=None, exit_code=None)),
-        (b"begin 0\n", Record(began=True, failed_step=None, exit_code=None)),
-        (b"begin 0\nend 0 0\nbegin 1\n", Record(began=True, failed_step=None, exit_code=None)),
-        (b"begin 0\nend 0 3\nexit 3\n", Record(began=True, failed_step=0, exit_code=3)),
-        (b"begin 0\nend 0 3\nex", Record(began=True, failed_step=0, exit_code=None)),
-        (b"\xff\n\nbegin\nexit\n", Record(began=True, failed_step=None, exit_code=None)),
+        (None, Record(began=False, failed_step=None, failures={}, exit_code=None)),
+        (b"", Record(began=False, failed_step=None, failures={}, exit_code=None)),
+        (b"begin 0\n", Record(began=True, failed_step=None, failures={}, exit_code=None)),
+        (
+            b"begin 0\nend 0 0\nbegin 1\n",
+            Record(began=True, failed_step=None, failures={}, exit_code=None),
+        ),
+        (
+            b"begin 0\nend 0 3\nexit 3\n",
+            Record(began=True, failed_step=0, failures={0: 3}, exit_code=3),
+        ),
+        (
+            b"begin 0\nend 0 3\nex",
+            Record(began=True, failed_step=0, failures={0: 3}, exit_code=None),
+        ),
+        (
+            b"\xff\n\nbegin\nexit\n",
+            Record(began=True, failed_step=None, failures={}, exit_code=None),
+        ),
     ],
 )
 def test_a_record_also_where_it_was_cut_off(

@@ -16,6 +16,7 @@ from simyard.domain.lifecycle import State
 from simyard.domain.users import Role, User
 from simyard.store import counters, files, jobs, quotas, runs, users
 from simyard.store.files import NewOutput
+from simyard.store.runs import NewRun, Terms
 from simyard.store.schema import blobs as blobs_table
 from simyard.store.schema import files as files_table
 
@@ -51,6 +52,16 @@ def job_of(conn: Connection, owner: User) -> Job:
     )
 
 
+def terms(low_priority: bool = False, reserved: int = 0) -> Terms:
+    return Terms(
+        cores=1,
+        core_type="x",
+        price_micros=0,
+        low_priority=low_priority,
+        reserved_core_microseconds=reserved,
+    )
+
+
 def submit(
     conn: Connection,
     owner: User,
@@ -63,12 +74,9 @@ def submit(
     runs.insert(
         conn,
         job.id,
+        [NewRun(number=number) for number in range(1, count + 1)],
         owner_id=owner.id,
-        count=count,
-        cores=1,
-        core_type="x",
-        price_micros=0,
-        low_priority=low_priority,
+        terms=terms(low_priority),
         state=state,
     )
     return job
@@ -209,12 +217,9 @@ def test_a_long_queue_of_one_user_costs_others_nothing(count: int) -> None:
         runs.insert(
             conn,
             job.id,
+            [NewRun(number=number) for number in range(1, count + 1)],
             owner_id=ada.id,
-            count=count,
-            cores=1,
-            core_type="x",
-            price_micros=0,
-            low_priority=False,
+            terms=terms(),
             state=State.QUEUED,
         )
         mine = submit(conn, bob)
@@ -237,14 +242,10 @@ def test_what_is_reserved_is_given_back_once() -> None:
         runs.insert(
             conn,
             job.id,
+            [NewRun(number=number) for number in (1, 2)],
             owner_id=ada.id,
-            count=2,
-            cores=1,
-            core_type="x",
-            price_micros=0,
-            low_priority=False,
+            terms=terms(reserved=7),
             state=State.QUEUED,
-            reserved_core_microseconds=7,
         )
         ids = [run.id for run in runs.page(conn, job.id, offset=0, size=9)]
         assert quotas.reserved_for_job(conn, job.id) == 14

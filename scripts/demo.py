@@ -14,18 +14,14 @@ import json
 import math
 import os
 import shlex
-import shutil
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from demo_cases import ROOT, Case, choose, write_catalogue
-from demo_client import Client, DemoFailed, server
+from demo_client import Client, DemoFailed, server, stage
 
 PATIENCE_SECONDS = 600
 LOG = "process_output.log"
@@ -223,27 +219,17 @@ curl {token} {client.base}/files/{found["id"]}/contents/ > {LOG}""")
 
 def main() -> None:
     keep = os.environ.get("KEEP", "") not in ("", "0")
-    scratch = Path(tempfile.mkdtemp(prefix="simyard-demo-"))
-    scratch.chmod(0o711)  # jobs of a root server without a sandbox run as another user
     results = ROOT / "demo-results" / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     began = time.monotonic()
-    try:
-        write_catalogue(scratch / "data")
-        with server(scratch / "data", keep) as (address, key):
+    with stage("demo", keep) as data:
+        write_catalogue(data)
+        with server(data, keep) as (address, key):
             client = Client(address, key)
             case, definition, job_id = walk(client, results)
             judge(client, case, job_id, results)
             print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
             if keep:
                 print_commands(client, case, definition, job_id)
-    except (DemoFailed, httpx.HTTPError) as error:
-        keep = False
-        reason = error if isinstance(error, DemoFailed) else f"the server does not answer: {error}"
-        print(f"\ndemo: failed: {reason}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """A server to try things on, and the few calls of the tutorial as any client would make them."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,26 @@ import httpx
 
 class DemoFailed(Exception):
     """The text says why."""
+
+
+@contextmanager
+def stage(name: str, keep: bool) -> Iterator[Path]:
+    """An empty data folder for a demo. What goes wrong in it is told, and ends the program with a
+    non-zero status. keep: leave the folder there, unless the demo fails.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix=f"simyard-{name}-"))
+    scratch.chmod(0o711)  # jobs of a root server without a sandbox run as another user
+    try:
+        (scratch / "data").mkdir()
+        yield scratch / "data"
+    except (DemoFailed, httpx.HTTPError) as error:
+        keep = False
+        reason = error if isinstance(error, DemoFailed) else f"the server does not answer: {error}"
+        print(f"\ndemo: failed: {reason}", file=sys.stderr)
+        sys.exit(1)
+    finally:
+        if not keep:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

@@ -9,18 +9,14 @@ KEEP=1 in the environment leaves the server up.
 """
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 
-import httpx
-
 from demo_cases import ROOT
-from demo_client import Client, DemoFailed, server
+from demo_client import Client, DemoFailed, server, stage
 
 EXAMPLE = ROOT / "examples" / "airfoil-study"
 
@@ -52,27 +48,15 @@ def study(client: Client, address: str, kind: str, results: Path) -> None:
 def main() -> None:
     keep = os.environ.get("KEEP", "") not in ("", "0")
     kind = "optimise" if os.environ.get("STUDY", "").startswith("optimi") else "sweep"
-    scratch = Path(tempfile.mkdtemp(prefix="simyard-study-"))
-    scratch.chmod(0o711)  # jobs of a root server without a sandbox run as another user
     results = ROOT / "demo-results" / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}-{kind}"
     began = time.monotonic()
-    try:
-        (scratch / "data").mkdir()
-        with server(scratch / "data", keep) as (address, key):
-            client = Client(address, key)
-            needs_openfoam(client)
-            study(client, address, kind, results)
-            print(f"The demo took {time.monotonic() - began:.0f} s.")
-            if keep:
-                print(f"\nexport SIMYARD_URL={address} SIMYARD_KEY={key}")
-    except (DemoFailed, httpx.HTTPError) as error:
-        keep = False
-        reason = error if isinstance(error, DemoFailed) else f"the server does not answer: {error}"
-        print(f"\ndemo: failed: {reason}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        if not keep:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with stage("study", keep) as data, server(data, keep) as (address, key):
+        client = Client(address, key)
+        needs_openfoam(client)
+        study(client, address, kind, results)
+        print(f"The demo took {time.monotonic() - began:.0f} s.")
+        if keep:
+            print(f"\nexport SIMYARD_URL={address} SIMYARD_KEY={key}")
 
 
 if __name__ == "__main__":

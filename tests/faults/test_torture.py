@@ -128,8 +128,8 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
     well = truth.ask(ENDED.format("Completed successfully"))
     stopped = truth.stopped()
     kept = truth.ask(KEPT)
-    assert len(well) >= 6 and stopped and len(kept) >= 3, (well, stopped, kept)
-    lost, doubled, coded, cut, ghost, retold = (name for _, name in well[:6])
+    assert len(well) >= 7 and stopped and len(kept) >= 3, (well, stopped, kept)
+    lost, doubled, coded, cut, ghost, retold, roomless = (name for _, name in well[:7])
     lies = sqlite3.connect(truth.server.data / "simyard.db")
     lies.execute("PRAGMA foreign_keys = OFF")
     job = "(SELECT id FROM jobs WHERE name = '{}')"
@@ -147,6 +147,8 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
         f"UPDATE jobs SET name = 'torture-job-of-nobody' WHERE name = '{ghost}'",
         f"""UPDATE statuses SET reason = 'A run failed: its supervisor process was killed while it
             ran' WHERE word = 'Completed' AND job_id = {job.format(retold)}""",
+        f"""UPDATE statuses SET reason = 'A run failed: its disk was full (9 bytes free)'
+            WHERE word = 'Completed' AND job_id = {job.format(roomless)}""",
         # A stop that was acknowledged, and a run that is said to have come to its end.
         f"""UPDATE statuses SET reason = 'Completed successfully' WHERE word = 'Completed'
             AND job_id = {job.format(stopped[0])}""",
@@ -166,7 +168,7 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
     ledger.close()
     # A client that was answered by a mistake of the server, and one that was not answered.
     truth.ledger.note("unexpected", method="GET", path="jobs/", status=500, said="?")
-    truth.ledger.note("unanswered", method="GET", path="jobs/")
+    truth.ledger.note("unanswered", method="GET", path="jobs/", last="503")
     # What was deleted and is there.
     truth.ledger.note("upload.deleted", key=kept[2][1].removesuffix(".bin"), id=kept[2][0])
     # A process that carries the mark of an attempt.
@@ -189,6 +191,7 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
         ("job once", ghost),
         ("interrupted truly", retold),
         ("told once", retold),
+        ("ended once", roomless),
         ("stop", stopped[0]),
         ("upload kept", kept[0][1].removesuffix(".bin")),
         ("no ghost upload", "torture-file-of-nobody"),

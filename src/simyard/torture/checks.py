@@ -87,6 +87,7 @@ class Book:
         self.jobs: dict[str, Job] = defaultdict(Job)
         self.killed: set[str] = set()  # attempts that somebody killed
         self.killed_at_a_point = 0  # supervisors that killed themselves; which, nobody knows
+        self.filled = 0  # times that the disk was filled
         self.deleted: dict[str, str] = {}  # path -> key
         self.unexpected: list[Line] = []
         self.unanswered: list[Line] = []
@@ -133,6 +134,8 @@ class Book:
                 self.killed.add(line["attempt"])
             case "attempt.killed-at-a-point":
                 self.killed_at_a_point += 1
+            case "fault":
+                self.filled += line["kind"] == "full disk"
             case "unexpected":
                 self.unexpected.append(line)
             case "unanswered":
@@ -211,7 +214,7 @@ def _jobs(book: Book, account: Account) -> Iterator[Violation]:
         if known.ids and not known.delete_asked and not jobs:
             yield Violation("job once", key, f"{sorted(known.ids)} is not there")
         for job in jobs:
-            yield from _job(key, known, job)
+            yield from _job(key, known, job, book)
     for name in there:
         if name not in book.jobs:
             yield Violation("no ghost job", name, "nobody asked for it")
@@ -220,7 +223,7 @@ def _jobs(book: Book, account: Account) -> Iterator[Violation]:
 _ORDER = ("Pending", "Queued", "Started", "Validated", "Executing", "Stopping", "Completed")
 
 
-def _job(key: str, known: Job, job: JobThere) -> Iterator[Violation]:
+def _job(key: str, known: Job, job: JobThere, book: Book) -> Iterator[Violation]:
     if not job.submitted:
         if known.submit_acknowledged:
             yield Violation("ended once", key, f"{job.id} is a draft after its submit")
@@ -236,7 +239,7 @@ def _job(key: str, known: Job, job: JobThere) -> Iterator[Violation]:
     for reason in known.told - {job.reason}:
         text = f"{job.id}: first {reason!r}, later {job.reason!r}"
         yield Violation("told once", key, text)
-    yield from _end(key, known, job)
+    yield from _end(key, known, job, may_lack_room=book.filled > 0)
     yield from _log(key, known, job)
 
 
@@ -255,16 +258,25 @@ def was_interrupted(reason: str) -> bool:
     return "supervisor process was killed" in reason or "machine was restarted" in reason
 
 
+def was_out_of_room(reason: str) -> bool:
+    return "its disk was full" in reason
+
+
 def was_stopped(reason: str) -> bool:
     return reason.startswith("Stopped by the user")
 
 
-def _end(key: str, known: Job, job: JobThere) -> Iterator[Violation]:
+def _end(key: str, known: Job, job: JobThere, *, may_lack_room: bool) -> Iterator[Violation]:
     code = exit_code(job.reason)
     if code is None:
         if was_stopped(job.reason) and not known.stop_acknowledged:
             yield Violation("stop", key, f"{job.id} was stopped by nobody")
-        if not was_stopped(job.reason) and not was_interrupted(job.reason):
+        explained = (
+            was_stopped(job.reason)
+            or was_interrupted(job.reason)
+            or (may_lack_room and was_out_of_room(job.reason))
+        )
+        if not explained:
             yield Violation("ended once", key, f"{job.id} ended so: {job.reason!r}")
         return
     if code != known.code:
@@ -338,7 +350,8 @@ def _requests(book: Book) -> Iterator[Violation]:
         text = f"{line['method']} {line['path']} was answered {line['status']}: {line['said']}"
         yield Violation("clear errors", line["path"], text)
     for line in book.unanswered:
-        yield Violation("answered", line["path"], f"{line['method']} was asked for ten minutes")
+        text = f"{line['method']} was asked for ten minutes, the last reply: {line['last']}"
+        yield Violation("answered", line["path"], text)
 
 
 def _remains(account: Account) -> Iterator[Violation]:

@@ -112,11 +112,12 @@ class Stubborn:
         """Ask until there is an answer. Raises GivenUp where there is none in this time, and for
         an answer that is not expected, which is written down.
         """
-        end = time.monotonic() + patience_seconds
+        last, end = "", time.monotonic() + patience_seconds
         while time.monotonic() < end:
             try:
                 reply = self.caller.ask(method, path, body, headers)
-            except Lost:
+            except Lost as error:
+                last = f"none ({error})"
                 self._ledger.note("lost", method=method, path=path)
                 time.sleep(self._chance.uniform(0.02, 0.4))
                 continue
@@ -125,9 +126,10 @@ class Stubborn:
                 return reply
             if reply.status not in _AGAIN:
                 raise GivenUp(f"{method} {path}: {reply.status}")
+            last = f"{reply.status} {reply.content[:300].decode(errors='replace')}"
             # Sooner than asked: that is the harder case for the server.
             time.sleep(self._chance.uniform(0.3, 1.0))
-        self._ledger.note("unanswered", method=method, path=path)
+        self._ledger.note("unanswered", method=method, path=path, last=last)
         raise GivenUp(f"{method} {path}")
 
     def _judge(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> None:

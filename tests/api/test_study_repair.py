@@ -206,7 +206,7 @@ def test_a_sequence_is_extended_and_keeps_its_points(client: Client) -> None:
 # --- optimisation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_it_goes_on_after_a_kill_with_the_same_history(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -253,6 +253,25 @@ def test_an_optimisation_that_is_over_goes_on(client: Client) -> None:
     assert [variables(r)["x"] for r in after[: len(before)]] == [variables(r)["x"] for r in before]
     assert sum(run["isOptimal"] for run in after) == 1
     assert client.get(f"jobs/{job}/")["optimizer"]["budget"] == len(before) - 1 + 3
+
+
+def test_an_optimisation_ends_when_it_has_used_its_core_hours(client: Client) -> None:
+    fields = branin(30, settings={"maxCoreHours": 1e-4, "maxHours": 5})
+    body = study(client, "sleep 0.5", job=fields, slots=2, postProcessScriptCommand=BRANIN)
+    job = submitted(client, body)
+    assert client.finished(job) == "Completed successfully"
+    (notice,) = (n for n in client.get(f"jobs/{job}/")["notices"] if n["code"] == "study-closed")
+    assert notice["message"] == "No more runs are made: it has used its 0.0001 core-hours."
+    # That are 0.36 s: the first run of half a second is the last but for the one beside it.
+    assert 2 <= len(runs(client, job)) <= 4
+    fields = branin(30, settings={"maxHours": 0, "maxCoreHours": "all"})
+    told = client.call("POST", "jobs/", 400, json=study(client, job=fields)).json()
+    assert told["optimizer"] == {
+        "settings": {
+            "maxCoreHours": ["A valid number is required."],
+            "maxHours": ["Ensure this value is greater than 0."],
+        }
+    }
 
 
 def test_relative_values_of_added_rows(client: Client) -> None:

@@ -15,6 +15,7 @@ from simyard.numerics.optimise import (
     Choice,
     Real,
     Space,
+    Spent,
     StopRules,
     Trial,
     Whole,
@@ -374,14 +375,21 @@ def test_optuna_ends_when_all_was_tried():
 # --- when to stop ---------------------------------------------------------------------------------
 
 
-def stops(rules, values, asked=0, goals=F, limits=()):
+def stops(rules, values, asked=0, goals=F, limits=(), **spent):
     history = [Trial(values={}, outputs=None if v is None else {"f": v}) for v in values]
-    return stop_reason(rules, goals, limits, history, asked)
+    return stop_reason(rules, goals, limits, history, Spent(runs=asked, **spent))
 
 
 def test_the_budget_counts_what_was_asked_for():
     assert stops(StopRules(budget=5), [1.0], asked=4) is None
     assert stops(StopRules(budget=5), [1.0], asked=5) == "the budget of 5 runs is used"
+
+
+def test_what_it_may_take():
+    rules = StopRules(hours=2.0, core_hours=8.0)
+    assert stops(rules, [1.0], hours=1.99, core_hours=7.9) is None
+    assert stops(rules, [1.0], hours=2.0) == "it has taken its 2 hours"
+    assert stops(rules, [1.0], core_hours=8.5) == "it has used its 8 core-hours"
 
 
 def test_no_improvement():

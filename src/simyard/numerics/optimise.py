@@ -540,6 +540,17 @@ class StopRules:
     patience: int | None = None  # stop after so many finished runs without improvement
     reach: float | None = None  # stop when the objective (one only) is at least as good as this;
     # with direction "target": when it is so near to its target
+    hours: float | None = None  # since the first run began
+    core_hours: float | None = None  # of all runs together
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has taken so far, its pending runs too."""
+
+    runs: int
+    hours: float = 0.0
+    core_hours: float = 0.0
 
 
 def stop_reason(
@@ -547,11 +558,11 @@ def stop_reason(
     goals: Sequence[Goal],
     limits: Sequence[Limit],
     history: Sequence[Trial],
-    asked: int,
+    spent: Spent,
 ) -> str | None:
     """Why no more points are to be asked for, as a sentence; None: go on.
 
-    `asked` counts all runs so far, the pending ones too. Failed runs count as no improvement.
+    Failed runs count as no improvement.
     """
     outputs = [trial.outputs for trial in history]
     if rules.reach is not None and len(goals) == 1:
@@ -559,8 +570,12 @@ def stop_reason(
         value = (outputs[found[0]] or {}).get(goals[0].name) if found else None
         if value is not None and _is_reached(goals[0], value, rules.reach):
             return f"{goals[0].name} reached {value:g}"
-    if rules.budget is not None and asked >= rules.budget:
+    if rules.budget is not None and spent.runs >= rules.budget:
         return f"the budget of {rules.budget} runs is used"
+    if rules.hours is not None and spent.hours >= rules.hours:
+        return f"it has taken its {rules.hours:g} hours"
+    if rules.core_hours is not None and spent.core_hours >= rules.core_hours:
+        return f"it has used its {rules.core_hours:g} core-hours"
     if rules.patience is not None and len(history) >= rules.patience > 0:
         better = ranking.improved(outputs, goals, limits)
         if not any(better[-rules.patience :]):

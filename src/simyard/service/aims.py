@@ -20,7 +20,12 @@ EXTERNAL = "external"  # the method of who adds the runs over the API
 _SETTINGS = "valueGeneratorSettings"
 _MOST_GOALS = 8
 _MOST_LEVELS = 10_000
-_RULES = {"patience": "noImprovementRuns", "reach": "target"}
+_RULES = {
+    "patience": "noImprovementRuns",
+    "reach": "target",
+    "hours": "maxHours",
+    "core_hours": "maxCoreHours",
+}
 
 
 @dataclass(frozen=True)
@@ -192,10 +197,16 @@ def rules(study: Study) -> tuple[StopRules, list[Problem]]:
     if patience is not None and (patience < 1 or patience != int(patience)):
         message = "Ensure this value is a whole number greater than or equal to 1."
         problems.append(Problem(("optimizer", "settings", _RULES["patience"]), message))
+    for field in ("hours", "core_hours"):
+        if (most := numbers[field]) is not None and most <= 0:
+            message = "Ensure this value is greater than 0."
+            problems.append(Problem(("optimizer", "settings", _RULES[field]), message))
     stop = StopRules(
         budget=optimizer.budget or None,
         patience=int(patience) if patience else None,
         reach=numbers["reach"],
+        hours=numbers["hours"],
+        core_hours=numbers["core_hours"],
     )
     return stop, problems
 

@@ -7,6 +7,7 @@ definition alone, so that a server which was killed asks again and gets the same
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused
@@ -15,7 +16,7 @@ from simyard.domain.jobs import Job
 from simyard.domain.runs import Kind, Run
 from simyard.domain.studies import Study
 from simyard.numerics import optimise, ranking
-from simyard.numerics.optimise import Trial
+from simyard.numerics.optimise import Spent, Trial
 from simyard.service import aims, moves, studies
 from simyard.service.site import Site
 from simyard.store import jobs, runs
@@ -23,6 +24,7 @@ from simyard.store import studies as store
 from simyard.store.database import Transaction
 from simyard.store.runs import NewRun
 
+_HOUR = timedelta(hours=1)
 CLOSED = "study-closed"  # code of the notice that says why no more runs are made
 
 
@@ -54,11 +56,11 @@ def ask(site: Site, standing: store.Standing) -> Answer:
         Trial(values=aims.values(variables, run.inputs or ()), outputs=outputs_of(run))
         for run in over
     ]
-    asked = sum(not run.is_nominal for run in every)  # that one comes on top of the budget
-    stop = optimise.stop_reason(rules, found.goals, found.limits, history, asked)
+    spent = _spent(every, site.clock())
+    stop = optimise.stop_reason(rules, found.goals, found.limits, history, spent)
     if stop is not None:
         return Answer(job_id=job.id, version=standing.version, over_because=stop)
-    count = min(standing.slots - len(pending), study.optimizer.budget - asked)
+    count = min(standing.slots - len(pending), study.optimizer.budget - spent.runs)
     if count <= 0:
         return answer
     packed = aims.points(
@@ -68,6 +70,16 @@ def ask(site: Site, standing: store.Standing) -> Answer:
         why = "there is no point left that was not tried"
         return Answer(job_id=job.id, version=standing.version, over_because=why)
     return Answer(job_id=job.id, version=standing.version, new=packed)
+
+
+def _spent(every: Sequence[Run], now: datetime) -> Spent:
+    begun = [(run, run.started_at) for run in every if run.started_at is not None]
+    took = [(run.cores, (run.completed_at or now) - at) for run, at in begun]
+    return Spent(
+        runs=sum(not run.is_nominal for run in every),  # that one comes on top of the budget
+        hours=(now - min(at for _, at in begun)) / _HOUR if begun else 0.0,
+        core_hours=sum(cores * (time / _HOUR) for cores, time in took),
+    )
 
 
 def outputs_of(run: Run) -> dict[str, float | None] | None:

@@ -14,15 +14,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
 import contract
 from simyard.engines import cgroups
 
-PATIENCE_SECONDS = 50
+PATIENCE_SECONDS = 100
 # Runs are stopped quickly, and four runs go side by side whatever the machine has.
+PROBES = "probes.json"
 CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"
 SIMYARD = [sys.executable, "-m", "simyard"]
 
@@ -32,7 +33,13 @@ class ServerDied(Exception):
 
 
 class RunningServer:
-    """`simyard serve` in a process of its own, always on the same port and data folder."""
+    """`simyard serve` in a process of its own, always on the same port and data folder.
+
+    What the first one has probed all others know from their start: it takes seconds each time, and
+    many more on a busy machine.
+    """
+
+    _probed: ClassVar[bytes] = b""
 
     def __init__(self, data: Path, config: str = "", **environment: str) -> None:
         self.data = data
@@ -42,10 +49,13 @@ class RunningServer:
         self._port = 0
         self._log = data.parent / f"{data.name}.stderr"
         self._clients: list[Client] = []
+        self._key = ""
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 
     def start(self, **environment: str) -> "RunningServer":
+        if self._probed and not (self.data / PROBES).exists():
+            (self.data / PROBES).write_bytes(self._probed)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 [*SIMYARD, "serve", "--data", str(self.data), "--port", str(self._port)],
@@ -89,6 +99,8 @@ class RunningServer:
         assert self.process is not None and self.process.stdout is not None
         status = self.process.wait(timeout=30)
         self.process.stdout.close()
+        if not self._probed and (self.data / PROBES).exists():
+            RunningServer._probed = (self.data / PROBES).read_bytes()
         return status
 
     def key(self, email: str = "ada@lab.example", *options: str) -> str:
@@ -112,18 +124,24 @@ class RunningServer:
         return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
 
     def client(self, key: str | None = None) -> "Client":
-        """The API as a user; closed with the server."""
-        client = Client(self.address, key or self.key())
+        """The API as a user, without a key always the same; closed with the server."""
+        if key is None:
+            self._key = self._key or self._invite("ada@lab.example", "member")
+        client = Client(self.address, key or self._key)
         self._clients.append(client)
         return client
 
     def somebody(self, name: str = "somebody", role: str = "member") -> "Client":
-        """A new member whom nobody knows, by invitation: quicker than with `key`."""
+        """A new member whom nobody knows."""
+        return self.client(self._invite(f"{name}-{uuid.uuid4().hex[:8]}@lab.example", role))
+
+    def _invite(self, email: str, role: str) -> str:
+        """The key of a new member, quicker than with `key`."""
         admin = self.client((self.data / "admin.key").read_text().strip())
-        body = {"email": f"{name}-{uuid.uuid4().hex[:8]}@lab.example", "role": role}
+        body = {"email": email, "role": role}
         token = admin.call("POST", "invitations/", 201, json=body).json()["token"]
         made = admin.call("POST", "invitations/accept/", 201, json={"token": token}).json()
-        return self.client(made["key"])
+        return str(made["key"])
 
     def fork_server_pid(self) -> int | None:
         """The process that forks supervisors for this server."""

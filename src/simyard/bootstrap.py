@@ -115,7 +115,8 @@ def build_server(settings: Settings, address: str) -> Server:
     keyring = open_keyring(settings)
     machine = catalogue_service.machine(data, settings.cores)
     folders = [catalogue_service.own_folder(), data / "catalogue"]
-    book = CatalogueBook(catalogue_service.load(folders, machine), data / "helpers")
+    catalogue = catalogue_service.load(folders, machine)
+    book = CatalogueBook(catalogue, data / "helpers", data / "probes.json")
     try:
         box = sandbox.probe(settings.sandbox, settings.job_uid, data / "sandbox-probe")
     except RuntimeError as error:

@@ -328,6 +328,7 @@ def test_a_budget_is_never_exceeded_by_submits_at_the_same_time(
     limited.start()
     assert limits(client)["coreHours"]["reserved"] == 192
     admitted = [job for job, reply in zip(jobs, replies, strict=True) if reply.status_code == 200]
+    wait_for(lambda: "Executing" in map(client.status, admitted), "the first of them")
     stop(client, *reversed(admitted))
     told = limits(client)["coreHours"]
     assert told["reserved"] == 0

@@ -5,7 +5,9 @@ import os
 import re
 import stat
 import threading
+import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
@@ -994,3 +996,58 @@ def test_helpers_are_laid_out_for_every_user(shipped: Catalogue, tmp_path: Path)
 )
 def test_places_are_filled_in(text: str, filled: str) -> None:
     assert fill(text, {"helpers": "/h", "version": "1"}) == filled
+
+
+def counted(folder: Path, *, says: str = "release 3") -> Analysis:
+    """Of a program that counts in `asked` how often it was asked."""
+    return probed(program(folder, "solver", f"echo x >> {folder}/asked; echo {says}"))
+
+
+def looked(analysis: Analysis, folder: Path) -> Presence:
+    """What a server sees that starts now."""
+    catalogue = Catalogue(analyses=(analysis,), core_types=(), presence={})
+    book = CatalogueBook(catalogue, folder / "helpers", folder / "probes.json")
+    book.look()
+    return book.current().presence["x"]
+
+
+def test_what_was_probed_is_remembered(tmp_path: Path) -> None:
+    analysis = counted(tmp_path)
+    for _ in range(3):
+        assert looked(analysis, tmp_path) == Presence(installed=True, version="3")
+    assert (tmp_path / "asked").read_text() == "x\n"
+    # Another question, or another program in its place.
+    assert looked(dataclasses.replace(analysis, env={"A": "1"}), tmp_path).installed
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+    assert looked(counted(tmp_path, says="release 4"), tmp_path).version == "4"
+    (tmp_path / "solver").unlink()
+    assert not looked(analysis, tmp_path).installed
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": {"at": 1}}', b"\xff"])
+def test_what_is_remembered_may_be_lost(tmp_path: Path, content: bytes) -> None:
+    analysis = counted(tmp_path)
+    looked(analysis, tmp_path)
+    (tmp_path / "probes.json").write_bytes(content)
+    assert looked(analysis, tmp_path).version == "3"
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+@pytest.mark.parametrize("hours", [1.01, -1.0])
+def test_what_is_remembered_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float
+) -> None:
+    """In both directions: a clock may have been put right."""
+    analysis = counted(tmp_path)
+    looked(analysis, tmp_path)
+    now = time.time() + hours * 3600
+    monkeypatch.setattr(service, "time", mock.Mock(time=lambda: now, monotonic=time.monotonic))
+    looked(analysis, tmp_path)
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+def test_what_is_not_there_is_not_remembered(tmp_path: Path) -> None:
+    analysis = counted(tmp_path, says="something else")
+    for _ in range(2):
+        assert not looked(analysis, tmp_path).installed
+    assert (tmp_path / "asked").read_text() == "x\nx\n"

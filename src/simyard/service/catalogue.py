@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import logging
 import os
 import re
@@ -22,7 +23,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, fold
+from simyard import __version__
+from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, Probe, fold
 from simyard.domain.grammar import Endings, Grammar, Rules
 from simyard.domain.rulechecks import problems
 from simyard.domain.stops import Checkpoint, Edit, StopRecipe
@@ -38,6 +40,7 @@ log = logging.getLogger(__name__)
 SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/games", "/usr/games")
 _PROBE_SECONDS = 20
 _LOOK_AGAIN_SECONDS = 5
+_REMEMBERED_SECONDS = 3600
 _NICENESS = 10
 _NOT_ANALYSES = {"common.toml", "coretypes.toml", "endings.toml"}
 
@@ -375,18 +378,10 @@ def probe(analysis: Analysis, helpers: Path) -> Presence:
     """Whether the program is there: it is found, and what it prints is what it should print."""
     if analysis.probe is None:
         return Presence(installed=True)
-    where = str(helper_folder(analysis, helpers)) if analysis.helpers else ""
-    places = {"helpers": where, "version": analysis.default_version, "home": "/nonexistent"}
-    path = ":".join(
-        [
-            *(fill(folder, places) for folder in analysis.path),
-            *SYSTEM_PATH,
-            *(fill(folder, places) for folder in analysis.path_after),
-        ]
-    )
+    places, path = _where(analysis, helpers)
     env = {name: fill(value, places) for name, value in analysis.env.items()}
     name, *arguments = analysis.probe.command
-    for needed in (analysis.probe.program or name, name):
+    for needed in _needed(analysis.probe):
         program = shutil.which(needed, path=path)
         if program is None:
             return Presence(installed=False, detail=f"{needed} was not found")
@@ -412,6 +407,24 @@ def probe(analysis: Analysis, helpers: Path) -> Presence:
     return Presence(installed=True, version=found.groupdict().get("version") or "")
 
 
+def _where(analysis: Analysis, helpers: Path) -> tuple[dict[str, str], str]:
+    """What stands for the placeholders of an analysis while it is probed, and its PATH."""
+    where = str(helper_folder(analysis, helpers)) if analysis.helpers else ""
+    places = {"helpers": where, "version": analysis.default_version, "home": "/nonexistent"}
+    folders = [
+        *(fill(folder, places) for folder in analysis.path),
+        *SYSTEM_PATH,
+        *(fill(folder, places) for folder in analysis.path_after),
+    ]
+    return places, ":".join(folders)
+
+
+def _needed(probe: Probe) -> tuple[str, ...]:
+    """The programs that have to be there; the last is the one that is started."""
+    name = probe.command[0]
+    return (probe.program or name, name)
+
+
 def _what_is_probed(analysis: Analysis) -> str:
     """The same for analyses whose probes can only see the same."""
     if analysis.probe is None:
@@ -428,32 +441,96 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
-class CatalogueBook:
-    """The catalogue with what was seen of it. Thread-safe; `current` waits for the first look."""
+class _Memory:
+    """What probes have seen, in a file: a server that comes back after a moment, on a machine
+    that is busy with its runs, can go on at once. Taken is what is less than an hour old, of
+    programs whose files are the same ever since. Losing the file loses nothing.
+    """
 
-    def __init__(self, catalogue: Catalogue, helpers: Path) -> None:
+    def __init__(self, path: Path, helpers: Path) -> None:
+        self._path = path
+        self._helpers = helpers
+        self._kept: dict[str, _Remembered] = {}
+
+    def recall(self, alike: Mapping[str, Analysis]) -> dict[str, Presence]:
+        """What is known of analyses, by what is probed of them."""
+        try:
+            self._kept = _memories.decode(self._path.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return {}
+        now = time.time()
+        self._kept = {
+            name: found
+            for name, found in self._kept.items()
+            if 0 <= now - found.at < _REMEMBERED_SECONDS
+        }
+        names = {what: self._name(what, analysis) for what, analysis in alike.items()}
+        return {what: self._kept[n].presence for what, n in names.items() if n in self._kept}
+
+    def keep(self, alike: Mapping[str, Analysis], seen: Mapping[str, Presence]) -> None:
+        """Write down what was just seen; what is not there is asked for again the next time."""
+        now = time.time()
+        there = {what: presence for what, presence in seen.items() if presence.installed}
+        for what, presence in there.items():
+            self._kept[self._name(what, alike[what])] = _Remembered(now, presence)
+        aside = self._path.with_suffix(".new")
+        try:
+            aside.write_bytes(msgspec.json.encode(self._kept))
+            aside.rename(self._path)
+        except OSError as error:
+            log.warning("what was probed is not remembered: %s", error)
+
+    def _name(self, what: str, analysis: Analysis) -> str:
+        """Another one as soon as the programs, or what is asked of them, are others."""
+        files = []
+        _, path = _where(analysis, self._helpers)
+        for needed in _needed(analysis.probe) if analysis.probe else ():
+            program = shutil.which(needed, path=path)
+            if program is not None:
+                found = os.stat(program)
+                files.append((program, found.st_ino, found.st_size, found.st_mtime_ns))
+        return hashlib.sha256(repr((__version__, what, files)).encode()).hexdigest()
+
+
+class _Remembered(msgspec.Struct):
+    at: float  # seconds since the epoch
+    presence: Presence
+
+
+_memories = msgspec.json.Decoder(dict[str, _Remembered])
+
+
+class CatalogueBook:
+    """The catalogue with what was seen of it. Thread-safe; `current` waits for the first look.
+
+    memory: a file where it is kept what was seen.
+    """
+
+    def __init__(self, catalogue: Catalogue, helpers: Path, memory: Path | None = None) -> None:
         self.helpers = helpers
+        self._memory = _Memory(memory, helpers) if memory else None
         self._catalogue = catalogue
         self._ready = threading.Event()
         self._lock = threading.Lock()
         self._looked_at: dict[str, float] = {}
 
     def look(self) -> None:
-        """Lay out the helper programs and probe everything once."""
+        """Lay out the helper programs and probe once what is not remembered."""
         try:
             lay_out_helpers(self._catalogue, self.helpers)
-            alike: dict[str, list[Analysis]] = {}
+            same: dict[str, list[Analysis]] = {}
             for analysis in self._catalogue.analyses:
-                alike.setdefault(_what_is_probed(analysis), []).append(analysis)
+                same.setdefault(_what_is_probed(analysis), []).append(analysis)
+            alike = {what: analyses[0] for what, analyses in same.items()}
+            seen = self._memory.recall(alike) if self._memory else {}
+            asked = [what for what in alike if what not in seen]
             with ThreadPoolExecutor(max_workers=4, initializer=_give_way) as pool:
-                seen = pool.map(lambda same: probe(same[0], self.helpers), alike.values())
-                self._note(
-                    {
-                        analysis.code: presence
-                        for same, presence in zip(alike.values(), seen, strict=True)
-                        for analysis in same
-                    }
-                )
+                found = pool.map(lambda what: probe(alike[what], self.helpers), asked)
+                fresh = dict(zip(asked, found, strict=True))
+            if self._memory and asked:
+                self._memory.keep(alike, fresh)
+            seen.update(fresh)
+            self._note({a.code: seen[what] for what, analyses in same.items() for a in analyses})
         finally:
             self._ready.set()
 

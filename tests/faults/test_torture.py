@@ -78,17 +78,24 @@ class Truth:
 
     def _has_enough(self) -> bool:
         well = self.ask(ENDED.format("Completed successfully"))
-        return len(well) >= 9 and len(self.stopped()) >= 1 and len(self.ask(KEPT)) >= 5
+        enough = len(well) >= 12 and len(self.stopped()) >= 1 and len(self.ask(KEPT)) >= 5
+        return enough and any(name in self.studies() for _, name in well)
+
+    def studies(self) -> set[str]:
+        return {name for (name,) in self.ask(STUDIES)}
+
+    def book(self) -> Book:
+        return Book(read(self.ledger.path), read(self.ground.folder / "starts.jsonl"))
 
     def stopped(self) -> list[str]:
         """Names of jobs that were stopped before they had come to their end."""
-        jobs = Book(read(self.ledger.path), read(self.ground.folder / "starts.jsonl")).jobs
+        jobs = self.book().jobs
         told = [name for _, name in self.ask(ENDED.format("Stopped by the user"))]
         return [name for name in told if jobs[name].starts and not jobs[name].ends]
 
     def found(self) -> list[Violation]:
         """What the checks find. The server is down after it."""
-        book = Book(read(self.ledger.path), read(self.ground.folder / "starts.jsonl"))
+        book = self.book()
         return violations(book, take_account(self.server, self.caller, book))
 
     def change(self, *statements: str) -> None:
@@ -117,6 +124,7 @@ def truth() -> Iterator[Truth]:
 
 
 KEPT = "SELECT code, name FROM files WHERE type_id = 1 AND blob_id IS NOT NULL"
+STUDIES = "SELECT name FROM jobs j WHERE EXISTS (SELECT 1 FROM studies WHERE job_id = j.id)"
 ENDED = """SELECT j.code, j.name FROM jobs j JOIN statuses s ON s.job_id = j.id AND s.track = 'job'
     WHERE s.reason LIKE '{}%' AND s.word = 'Completed' ORDER BY j.id"""
 
@@ -126,6 +134,9 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
     truth.work()
     assert truth.found() == [], "the truth"
     well = truth.ask(ENDED.format("Completed successfully"))
+    (study, *_) = [name for _, name in well if name in truth.studies()]
+    heard = {key for key, job in truth.book().jobs.items() if job.told and not job.runs}
+    well = [each for each in well if each[1] in heard]
     stopped = truth.stopped()
     kept = truth.ask(KEPT)
     assert len(well) >= 7 and stopped and len(kept) >= 3, (well, stopped, kept)
@@ -149,6 +160,12 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
             ran' WHERE word = 'Completed' AND job_id = {job.format(retold)}""",
         f"""UPDATE statuses SET reason = 'A run failed: its disk was full (9 bytes free)'
             WHERE word = 'Completed' AND job_id = {job.format(roomless)}""",
+        # A study that tells of fewer runs than are well, and one of them with another exit code.
+        f"""UPDATE statuses SET reason = '1 of 9 runs completed. Run 2 failed: ?' WHERE
+            word = 'Completed' AND job_id = {job.format(study)}""",
+        f"""UPDATE runs SET ending = json_set(ending, '$.exit_code', 9),
+            outcome = json_set(outcome, '$.verdict', 'failed')
+            WHERE number = 2 AND job_id = {job.format(study)}""",
         # A stop that was acknowledged, and a run that is said to have come to its end.
         f"""UPDATE statuses SET reason = 'Completed successfully' WHERE word = 'Completed'
             AND job_id = {job.format(stopped[0])}""",
@@ -192,6 +209,8 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
         ("interrupted truly", retold),
         ("told once", retold),
         ("ended once", roomless),
+        ("every run", study),
+        ("exit code", f"{study}.2"),
         ("stop", stopped[0]),
         ("upload kept", kept[0][1].removesuffix(".bin")),
         ("no ghost upload", "torture-file-of-nobody"),

@@ -13,16 +13,23 @@ from simyard.torture.wire import Caller, Lost
 LOG_NAME = "process_output.log"
 
 
-@dataclass(frozen=True)
-class JobThere:
-    """A job as the API shows it."""
+@dataclass(frozen=True, kw_only=True)
+class RunThere:
+    """A run as the API shows it: the only one of its job, or one of a study's."""
 
     id: str
+    reason: str
+    log: str | None  # None: there is no such output
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobThere(RunThere):
+    """A job as the API shows it."""
+
     name: str
     words: tuple[str, ...]  # of its history, first one first
-    reason: str
     cluster: str
-    log: str | None  # None: there is no such output
+    runs: tuple[RunThere, ...] = ()  # of a study, by number
 
     @property
     def submitted(self) -> bool:
@@ -67,19 +74,39 @@ def of_the_api(account: Account, caller: Caller, deleted: Iterable[str]) -> None
 def _job(caller: Caller, job_id: str, name: str) -> JobThere:
     history = list(_all(caller, f"jobs/{job_id}/statuses/?page_size=100"))
     cluster = list(_all(caller, f"jobs/{job_id}/cluster_statuses/?page_size=100"))
-    log = None
-    for file in _all(caller, f"jobs/{job_id}/files/?page_size=500"):
-        if file["relativePath"] == LOG_NAME:
-            reply = caller.ask("GET", f"files/{file['id']}/contents/")
-            log = reply.content.decode(errors="replace") if reply.status == 200 else None
+    runs = list(_all(caller, f"jobs/{job_id}/runs/?page_size=100"))
+    is_study = bool(runs and runs[0]["variables"])
     return JobThere(
         id=job_id,
         name=name,
         words=tuple(entry["status"] for entry in reversed(history)),
         reason=(history[0]["statusReason"] or "") if history else "",
         cluster=cluster[0]["status"] if cluster else "",
-        log=log,
+        log=None if is_study else _log(caller, f"jobs/{job_id}"),
+        runs=tuple(_run(caller, job_id, run) for run in runs) if is_study else (),
     )
+
+
+def _run(caller: Caller, job_id: str, run: Any) -> RunThere:
+    """Its reason in the words that the reason of a job with this run alone would have."""
+    outcome = run["outcome"] or {"ending": "", "message": "", "isGood": False, "exitCode": None}
+    reason = str(outcome["message"])
+    if outcome["isGood"]:
+        reason = "Completed successfully"
+    elif outcome["ending"] == "stopped":
+        reason = "Stopped by the user"
+    elif outcome["exitCode"] and outcome["ending"] == "exited" and outcome["cause"] != "disk":
+        reason = f"ended with exit code {outcome['exitCode']}"
+    place = f"jobs/{job_id}/runs/{run['id']}"
+    return RunThere(id=place, reason=reason, log=_log(caller, place))
+
+
+def _log(caller: Caller, place: str) -> str | None:
+    for file in _all(caller, f"{place}/files/?page_size=500"):
+        if file["relativePath"] == LOG_NAME:
+            reply = caller.ask("GET", f"files/{file['id']}/contents/")
+            return reply.content.decode(errors="replace") if reply.status == 200 else None
+    return None
 
 
 def _all(caller: Caller, path: str) -> Iterable[Any]:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from simyard.torture.account import Account, JobThere
-from simyard.torture.clients import PREFIX
+from simyard.torture.account import Account, JobThere, RunThere
+from simyard.torture.clients import PREFIX, run_key
 
 Line = Mapping[str, Any]
 
@@ -26,6 +26,7 @@ PROMISES = {
     "no ghost start": "nothing ran whose submit was never sent",
     "interrupted truly": "a run ends as interrupted only where it was interrupted",
     "exit code": "the exit code of a payload that came to its end is the one that is told",
+    "every run": "a study has all of its runs, and tells of them what they tell",
     "log": "the log holds every line that was written, in order",
     "input": "a payload read the bytes that were uploaded",
     "stop": "a run whose stop was acknowledged did not go on to its end",
@@ -61,11 +62,12 @@ class Upload:
 
 @dataclass
 class Job:
-    """What clients know of a job, and what its payloads said."""
+    """What clients know of a job, and what its payloads said. Of a study, each run is one too."""
 
     lines: int = 0
     code: int = 0
     reads: str = ""  # sha512 of its input
+    runs: int = 0  # of a study
     ids: set[str] = field(default_factory=set)
     submit_asked: bool = False
     submit_acknowledged: bool = False
@@ -98,6 +100,11 @@ class Book:
             self._told(line)
         for line in said:
             self._said(line)
+        for key, study in [(key, job) for key, job in self.jobs.items() if job.runs]:
+            for number in range(1, study.runs + 1):
+                run = self.jobs[run_key(key, number)]
+                for name in ("lines", "code", "reads", "submit_asked", "stop_acknowledged"):
+                    setattr(run, name, getattr(study, name))
 
     def _told(self, line: Line) -> None:
         match line["what"]:
@@ -116,6 +123,7 @@ class Book:
             case "job.asked":
                 job = self.jobs[line["key"]]
                 job.lines, job.code, job.reads = line["lines"], line["code"], line["reads"]
+                job.runs = line["runs"]
             case "job.acknowledged":
                 self.jobs[line["key"]].ids.add(line["id"])
             case "submit.asked":
@@ -239,8 +247,30 @@ def _job(key: str, known: Job, job: JobThere, book: Book) -> Iterator[Violation]
     for reason in known.told - {job.reason}:
         text = f"{job.id}: first {reason!r}, later {job.reason!r}"
         yield Violation("told once", key, text)
+    if known.runs:
+        yield from _runs(key, known, job, book)
+        return
     yield from _end(key, known, job, may_lack_room=book.filled > 0)
     yield from _log(key, known, job)
+
+
+def _runs(key: str, known: Job, job: JobThere, book: Book) -> Iterator[Violation]:
+    """Each run of a study as if it were a job of its own, and what is said of them together."""
+    if len(job.runs) != known.runs:
+        text = f"{job.id} has {len(job.runs)} runs of {known.runs}"
+        yield Violation("every run", key, text)
+    for number, run in enumerate(job.runs, start=1):
+        name = run_key(key, number)
+        of_it = book.jobs.get(name, Job())
+        yield from _end(name, of_it, run, may_lack_room=book.filled > 0)
+        yield from _log(name, of_it, run)
+    well = sum(run.reason == "Completed successfully" for run in job.runs)
+    told = f"{well} of {len(job.runs)} runs completed" if well else "none of"
+    is_told = (
+        job.reason == "Completed successfully" if well == len(job.runs) else told in job.reason
+    )
+    if not is_told and not was_stopped(job.reason):
+        yield Violation("every run", key, f"{job.id}: {well} are well, and {job.reason!r}")
 
 
 _EXITED = re.compile(r"ended with exit code (\d+)")
@@ -266,7 +296,7 @@ def was_stopped(reason: str) -> bool:
     return reason.startswith("Stopped by the user")
 
 
-def _end(key: str, known: Job, job: JobThere, *, may_lack_room: bool) -> Iterator[Violation]:
+def _end(key: str, known: Job, job: RunThere, *, may_lack_room: bool) -> Iterator[Violation]:
     code = exit_code(job.reason)
     if code is None:
         if was_stopped(job.reason) and not known.stop_acknowledged:
@@ -292,7 +322,7 @@ def _end(key: str, known: Job, job: JobThere, *, may_lack_room: bool) -> Iterato
             yield Violation("input", key, f"{job.id} read other bytes")
 
 
-def _log(key: str, known: Job, job: JobThere) -> Iterator[Violation]:
+def _log(key: str, known: Job, job: RunThere) -> Iterator[Violation]:
     if known.full:
         return  # the disk had no room for all of it, and the payload knew
     lines = [line for line in (job.log or "").splitlines() if line.startswith(f"{key} line ")]

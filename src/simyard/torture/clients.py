@@ -32,6 +32,11 @@ class Course:
     over: threading.Event  # begin nothing new
 
 
+def run_key(key: str, number: object) -> str:
+    """What a run of a study is called in the ledgers."""
+    return f"{key}.{number}"
+
+
 def payload(preamble: str, key: str, *, lines: int, pause: float, code: int, reads: str) -> str:
     """A command that tells the start ledger what it does, prints numbered lines and exits.
 
@@ -105,7 +110,6 @@ class Client:
         key = self._key("file")
         size = self._chance.choice([0, 1, 100, 5_000, 20_000, 70_000, 70_000, 400_000])
         content = self._chance.randbytes(size)
-        sha512 = hashlib.sha512(content).hexdigest()
         body, headers = multipart(f"{key}.bin", content)
         headers["Idempotency-Key"] = key
         if self._chance.random() < 0.3:
@@ -116,13 +120,23 @@ class Client:
             self._caller.break_off("POST", "files/contents/", part, length)
             if self._chance.random() < 0.4:
                 return  # and never comes back
+        self._send(key, content)
+
+    def _send(self, key: str, content: bytes) -> Upload:
+        """Until it is acknowledged, at times twice."""
+        sha512 = hashlib.sha512(content).hexdigest()
+        body, headers = multipart(f"{key}.bin", content)
+        headers["Idempotency-Key"] = key
         self._note("upload.whole", key=key)
         for _ in range(2 if self._chance.random() < 0.2 else 1):
             reply = self._api.insist("POST", "files/contents/", body, headers, expect=(201,))
             file_id = str(reply.json()["id"])
-            self._note("upload.acknowledged", key=key, id=file_id, sha512=sha512, size=size)
-        self._uploads.append(Upload(key, file_id, sha512))
+            facts = {"id": file_id, "sha512": sha512, "size": len(content)}
+            self._note("upload.acknowledged", key=key, **facts)
+        sent = Upload(key, file_id, sha512)
+        self._uploads.append(sent)
         del self._uploads[:-20]
+        return sent
 
     def _read(self) -> None:
         upload = self._chance.choice(self._uploads)
@@ -147,8 +161,13 @@ class Client:
         lines = 40 if to_stop else chance.randrange(1, 7)
         code = chance.choice([0, 0, 0, 3])
         read = chance.choice(self._uploads) if chance.random() < 0.3 else None
-        body = json.dumps(self._definition(key, lines, to_stop, code, read)).encode()
-        facts = {"lines": lines, "code": code, "reads": read.sha512 if read else ""}
+        runs = chance.randrange(2, 6) if chance.random() < 0.15 and not to_stop else 0
+        definition = self._definition(key, lines, to_stop, code, read, is_study=bool(runs))
+        if runs:
+            table = "".join(f"{n}\n" for n in ("v", *range(runs)))
+            definition["paramFile"] = {"id": self._send(self._key("file"), table.encode()).id}
+        body = json.dumps(definition).encode()
+        facts = {"lines": lines, "code": code, "reads": read.sha512 if read else "", "runs": runs}
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
         self._note("job.asked", key=key, **facts)
         if chance.random() < 0.05:
@@ -173,12 +192,12 @@ class Client:
             self._delete_job(key, job_id)
 
     def _definition(
-        self, key: str, lines: int, slow: bool, code: int, read: Upload | None
+        self, key: str, lines: int, slow: bool, code: int, read: Upload | None, *, is_study: bool
     ) -> dict[str, object]:
         pause = 0.5 if slow else self._chance.choice([0.0, 0.05, 0.3])
         command = payload(
             self._course.preamble,
-            key,
+            run_key(key, "$RUN_ID") if is_study else key,
             lines=lines,
             pause=pause,
             code=code,
@@ -190,7 +209,7 @@ class Client:
                 {
                     "command": command,
                     "analysis": {"code": "user_included", "version": None},
-                    "hardware": {"coreType": "emerald", "coresPerSlot": 1},
+                    "hardware": {"coreType": "emerald", "coresPerSlot": 1, "slots": 2},
                     "inputFiles": [{"id": read.id}] if read else [],
                 }
             ],

@@ -352,6 +352,27 @@ def test_a_failing_post_processing_of_a_study_is_a_warning(client: Client) -> No
     assert variables(runs(client, plain["id"])[0]) == {"a": "1"}
 
 
+def test_what_a_post_processing_says_is_not_the_solvers(client: Client) -> None:
+    """What it prints is in the log and fails no run of a study, of whatever it tells; the same from
+    the solver does.
+    """
+    fails = "printf 'a\\t1\\n'; python3 -c 'raise ValueError(1)'"
+    body = study(client, "echo solved", table="x\n5\n", postProcessScriptCommand=fails)
+    job = created(client, body)["id"]
+    client.submit(job)
+    assert client.finished(job) == "Completed successfully"
+    (run,) = runs(client, job)
+    assert run["outcome"]["isGood"] and variables(run)["a"] == "1"
+    assert "Traceback" in client.log_of(job)
+    body = study(client, f"({fails}) || true", table="x\n5\n", postProcessScriptCommand=fails)
+    job = created(client, body)["id"]
+    client.submit(job)
+    assert "exception that nothing caught" in client.finished(job)
+    (run,) = runs(client, job)
+    assert run["outcome"]["cause"] == "exception"
+    assert run["outcome"]["evidence"]["line"] == 2
+
+
 # --- what a run sees ------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The verdict on real runs of real solvers, good ones and ones whose exit code lies. No server."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import recorded
 from recorded import CATALOGUE, STEP
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.runs import Cause, Ending
+from simyard.service import verdicts
 from simyard.service.staging import LOG_NAME
 
 CAVITY = Path("/usr/share/doc/openfoam-examples/examples/incompressible/icoFoam/cavity/cavity")
@@ -143,3 +145,26 @@ def test_a_time_step_that_is_far_too_large_has_diverged_at_any_exit_code(tmp_pat
         os.utime(control)
         code, outcome = run("blockMesh > /dev/null && icoFoam", tmp_path, "openfoam")
         assert outcome.verdict is Verdict.DIVERGED, (code, outcome)
+
+
+# --- what does not decide -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [3, 7, 1 << 20])
+def test_parts_of_a_log_that_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    """However the log is read: the lines around them count, at their places."""
+    monkeypatch.setattr(verdicts, "_PIECE_BYTES", piece)
+    aside = b"Traceback (most recent call last):\nValueError: 1\n"
+    before, after = b"solved\n", b"done\n"
+    log = before + aside + after
+    (tmp_path / LOG_NAME).write_bytes(log)
+    ending = Ending(cause=Cause.EXITED, exit_code=0, step=STEP)
+    assert recorded.judge(CATALOGUE, ["python"], tmp_path, ending).cause == "exception"
+    told = dataclasses.replace(ending, asides=((len(before), len(before + aside)),))
+    assert recorded.judge(CATALOGUE, ["python"], tmp_path, told).verdict.is_good
+    (tmp_path / LOG_NAME).write_bytes(log + aside)
+    outcome = recorded.judge(CATALOGUE, ["python"], tmp_path, told)
+    assert outcome.cause == "exception" and outcome.evidence is not None
+    assert (outcome.evidence.offset, outcome.evidence.line) == (len(log), 5)

@@ -1,5 +1,6 @@
 """The shell driver that runs the steps of an attempt, by itself."""
 
+import dataclasses
 import os
 import subprocess
 from pathlib import Path
@@ -15,17 +16,17 @@ def drive(folder: Path, *steps: Step) -> tuple[int, str, Record]:
     write_scripts(folder / "scripts", steps)
     (folder / "driver").write_text(DRIVER)
     (folder / "home" / "work").mkdir(parents=True)
-    done = subprocess.run(
-        ["sh", "-c", 'exec 9>>steps; exec sh "$@"', "-", "driver", str(folder / "scripts"), "0"],
-        cwd=folder,
-        env={"HOME": str(folder / "home"), "PATH": os.environ["PATH"]},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return done.returncode, done.stdout, read_record(folder / "steps")
+    with open(folder / "log", "ab") as log:
+        done = subprocess.run(
+            ["sh", "-c", 'exec 9>>steps; exec sh "$@"', "-", "driver", f"{folder}/scripts", "0"],
+            cwd=folder,
+            env={"HOME": str(folder / "home"), "PATH": os.environ["PATH"]},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=30,
+            check=False,
+        )
+    return done.returncode, (folder / "log").read_text(), read_record(folder / "steps")
 
 
 def step(command: str, **env: str) -> Step:
@@ -109,3 +110,19 @@ def test_a_record_also_where_it_was_cut_off(
     if content is not None:
         (tmp_path / "steps").write_bytes(content)
     assert read_record(tmp_path / "steps") == record
+
+
+def test_what_a_lenient_step_writes_is_told_apart(tmp_path: Path) -> None:
+    """Both its outputs, wherever they stand in the log."""
+    status, said, record = drive(
+        tmp_path,
+        step("printf 'not a whole line'"),
+        dataclasses.replace(
+            step("echo told; echo error >&2; exit 3"), is_told=True, is_lenient=True
+        ),
+        step("echo after"),
+        dataclasses.replace(step("true"), is_lenient=True),
+    )
+    assert (status, said) == (0, "not a whole lineerror\ntold\nafter\n")
+    assert record.failures == {1: 3} and record.exit_code == 0
+    assert [said[first:last] for first, last in record.asides] == ["error\ntold\n", ""]

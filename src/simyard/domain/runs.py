@@ -87,6 +87,8 @@ class Ending:
     step: str = ""  # which step that was: "the command of analysis 1"
     message: str = ""  # what the user should know, a sentence without its full stop
     tolerated: tuple[str, ...] = ()  # steps that failed and may: "... ended with exit code 3"
+    # Bytes of the log that steps wrote which may fail: they say nothing of how the run went.
+    asides: tuple[tuple[int, int], ...] = ()
     limit: Resource | None = None  # with LIMIT: which one
     usage: Usage | None = None
     allowance: Allowance | None = None  # as it was when the attempt began

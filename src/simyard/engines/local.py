@@ -408,7 +408,11 @@ def _how_it_ended(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Endi
             if code == 0:
                 step = ""
             return Ending(
-                cause=Cause.EXITED, exit_code=code, step=step, tolerated=_tolerated(record, labels)
+                cause=Cause.EXITED,
+                exit_code=code,
+                step=step,
+                tolerated=_tolerated(record, labels),
+                asides=record.asides,
             )
         case "stopped":
             return Ending(cause=Cause.STOPPED, exit_code=code, step=step)

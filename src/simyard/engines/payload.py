@@ -1,7 +1,8 @@
 """What the supervisor starts: a small shell driver that runs the steps of an attempt in order.
 
 The driver says what it does on file descriptor 9 (`begin N`, `end N CODE`, `exit CODE`), so that
-the step that failed is known, and the end too where the supervisor died right after it.
+the step that failed is known, and the end too where the supervisor died right after it. Of a step
+that may fail it says which bytes of the log are its own (`aside FROM TO`).
 """
 
 import shlex
@@ -18,11 +19,14 @@ DRIVER = r"""#!/bin/sh
 scripts=$1 own_pids=$2 stopping= last=
 trap 'stopping=1' TERM  # a step may end in its own way; we wait for it
 trap 'last=1' USR1  # it was asked to end in its own way: with it we are done
+written() { stat -L -c %s "/proc/$$/fd/1"; }  # bytes of the log
 n=0 code=0
 while [ -e "$scripts/$n.cmd" ]; do
     printf 'begin %d\n' "$n" >&9
     told=
     if [ -e "$scripts/$n.told" ]; then told=$HOME/.simyard/told.$n; mkdir -p "$HOME/.simyard"; fi
+    from=
+    if [ -e "$scripts/$n.lenient" ]; then from=$(written); fi
     (
         exec 9>&-
         cd "$HOME/work" || exit 1
@@ -33,6 +37,7 @@ while [ -e "$scripts/$n.cmd" ]; do
     )
     code=$?
     if [ -n "$told" ]; then cat "$told"; fi
+    if [ -n "$from" ]; then printf 'aside %d %d\n' "$from" "$(written)" >&9; fi
     printf 'end %d %d\n' "$n" "$code" >&9
     if [ -z "$stopping" ] && [ -e "$scripts/$n.lenient" ]; then code=0; fi
     if [ "$code" -ne 0 ] || [ -n "$stopping$last" ]; then break; fi
@@ -75,6 +80,7 @@ class Record:
     failed_step: int | None
     failures: Mapping[int, int]  # step -> exit code, of all that did not end with 0
     exit_code: int | None  # None: it did not come to its end
+    asides: tuple[tuple[int, int], ...] = ()  # bytes of the log that say nothing of how it went
 
 
 def read_record(path: Path) -> Record:
@@ -91,4 +97,5 @@ def read_record(path: Path) -> Record:
         failed_step=next(reversed(failures), None),
         failures=failures,
         exit_code=ended[-1] if ended else None,
+        asides=tuple((int(w[1]), int(w[2])) for w in lines if len(w) == 3 and w[0] == "aside"),
     )

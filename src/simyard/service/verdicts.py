@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,6 +33,7 @@ _SEEN_FILES = 50_000
 _RESULTS = 2000
 _EDGE_BYTES = 4096  # of a result file, from each end
 _NUMBER_BYTES = 16 << 20  # of a result file, from its end
+_BLANK = bytes(byte if byte == 10 else 32 for byte in range(256))
 _CLOCK_SECONDS = 2  # what is older than the start by less may be of the run
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def judge_folder(
     codes = [code for code in map(program_of, analyses) if code in book.programs]
     found = list(written)
     jury = Judge(book, codes, expired)
-    _read_logs(jury, book, codes, work, found, log_begins, since)
+    _read_logs(jury, book, codes, work, found, log_begins, since, ending.asides)
     results = Results(work, found, expired, since)
     rules = [book.programs[code].rules for code in jury.programs()]
     return jury.outcome(ending, results.findings(rules))
@@ -141,6 +142,7 @@ def _read_logs(
     written: list[Found],
     log_begins: tuple[int, int],
     since: float,
+    asides: Sequence[tuple[int, int]],
 ) -> None:
     """The job's log first, then those of its steps, the oldest first."""
     programs = codes or list(book.programs)
@@ -163,31 +165,43 @@ def _read_logs(
             try:
                 is_of_job = path == staging.LOG_NAME
                 if is_of_job or os.fstat(file).st_mtime >= since:
-                    begins = log_begins if is_of_job else (0, 0)
-                    _read_log(jury, file, workfolder.shown(path), own, *begins)
+                    begins, blank = (log_begins, asides) if is_of_job else ((0, 0), ())
+                    _read_log(jury, file, workfolder.shown(path), own, *begins, blank)
             finally:
                 os.close(file)
     except OutOfTime:
         jury.stop_short()
 
 
-def _read_log(jury: Judge, file: int, path: str, own: bool, start: int, lines: int) -> None:
+def _read_log(
+    jury: Judge,
+    file: int,
+    path: str,
+    own: bool,
+    start: int,
+    lines: int,
+    asides: Sequence[tuple[int, int]],
+) -> None:
     """From this byte on, which so many lines come before."""
     jury.begin(path, own=own, offset=start, line=lines + 1)
     size = os.fstat(file).st_size
     if size - start <= 2 * _END_BYTES:
-        _feed(jury, file, start, size)
+        _feed(jury, file, start, size, asides)
     else:
-        _feed(jury, file, start, start + _END_BYTES)
+        _feed(jury, file, start, start + _END_BYTES, asides)
         middle = size - _END_BYTES
         middle += os.pread(file, _PIECE_BYTES, middle).find(b"\n") + 1
         jury.skip(middle - start - _END_BYTES)
-        _feed(jury, file, middle, size)
+        _feed(jury, file, middle, size, asides)
     jury.finish()
 
 
-def _feed(jury: Judge, file: int, start: int, end: int) -> None:
+def _feed(jury: Judge, file: int, start: int, end: int, asides: Sequence[tuple[int, int]]) -> None:
     while start < end and (data := os.pread(file, min(_PIECE_BYTES, end - start), start)):
+        for first, last in asides:
+            i, j = (min(max(0, at - start), len(data)) for at in (first, last))
+            if i < j:  # blank, so that lines and offsets stay what they are
+                data = data[:i] + data[i:j].translate(_BLANK) + data[j:]
         start += len(data)
         jury.feed(data)
 

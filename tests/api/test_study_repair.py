@@ -63,6 +63,30 @@ def test_only_the_failed_points_are_done_again_after_a_fix(client: Client) -> No
         {"n": "4", "ok": "9"},
     ]
     post(client, f"jobs/{job}/study/rerun/", {}, 400)  # there is none to do again
+    # More of it with the same fix, and one with another command.
+    points = f"jobs/{job}/study/points/"
+    bad = {"rows": [{"n": 5}], "replace": {"x": mended}}
+    assert "replace" in post(client, points, bad, 400)
+    fixed = {"rows": [{"n": 5}], "replace": {broken: mended}}
+    assert post(client, points, fixed, 201) == {"runs": ["5"], "count": 1}
+    post(client, points, {"rows": [{"n": 6}], "command": "printf 'ok\\tno\\n' > told"}, 201)
+    assert client.finished(job) == "Completed successfully"
+    told = [variables(run) for run in runs(client, job)[4:]]
+    assert told == [{"n": "5", "ok": "9"}, {"n": "6", "ok": "no"}]
+
+
+def test_a_filter_tells_which_are_done_again(client: Client) -> None:
+    body = study(client, table="n\n1\n2\n3\n4\n", postProcessScriptCommand="printf 'm\\t1\\n'")
+    job = submitted(client, body)
+    client.finished(job)
+    rerun = f"jobs/{job}/study/rerun/"
+    again = post(client, rerun, {"where": "n >= 3 and status = 'done' and m = 1"})
+    assert again == {"runs": ["3", "4"], "count": 2}
+    client.finished(job)
+    assert [len(client.get(f"jobs/{job}/clusters/")["results"])] == [6]
+    assert "no such run" in post(client, rerun, {"where": "n > 4"}, 400)["detail"]
+    said = post(client, rerun, {"where": "k > 4"}, 400)["where"]
+    assert "column 1" in said[0] and '"unfinished"' in said[-1]
 
 
 def test_what_cannot_be_done_again(client: Client) -> None:

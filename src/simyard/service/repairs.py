@@ -53,9 +53,9 @@ def found(conn: Connection, caller: User, code: str) -> tuple[Job, store.Standin
 
 @dataclass(frozen=True, kw_only=True)
 class Which:
-    """Runs of a study. numbers: these; else those that a word tells."""
+    """Runs of a study. numbers: these; None: those that a word tells."""
 
-    numbers: Sequence[int] = ()
+    numbers: Sequence[int] | None = None
     where: str = ""  # "failed", "stopped", "unfinished", "all"
 
 
@@ -67,7 +67,7 @@ def _stopped(run: Run) -> bool:
     return run.ending is not None and run.ending.cause is Cause.STOPPED
 
 
-_WHERE: Mapping[str, Callable[[Run], bool]] = {
+WHERE: Mapping[str, Callable[[Run], bool]] = {
     "failed": _failed,
     "stopped": _stopped,
     "unfinished": lambda run: not run.is_well,
@@ -99,13 +99,12 @@ def run_again(
         lifecycle.after(run.state, Event.RERUN)
     _check(tx.conn, job, how)
     if how.kind is Again.EXTRACT:
-        if not which.numbers:
+        if which.numbers is None:
             wanted = [run for run in wanted if run.started_at is not None and run.output_count]
         _need_outputs(job, how, wanted)
     if not wanted:
         raise Refused("There is no such run to do again.")
-    if len(runs.pack_restart(how)) * len(wanted) > _RESTART_BYTES:
-        raise Refused("So long a command for so many runs: put it into a script.")
+    _pack(how, len(wanted))
     is_new = not runs.slots_held(tx.conn, job.id)
     terms = studies.terms_of(tx, site, job, len(wanted), is_new=is_new)
     for run in wanted:
@@ -156,9 +155,9 @@ def _numbers(ranges: str) -> list[int]:
 
 
 def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
-    if which.numbers:
+    if which.numbers is not None:
         last = runs.count(conn, job.id)
-        if max(which.numbers) > last:
+        if max(which.numbers, default=0) > last:
             raise Invalid.at("runs", f"This study has no run {max(which.numbers)}.")
         asked = {n: runs.by_number(conn, job.id, n) for n in sorted(set(which.numbers))}
         missing = [n for n, run in asked.items() if run is None]
@@ -166,9 +165,9 @@ def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
             shown = ", ".join(map(str, missing[:_SHOWN]))
             raise Invalid.at("runs", f"This study has no run {shown}.")
         return [run for run in asked.values() if run is not None]
-    matches = _WHERE.get(which.where)
+    matches = WHERE.get(which.where)
     if matches is None:
-        words = ", ".join(f'"{word}"' for word in _WHERE)
+        words = ", ".join(f'"{word}"' for word in WHERE)
         raise Invalid.at("where", f'"{which.where:.50}" is not a valid choice: {words}.')
     every = runs.every(conn, job.id)
     return [run for run in every if run.completed_at is not None and matches(run)]
@@ -196,6 +195,14 @@ def _check(conn: Connection, job: Job, how: Restart) -> None:
     gone = named - usable.keys() - how.replaced.keys() - tables
     if gone:
         raise Refused(f"Its input file {min(gone)} was deleted.")
+
+
+def _pack(how: Restart, count: int) -> str:
+    """What is different in so many runs, as it is stored for each. Raises Refused."""
+    packed = runs.pack_restart(how)
+    if len(packed) * count > _RESTART_BYTES:
+        raise Refused("So long a command for so many runs: put it into a script.")
+    return packed
 
 
 def _need_outputs(job: Job, how: Restart, wanted: Sequence[Run]) -> None:
@@ -268,6 +275,7 @@ def add_points(
     caller: User,
     code: str,
     packed: Sequence[str],
+    how: Restart,
     once: Once | None = None,
     *,
     after: int | None = None,
@@ -276,11 +284,11 @@ def add_points(
     """Give a study more runs. Returns their numbers, and whether this is new (False: the same
     request came before; then the numbers are of runs that there are).
 
-    after: how many points its sequence had when these, at least one, were made; draws: how many it
-    has with them.
+    how: what is different in them. after: how many points its sequence had when these, at least
+    one, were made; draws: how many it has with them.
 
-    Raises NotFound, Forbidden, or Refused where the study has changed since, would have too many
-    runs or may not have them.
+    Raises NotFound, Forbidden, Invalid, or Refused where the study has changed since, would have
+    too many runs or may not have them.
     """
     job, _ = found(tx.conn, caller, code)
     done = idempotency.already_done(tx.conn, once, "points")
@@ -291,7 +299,9 @@ def add_points(
     if after is not None and points_of(study) != after:
         raise Refused("Points were added by another request meanwhile. Send the request again.")
     kind = Kind.CASE if study.optimizer is None else Kind.ITERATION
-    new = [NewRun(kind=kind, inputs=inputs) for inputs in packed]
+    _check(tx.conn, job, how)
+    other = _pack(how, len(packed)) if how != Restart(kind=how.kind) else None
+    new = [NewRun(kind=kind, inputs=inputs, restart=other) for inputs in packed]
     numbers = studies.add(tx, site, job, new)
     store.tell_changed(tx.conn, job.id)
     points = draws if draws is not None else points_of(study)

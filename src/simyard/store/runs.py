@@ -73,6 +73,7 @@ class NewRun:
     parent: int | None = None  # number of the run that it belongs to
     is_nominal: bool = False
     inputs: str | None = None  # as `pack_values` made it; None: it is no study's
+    restart: str | None = None  # as `pack_restart` made it: what is different from its job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,7 @@ def insert(
                 "parent_number": run.parent,
                 "is_nominal": run.is_nominal,
                 "inputs": run.inputs,
+                "restart": run.restart,
             }
             for run in new
         ],
@@ -462,8 +464,8 @@ def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -
     )
 
 
-def pack_restart(restart: Restart) -> bytes:
-    return _encode(restart)
+def pack_restart(restart: Restart) -> str:
+    return _encode(restart).decode()
 
 
 def set_restart(
@@ -473,7 +475,7 @@ def set_restart(
     attempts stay.
     """
     statement = _EXTRACT if restart.kind is Again.EXTRACT else _RESTART
-    text = _encode(restart).decode()
+    text = pack_restart(restart)
     statement.run(conn, run=run.id, text=text, reserved=reserved_core_microseconds or None)
 
 

@@ -296,7 +296,7 @@ runs = Table(
     Column("ending", Text),  # JSON of domain.runs.Ending
     Column("outcome", Text),  # JSON of domain.outcome.Outcome
     Column("samples", LargeBinary),  # zlib over JSON of domain.runs.Sample's; read alone
-    Column("restart", Text),  # JSON of domain.runs.Restart; none: it was never restarted
+    Column("restart", Text),  # JSON of domain.runs.Restart; none: it is as its job says
     Column("kind", Integer, nullable=False, server_default="3"),  # domain.runs.Kind
     Column("parent_number", Integer),
     Column("is_nominal", Boolean, nullable=False, server_default="0"),

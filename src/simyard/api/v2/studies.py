@@ -2,7 +2,8 @@
 docs/extensions.md). Their answers are in api/v2/results.py.
 """
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
 from pydantic import BeforeValidator, Field
@@ -18,12 +19,14 @@ from simyard.api.routes import Routes, caller, query, run_number, site_of
 from simyard.api.shapes import array, flag, integer, nullable, number, object_, text
 from simyard.api.v2 import job_bodies
 from simyard.api.v2.catalogue import catalogue_of
+from simyard.api.v2.results import with_results
 from simyard.api.v2.runs import RUN, RUN_VARIABLE, encode_run, encode_value
-from simyard.domain.errors import Invalid, Refused
+from simyard.domain.errors import Invalid, Problem, Refused
 from simyard.domain.runs import Again, Restart
 from simyard.service import jobs as job_service
-from simyard.service import previews, repairs, studies
+from simyard.service import previews, repairs, results, studies
 from simyard.service.repairs import Which
+from simyard.service.results import Results
 
 route = Routes("extensions")
 
@@ -153,29 +156,52 @@ RunIds = Annotated[
 ]
 
 
-class RerunBody(Body):
-    """Which runs, and what is different this time."""
+class DifferentBody(Body):
+    """What is different in some runs."""
 
-    runs: RunIds | None = None
-    where: Literal["failed", "stopped", "unfinished", "all"] | None = None
     command: LooseText | None = None  # of the last analysis
     post_process_script_command: LooseText | None = None
     replace: Annotated[
         Annotated[dict[str, LooseText], Field(max_length=1000)] | None, EmptyIsNull
     ] = None  # id of a file of the job -> id of the one in its place
 
+    def as_restart(self, kind: Again) -> Restart:
+        return Restart(
+            kind=kind,
+            command=self.command or None,
+            post_command=self.post_process_script_command or None,
+            replaced=self.replace or {},
+        )
+
+
+class RerunBody(DifferentBody):
+    """Which runs, and what is different this time. where: `failed`, `stopped`, `unfinished`,
+    `all`, or a filter as of `study/table/`, of which those are taken that are at their end.
+    """
+
+    runs: RunIds | None = None
+    where: LooseText | None = None
+
+
+def _matching(where: str, found: Results) -> list[int]:
+    """Numbers of the runs at their end that a filter lets through. Raises Invalid at `where`."""
+    try:
+        rows = results.chosen(found, where)
+    except Invalid as error:
+        words = ", ".join(f'"{word}"' for word in repairs.WHERE)
+        messages = [*(problem.message for problem in error.problems), f"Or give one of {words}."]
+        raise Invalid([Problem(("where",), message) for message in messages]) from None
+    return [row + 1 for row in rows if found.completed[row]]
+
 
 async def _again(request: Request, job_id: str, kind: Again, default: str) -> Response:
     site = site_of(request)
     sent = await bodies.json_of(request)
     body = bodies.checked(RerunBody, sent)
-    how = Restart(
-        kind=kind,
-        command=body.command or None,
-        post_command=body.post_process_script_command or None,
-        replaced=body.replace or {},
-    )
-    which = Which(numbers=body.runs or (), where=body.where or default)
+    how = body.as_restart(kind)
+    which = Which(numbers=body.runs or None, where=body.where or default)
+    if which.numbers is None and which.where not in repairs.WHERE:
+        which = Which(numbers=await with_results(request, job_id, partial(_matching, which.where)))
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
     found, is_new = await site.db.write_async(
         repairs.run_again, site, caller(request), job_id, which, how, wanted
@@ -212,9 +238,10 @@ async def extract(request: Request, job_id: str) -> Response:
 # --- more -----------------------------------------------------------------------------------------
 
 
-class PointsBody(Body):
+class PointsBody(DifferentBody):
     """Rows of values, or how many further points of the study's own sequence or of its optimizer,
-    whose stop rules are `settings` from then on.
+    whose stop rules are `settings` from then on. What is different in them is not for those of an
+    optimizer.
     """
 
     rows: Annotated[
@@ -245,7 +272,10 @@ async def add_points(request: Request, job_id: str) -> Response:
     if study is None:
         raise Refused("This job is no study.")
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
+    how = body.as_restart(Again.ANEW)
     if body.count is not None and study.optimizer is not None:
+        if how != Restart(kind=Again.ANEW):
+            raise Invalid.at("count", "The runs of an optimizer are all alike: send rows.")
         is_new = await site.db.write_async(
             repairs.extend, site, user, job_id, body.count, body.settings or {}, wanted
         )
@@ -261,7 +291,7 @@ async def add_points(request: Request, job_id: str) -> Response:
         async with request.app.state.planning:
             packed = await run_in_threadpool(repairs.plan_points, site, job, body.count or 0, after)
     numbers, is_new = await site.db.write_async(
-        repairs.add_points, site, user, job_id, packed, wanted, after=after, draws=draws
+        repairs.add_points, site, user, job_id, packed, how, wanted, after=after, draws=draws
     )
     return reply(_numbers(numbers), 201, headers(is_new))
 

@@ -487,8 +487,9 @@ class _Memory:
         for needed in _needed(analysis.probe) if analysis.probe else ():
             program = shutil.which(needed, path=path)
             if program is not None:
-                found = os.stat(program)
-                files.append((program, found.st_ino, found.st_size, found.st_mtime_ns))
+                with contextlib.suppress(OSError):  # it goes away just now
+                    found = os.stat(program)
+                    files.append((program, found.st_ino, found.st_size, found.st_mtime_ns))
         return hashlib.sha256(repr((__version__, what, files)).encode()).hexdigest()
 
 

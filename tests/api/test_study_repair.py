@@ -111,8 +111,13 @@ def test_a_stopped_study_goes_on(client: Client) -> None:
     wait_for(lambda: runs(client, job)[1]["dateCompleted"] is not None, "two runs")
     client.call("POST", f"jobs/{job}/stop/", 202)
     assert client.finished(job).startswith("Stopped by the user")
-    left = [run["id"] for run in runs(client, job) if run["outcome"] is None
-            or run["outcome"]["ending"] != "exited"]  # fmt: skip
+    rows_now = runs(client, job)
+    left = [run["id"] for run in rows_now if run["outcome"]["ending"] != "exited"]
+    for run in rows_now:
+        if run["dateStarted"] is None:
+            outcome = run["outcome"]
+            assert (outcome["verdict"], outcome["isGood"]) == ("stopped", False), "it has no result"
+            assert outcome["message"].startswith("it was stopped by the user")
     again = post(client, f"jobs/{job}/study/rerun/", {"where": "unfinished"})
     assert again["runs"] == left
     assert client.finished(job) == "Completed successfully"

@@ -21,6 +21,7 @@ from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import Event, State
+from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.plans import BadPlan, Plan, plan
 from simyard.domain.runs import Again, Cause, Ending, Run
 from simyard.domain.runtable import BadTable, RunTable
@@ -41,6 +42,9 @@ _FAULTS_SHOWN = 20
 _DEEPEST = 50
 _ASKED_AT_ONCE = 256  # points of an optimizer, each of which is compared with all others
 _TEMPLATES_BYTES = 64 << 20  # each counted as often as it is written
+_NEVER_BEGAN = Outcome(
+    verdict=Verdict.STOPPED, cause="", message="it was stopped by the user before it began"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -447,7 +451,8 @@ def stop(tx: Transaction, job: Job) -> None:
 def drop_planned(tx: Transaction, job: Job, dropped: Sequence[Run]) -> None:
     """End runs of which nothing was ever there. The job's state is for the caller to follow."""
     if dropped:
-        runs.close_planned(tx.conn, dropped, Ending(cause=Cause.STOPPED), at=tx.now())
+        ending = Ending(cause=Cause.STOPPED)
+        runs.close_planned(tx.conn, dropped, ending, _NEVER_BEGAN, at=tx.now())
         for run in dropped:
             if run.restart is not None and run.restart.kind is Again.EXTRACT:  # it is as it was
                 judged = runs.pack(run.restart.outcome, (), run.outputs)

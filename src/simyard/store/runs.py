@@ -521,12 +521,17 @@ def set_completed(conn: Connection, run: Run, judged: Judged, *, at: datetime) -
 _CLOSE_PLANNED = Prepared(
     update(runs)
     .where(any_of(runs.c.id, "wanted"), runs.c.state == bindparam("planned"))
-    .values(state=bindparam("closed"), ending=bindparam("text"), completed_at=bindparam("at"))
+    .values(
+        state=bindparam("closed"),
+        ending=bindparam("text"),
+        outcome=bindparam("judged"),
+        completed_at=bindparam("at"),
+    )
 )
 
 
 def close_planned(
-    conn: Connection, planned: Sequence[Run], ending: Ending, *, at: datetime
+    conn: Connection, planned: Sequence[Run], ending: Ending, outcome: Outcome, *, at: datetime
 ) -> None:
     """End runs that are planned still, without anything in between."""
     _CLOSE_PLANNED.run(
@@ -535,6 +540,7 @@ def close_planned(
         planned=State.PLANNED.value,
         closed=State.CLOSED.value,
         text=_encode(ending).decode(),
+        judged=_encode(outcome).decode(),
         at=at,
     )
 

@@ -91,10 +91,10 @@ def _run(caller: Caller, job_id: str, run: Any) -> RunThere:
     """Its reason in the words that the reason of a job with this run alone would have."""
     outcome = run["outcome"] or {"ending": "", "message": "", "isGood": False, "exitCode": None}
     reason = str(outcome["message"])
-    if outcome["isGood"]:
-        reason = "Completed successfully"
-    elif outcome["ending"] == "stopped":
+    if outcome["ending"] == "stopped":
         reason = "Stopped by the user"
+    elif outcome["isGood"]:
+        reason = "Completed successfully"
     elif outcome["exitCode"] and outcome["ending"] == "exited" and outcome["cause"] != "disk":
         reason = f"ended with exit code {outcome['exitCode']}"
     place = f"jobs/{job_id}/runs/{run['id']}"

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import wait_for
-from simyard.torture import course
+import harness
+from harness import RunningServer, wait_for
+from simyard.torture import account, course
 from simyard.torture.checks import PROMISES, Book, Violation, violations
 from simyard.torture.clients import Client, Course
 from simyard.torture.course import take_account
@@ -21,6 +22,7 @@ from simyard.torture.ground import Ground
 from simyard.torture.ledger import Ledger, StartLedger, read
 from simyard.torture.server import Server
 from simyard.torture.wire import Caller
+from studying import created, study
 
 pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
 
@@ -224,6 +226,25 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
     assert wanted <= by_promise, f"not found: {wanted - by_promise}\n{told}"
     kinds = {violation.promise for violation in found}
     assert {"no stray process", "no orphan", "nothing missing", "database sound"} <= kinds, told
+
+
+def test_runs_that_were_stopped_are_read_as_stopped(
+    server: RunningServer, client: harness.Client
+) -> None:
+    """Of a study whose runs had hardly a slot, or none, when it was stopped."""
+    table = "n\n1\n2\n3\n4\n5\n"
+    job = str(created(client, study(client, "sleep 5", table=table, slots=2))["id"])
+    client.submit(job)
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    client.finished(job)
+    port = int(server.address.rsplit(":", 1)[1])
+    caller = Caller(lambda: port, client.key)
+    try:
+        there = account._job(caller, job, "a study")
+    finally:
+        caller.close()
+    assert there.reason.startswith("Stopped by the user")
+    assert [run.reason for run in there.runs] == ["Stopped by the user"] * 5
 
 
 def _leave_remains(truth: Truth) -> None:

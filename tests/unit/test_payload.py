@@ -112,6 +112,16 @@ def test_a_record_also_where_it_was_cut_off(
     assert read_record(tmp_path / "steps") == record
 
 
+@pytest.mark.parametrize(
+    "line", [b"end a b", b"exit x", b"exit -1", b"exit 1 2", b"aside 1", b"aside 1 x", b"end 0"]
+)
+def test_lines_that_the_driver_does_not_write_are_passed_over(tmp_path: Path, line: bytes) -> None:
+    """A run of a server that is not root may write there: it must not be the worker's end."""
+    (tmp_path / "steps").write_bytes(b"begin 0\n" + line + b"\nend 0 3\nexit 3\n" + line + b"\n")
+    wanted = Record(began=True, failed_step=0, failures={0: 3}, exit_code=3)
+    assert read_record(tmp_path / "steps") == wanted
+
+
 def test_what_a_lenient_step_writes_is_told_apart(tmp_path: Path) -> None:
     """Both its outputs, wherever they stand in the log."""
     status, said, record = drive(

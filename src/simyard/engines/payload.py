@@ -5,6 +5,7 @@ the step that failed is known, and the end too where the supervisor died right a
 that may fail it says which bytes of the log are its own (`aside FROM TO`).
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from simyard.engines.protocol import Step
 
+_LINE = re.compile(r"(begin|end|exit|aside)((?: [0-9]{1,15})*)")  # of the record
 DRIVER = r"""#!/bin/sh
 # driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
 # /proc shows the processes of this run only. Where there is an N.told, what N.cmd prints is kept in
@@ -84,18 +86,24 @@ class Record:
 
 
 def read_record(path: Path) -> Record:
+    """What the driver wrote; lines that it does not write are passed over: the record of a server
+    that is not root belongs to the user of its runs.
+    """
     try:
         with open(path, encoding="ascii", errors="replace") as file:
-            lines = [line.split() for line in file.read(1 << 20).splitlines()]
+            lines = file.read(1 << 20).splitlines()
     except FileNotFoundError:
         lines = []
-    ends = [w for w in lines if len(w) == 3 and w[0] == "end" and w[2] != "0"]
-    failures = {int(step): int(code) for _, step, code in ends}
-    ended = [int(w[1]) for w in lines if len(w) == 2 and w[0] == "exit"]
+    known = [found for found in map(_LINE.fullmatch, lines) if found]
+    said = [(found[1], [int(number) for number in found[2].split()]) for found in known]
+    ends = [n for word, n in said if word == "end" and len(n) == 2]
+    failures = {step: code for step, code in ends if code != 0}
+    ended = [n[0] for word, n in said if word == "exit" and len(n) == 1]
+    asides = [n for word, n in said if word == "aside" and len(n) == 2]
     return Record(
-        began=any(w[:1] == ["begin"] for w in lines),
+        began=any(word == "begin" for word, _ in said),
         failed_step=next(reversed(failures), None),
         failures=failures,
         exit_code=ended[-1] if ended else None,
-        asides=tuple((int(w[1]), int(w[2])) for w in lines if len(w) == 3 and w[0] == "aside"),
+        asides=tuple((first, last) for first, last in asides),
     )

@@ -198,6 +198,11 @@ class Restart:
     started_at: datetime | None = None
     completed_at: datetime | None = None
 
+    @property
+    def changes_job(self) -> bool:
+        """Whether a command or a file is another than in its job."""
+        return self.command is not None or self.post_command is not None or bool(self.replaced)
+
 
 class Kind(IntEnum):
     """`type` on the wire (api-v2 reference, section 9.3)."""

@@ -450,29 +450,33 @@ class _Memory:
     def __init__(self, path: Path, helpers: Path) -> None:
         self._path = path
         self._helpers = helpers
-        self._kept: dict[str, _Remembered] = {}
+        self._names: dict[str, str] = {}  # by what is probed, as it was before it was probed
+        self._kept: dict[str, _Remembered] = {}  # by name
 
     def recall(self, alike: Mapping[str, Analysis]) -> dict[str, Presence]:
         """What is known of analyses, by what is probed of them."""
-        try:
-            self._kept = _memories.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError):
-            return {}
+        self._names = {what: self._name(what, analysis) for what, analysis in alike.items()}
         now = time.time()
         self._kept = {
             name: found
-            for name, found in self._kept.items()
+            for name, found in self._read().items()
             if 0 <= now - found.at < _REMEMBERED_SECONDS
         }
-        names = {what: self._name(what, analysis) for what, analysis in alike.items()}
-        return {what: self._kept[n].presence for what, n in names.items() if n in self._kept}
+        return {what: self._kept[n].presence for what, n in self._names.items() if n in self._kept}
 
-    def keep(self, alike: Mapping[str, Analysis], seen: Mapping[str, Presence]) -> None:
-        """Write down what was just seen; what is not there is asked for again the next time."""
-        now = time.time()
+    def _read(self) -> dict[str, "_Remembered"]:
+        try:
+            return _memories.decode(self._path.read_bytes())
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def keep(self, seen: Mapping[str, Presence]) -> None:
+        """Write down what was seen after `recall`; what is not there is asked for the next time."""
         there = {what: presence for what, presence in seen.items() if presence.installed}
-        for what, presence in there.items():
-            self._kept[self._name(what, alike[what])] = _Remembered(now, presence)
+        if not there:
+            return
+        now = time.time()
+        self._kept.update((self._names[w], _Remembered(now, there[w])) for w in there)
         aside = self._path.with_suffix(".new")
         try:
             aside.write_bytes(msgspec.json.encode(self._kept))
@@ -528,8 +532,8 @@ class CatalogueBook:
             with ThreadPoolExecutor(max_workers=4, initializer=_give_way) as pool:
                 found = pool.map(lambda what: probe(alike[what], self.helpers), asked)
                 fresh = dict(zip(asked, found, strict=True))
-            if self._memory and asked:
-                self._memory.keep(alike, fresh)
+            if self._memory:
+                self._memory.keep(fresh)
             seen.update(fresh)
             self._note({a.code: seen[what] for what, analyses in same.items() for a in analyses})
         finally:

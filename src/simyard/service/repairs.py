@@ -53,10 +53,10 @@ def found(conn: Connection, caller: User, code: str) -> tuple[Job, store.Standin
 
 @dataclass(frozen=True, kw_only=True)
 class Which:
-    """Runs of a study. numbers: these; None: those that a word tells."""
+    """Runs of a study. numbers, from 1: these; None: those at their end that a word tells."""
 
     numbers: Sequence[int] | None = None
-    where: str = ""  # "failed", "stopped", "unfinished", "all"
+    where: str = ""  # a key of WHERE
 
 
 def _failed(run: Run) -> bool:
@@ -159,16 +159,8 @@ def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
         last = runs.count(conn, job.id)
         if max(which.numbers, default=0) > last:
             raise Invalid.at("runs", f"This study has no run {max(which.numbers)}.")
-        asked = {n: runs.by_number(conn, job.id, n) for n in sorted(set(which.numbers))}
-        missing = [n for n, run in asked.items() if run is None]
-        if missing:
-            shown = ", ".join(map(str, missing[:_SHOWN]))
-            raise Invalid.at("runs", f"This study has no run {shown}.")
-        return [run for run in asked.values() if run is not None]
-    matches = WHERE.get(which.where)
-    if matches is None:
-        words = ", ".join(f'"{word}"' for word in WHERE)
-        raise Invalid.at("where", f'"{which.where:.50}" is not a valid choice: {words}.')
+        return runs.by_numbers(conn, job.id, which.numbers)
+    matches = WHERE[which.where]
     every = runs.every(conn, job.id)
     return [run for run in every if run.completed_at is not None and matches(run)]
 
@@ -300,7 +292,7 @@ def add_points(
         raise Refused("Points were added by another request meanwhile. Send the request again.")
     kind = Kind.CASE if study.optimizer is None else Kind.ITERATION
     _check(tx.conn, job, how)
-    other = _pack(how, len(packed)) if how != Restart(kind=how.kind) else None
+    other = _pack(how, len(packed)) if how.changes_job else None
     new = [NewRun(kind=kind, inputs=inputs, restart=other) for inputs in packed]
     numbers = studies.add(tx, site, job, new)
     store.tell_changed(tx.conn, job.id)

@@ -170,6 +170,18 @@ def by_number(conn: Connection, job_id: int, number: int) -> Run | None:
     return _run(row) if row else None
 
 
+_BY_NUMBERS = Prepared(
+    _RUNS.where(runs.c.job_id == bindparam("job"), any_of(runs.c.number, "wanted")).order_by(
+        runs.c.number
+    )
+)
+
+
+def by_numbers(conn: Connection, job_id: int, numbers: Sequence[int]) -> list[Run]:
+    """Those of these runs of a job that there are, by number."""
+    return [_run(row) for row in _BY_NUMBERS.rows(conn, job=job_id, wanted=numbers)]
+
+
 _COUNT = Prepared(select(func.max(runs.c.number)).where(runs.c.job_id == bindparam("job")))
 
 

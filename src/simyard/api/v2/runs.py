@@ -140,7 +140,7 @@ def encode_value(value: Value) -> dict[str, Any]:
 
 def _encode_outcome(run: Run) -> dict[str, Any] | None:
     ending, outcome = run.ending, run.outcome
-    if ending is None or outcome is None:  # of an earlier release, or never begun
+    if ending is None or outcome is None:  # of an earlier release
         return None
     evidence = outcome.evidence
     has_result = run.started_at is not None or outcome.verdict is not Verdict.STOPPED

@@ -274,7 +274,7 @@ async def add_points(request: Request, job_id: str) -> Response:
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
     how = body.as_restart(Again.ANEW)
     if body.count is not None and study.optimizer is not None:
-        if how != Restart(kind=Again.ANEW):
+        if how.changes_job:
             raise Invalid.at("count", "The runs of an optimizer are all alike: send rows.")
         is_new = await site.db.write_async(
             repairs.extend, site, user, job_id, body.count, body.settings or {}, wanted

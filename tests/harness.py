@@ -22,8 +22,8 @@ import contract
 from simyard.engines import cgroups
 
 PATIENCE_SECONDS = 100
-# Runs are stopped quickly, and four runs go side by side whatever the machine has.
 PROBES = "probes.json"
+# Runs are stopped quickly, and four runs go side by side whatever the machine has.
 CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"
 SIMYARD = [sys.executable, "-m", "simyard"]
 
@@ -45,6 +45,8 @@ class RunningServer:
         self.data = data
         data.mkdir(parents=True, exist_ok=True)
         (data / "simyard.toml").write_text(config)
+        if self._probed and not (data / PROBES).exists():
+            (data / PROBES).write_bytes(self._probed)
         self._environment = environment
         self._port = 0
         self._log = data.parent / f"{data.name}.stderr"
@@ -54,8 +56,6 @@ class RunningServer:
         self.address = ""
 
     def start(self, **environment: str) -> "RunningServer":
-        if self._probed and not (self.data / PROBES).exists():
-            (self.data / PROBES).write_bytes(self._probed)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 [*SIMYARD, "serve", "--data", str(self.data), "--port", str(self._port)],

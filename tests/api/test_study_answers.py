@@ -135,6 +135,30 @@ def test_news_while_it_runs(client: Client) -> None:
     assert set(known.values()) == {"done"} and len(known) == 6
 
 
+def test_a_mark_is_seen_at_once(client: Client) -> None:
+    """In a study without objectives, where it is for the user to say what is of interest."""
+    table = client.upload("runs.csv", b"x\n1\n2\n3\n")["id"]
+    job = client.run("true", job={"paramFile": {"id": table}})["id"]
+
+    def marked() -> tuple[list[str], str]:
+        said = client.get(f"jobs/{job}/study/columns/?columns=x")
+        return said["optimal"], said["version"]
+
+    def mark(run: str, is_optimal: bool) -> None:
+        client.call("PATCH", f"jobs/{job}/runs/{run}/", 200, json={"isOptimal": is_optimal})
+
+    mark("2", True)
+    first, before = marked()
+    assert first == ["2"]
+    mark("3", True)
+    mark("2", False)
+    other, after = marked()
+    assert (other, after != before) == (["3"], True)
+    mark("2", True)
+    mark("3", False)
+    assert marked() == (["2"], before)
+
+
 # --- the table ------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def test_a_filter_tells_which_are_done_again(client: Client) -> None:
     again = post(client, rerun, {"where": "n >= 3 and status = 'done' and m = 1"})
     assert again == {"runs": ["3", "4"], "count": 2}
     client.finished(job)
-    assert [len(client.get(f"jobs/{job}/clusters/")["results"])] == [6]
+    assert len(client.get(f"jobs/{job}/clusters/")["results"]) == 6
     assert "no such run" in post(client, rerun, {"where": "n > 4"}, 400)["detail"]
     said = post(client, rerun, {"where": "k > 4"}, 400)["where"]
     assert "column 1" in said[0] and '"unfinished"' in said[-1]

@@ -136,7 +136,7 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
     truth.work()
     assert truth.found() == [], "the truth"
     well = truth.ask(ENDED.format("Completed successfully"))
-    (study, *_) = [name for _, name in well if name in truth.studies()]
+    (sweep, *_) = [name for _, name in well if name in truth.studies()]
     heard = {key for key, job in truth.book().jobs.items() if job.told and not job.runs}
     well = [each for each in well if each[1] in heard]
     stopped = truth.stopped()
@@ -164,10 +164,10 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
             WHERE word = 'Completed' AND job_id = {job.format(roomless)}""",
         # A study that tells of fewer runs than are well, and one of them with another exit code.
         f"""UPDATE statuses SET reason = '1 of 9 runs completed. Run 2 failed: ?' WHERE
-            word = 'Completed' AND job_id = {job.format(study)}""",
+            word = 'Completed' AND job_id = {job.format(sweep)}""",
         f"""UPDATE runs SET ending = json_set(ending, '$.exit_code', 9),
             outcome = json_set(outcome, '$.verdict', 'failed')
-            WHERE number = 2 AND job_id = {job.format(study)}""",
+            WHERE number = 2 AND job_id = {job.format(sweep)}""",
         # A stop that was acknowledged, and a run that is said to have come to its end.
         f"""UPDATE statuses SET reason = 'Completed successfully' WHERE word = 'Completed'
             AND job_id = {job.format(stopped[0])}""",
@@ -211,8 +211,8 @@ def test_every_seeded_lie_is_found(truth: Truth) -> None:
         ("interrupted truly", retold),
         ("told once", retold),
         ("ended once", roomless),
-        ("every run", study),
-        ("exit code", f"{study}.2"),
+        ("every run", sweep),
+        ("exit code", f"{sweep}.2"),
         ("stop", stopped[0]),
         ("upload kept", kept[0][1].removesuffix(".bin")),
         ("no ghost upload", "torture-file-of-nobody"),

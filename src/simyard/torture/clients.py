@@ -63,6 +63,11 @@ def multipart(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
     return body, {"Content-Type": f"multipart/form-data; boundary={edge}"}
 
 
+def _upload_form(key: str, content: bytes) -> tuple[bytes, dict[str, str]]:
+    body, headers = multipart(f"{key}.bin", content)
+    return body, {**headers, "Idempotency-Key": key}
+
+
 class Client:
     """One user's script."""
 
@@ -110,9 +115,8 @@ class Client:
         key = self._key("file")
         size = self._chance.choice([0, 1, 100, 5_000, 20_000, 70_000, 70_000, 400_000])
         content = self._chance.randbytes(size)
-        body, headers = multipart(f"{key}.bin", content)
-        headers["Idempotency-Key"] = key
         if self._chance.random() < 0.3:
+            body, headers = _upload_form(key, content)
             length = {**headers, "Content-Length": str(len(body))}
             whole = self._chance.random() < 0.3
             part = body if whole else body[: self._chance.randrange(len(body) - 4)]
@@ -125,8 +129,7 @@ class Client:
     def _send(self, key: str, content: bytes) -> Upload:
         """Until it is acknowledged, at times twice."""
         sha512 = hashlib.sha512(content).hexdigest()
-        body, headers = multipart(f"{key}.bin", content)
-        headers["Idempotency-Key"] = key
+        body, headers = _upload_form(key, content)
         self._note("upload.whole", key=key)
         for _ in range(2 if self._chance.random() < 0.2 else 1):
             reply = self._api.insist("POST", "files/contents/", body, headers, expect=(201,))

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grimp
-from pydantic_core import PydanticUndefined
 
 from simyard.api.app import OPERATIONS
 from simyard.api.openapi import document
@@ -51,8 +50,9 @@ not fit stop the start with a message that names them.
 def settings_page() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
-        default = "required" if field.default is PydanticUndefined else _shown(field.default)
-        rows.append(f"| `{name}` | {default} | {field.description} |\n")
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if field.is_required() else _shown(default)
+        rows.append(f"| `{name}` | {shown} | {field.description} |\n")
     return SETTINGS + "".join(rows)
 
 
@@ -82,12 +82,17 @@ def states() -> str:
     return "\n".join([head, "| --- | --- | --- | --- | --- |", *(_row(state) for state in State)])
 
 
+def _words(state: State) -> list[str]:
+    waiting = lifecycle.WAIT_WORDS.values() if state is State.WAITING else ()
+    return list(waiting or filter(None, [lifecycle.JOB_WORDS.get(state)]))
+
+
 def _row(state: State) -> str:
     cells = (
         f"`{state}`",
         lifecycle.OWED.get(state, ""),
         "yes" if state in lifecycle.HOLDS_CORES else "",
-        lifecycle.JOB_WORDS.get(state, ""),
+        ", ".join(_words(state)),
         ", ".join(lifecycle.CLUSTER_WORDS.get(state, ())),
     )
     return f"| {' | '.join(cells)} |"

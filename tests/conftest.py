@@ -41,6 +41,7 @@ PROGRAMS = {
     "fastqc": ("fastqc", "fastqc"),
     "mpi": ("mpirun", "openmpi-bin"),
     "sandbox": ("bwrap", "bubblewrap"),
+    "slurm": ("sbatch", "slurmctld slurmd slurm-client munge"),
 }
 
 

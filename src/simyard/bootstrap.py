@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 from starlette.types import ASGIApp
@@ -22,8 +21,9 @@ from simyard.domain import faults
 from simyard.domain.jobs import Limits
 from simyard.domain.runs import Allowance
 from simyard.domain.users import Quotas, Role
-from simyard.engines import cgroups, sandbox
-from simyard.engines.local import LocalEngine
+from simyard.engines import plugins
+from simyard.engines.plugins import EngineError, Host
+from simyard.engines.protocol import Engine
 from simyard.service import catalogue as catalogue_service
 from simyard.service import users
 from simyard.service.catalogue import CatalogueBook
@@ -115,23 +115,12 @@ def build_server(settings: Settings, address: str) -> Server:
     keyring = open_keyring(settings)
     machine = catalogue_service.machine(data, settings.cores)
     folders = [catalogue_service.own_folder(), data / "catalogue"]
-    catalogue = catalogue_service.load(folders, machine)
+    names = [settings.engine, *sorted(settings.more_engines - {settings.engine})]
+    catalogue = catalogue_service.load(folders, machine, names)
     book = CatalogueBook(catalogue, data / "helpers", data / "probes.json")
-    try:
-        box = sandbox.probe(settings.sandbox, settings.job_uid, data / "sandbox-probe")
-    except RuntimeError as error:
-        raise SettingsError(str(error)) from None
-    if box.uid is not None and not box.bwrap:
-        _let_runs_reach(data, box.uid)
     news = News()
     store = DiskBlobs(data / "blobs", reserve_bytes=settings.disk_reserve_bytes)
-    engine = LocalEngine(
-        data / "runs",
-        box,
-        news.token,
-        network=settings.sandbox_network,
-        groups=cgroups.probe(data / "runs"),
-    )
+    engines = _engines(settings, news)
     sealed = SealedBlobs(store, keyring)
     site = Site(
         name=settings.site_name,
@@ -144,11 +133,11 @@ def build_server(settings: Settings, address: str) -> Server:
         blobs=sealed,
         keyring=keyring,
         callers=Callers(database, keyring, now),
-        engine=engine,
+        engines=engines,
         book=book,
         machine=machine,
         load=LoadBook(),
-        shared=SharedInputs(engine),
+        shared=SharedInputs(engines),
         templates=TemplateBook(sealed),
         limits=Limits(
             max_walltime_seconds=settings.max_walltime_seconds,
@@ -191,7 +180,8 @@ def build_server(settings: Settings, address: str) -> Server:
 
     def on_stop() -> None:
         worker.stop()
-        engine.close()
+        for engine in engines.values():
+            engine.close()
         database.close()
 
     _in_background(book.look)
@@ -220,15 +210,33 @@ def _settle_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _let_runs_reach(data: Path, uid: int) -> None:
-    """Without a sandbox runs walk to their folders by themselves, as another user."""
-    data.chmod(0o711)
-    for folder in data.parents:
-        if not folder.stat().st_mode & 0o001:
-            raise SettingsError(
-                f"runs are not isolated here and run as user {uid}, who cannot enter {folder}:"
-                " put the data folder where others may go, or install bubblewrap"
-            )
+def _engines(settings: Settings, news: News) -> dict[str, Engine]:
+    """By name, the installation's own first. Raises SettingsError."""
+    options = {
+        **settings.engine_options,
+        "slurm": {
+            "folder": settings.slurm_folder,
+            "python": settings.slurm_python,
+            "patience_seconds": settings.slurm_patience_seconds,
+        },
+    }
+    made: dict[str, Engine] = {}
+    for name in (settings.engine, *sorted(settings.more_engines - {settings.engine})):
+        host = Host(
+            data=settings.data,
+            on_news=news.token,
+            sandbox=settings.sandbox,
+            network=settings.sandbox_network,
+            job_uid=settings.job_uid,
+            options=options.get(name, {}),
+        )
+        try:
+            made[name] = plugins.factory(name)(host)
+        except EngineError as error:
+            for engine in made.values():
+                engine.close()
+            raise SettingsError(f"engine: {name}: {error}") from None
+    return made
 
 
 def _in_background(call: Callable[[], None]) -> None:

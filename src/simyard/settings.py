@@ -5,18 +5,20 @@ environment (`SIMYARD_` and the name in capitals), `simyard.toml` in the data fo
 `docs/settings.md` is made from this module.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 
 CONFIG_NAME = "simyard.toml"
 PREFIX = "SIMYARD_"
+_ENGINE = "^[a-z][a-z0-9_-]{0,15}$"
 
 
 class SettingsError(Exception):
@@ -33,7 +35,36 @@ class Settings(BaseModel):
         "", description="Database URL. Empty: SQLite in the data folder, `simyard.db`."
     )
     blobs: str = Field("", description="Where blobs go. Empty: `blobs` in the data folder.")
-    engine: Literal["local"] = Field("local", description="What runs the jobs.")
+    engine: str = Field(
+        "local",
+        pattern=_ENGINE,
+        description="What runs the jobs whose core type names no other: `local`, `slurm`, or an"
+        " engine that an installed package brings.",
+    )
+    more_engines: frozenset[Annotated[str, Field(pattern=_ENGINE)]] = Field(
+        frozenset(), description="Engines beside that one, for core types that name them."
+    )
+    slurm_folder: Path | None = Field(
+        None,
+        description="Where the folders of jobs on Slurm lie: on a file system that every node sees"
+        " at the same path. Empty: `slurm` in the data folder.",
+    )
+    slurm_python: str = Field(
+        "/usr/bin/python3",
+        pattern="^/",
+        description="Python 3.9 or newer on the nodes, for the supervisors of runs.",
+    )
+    slurm_patience_seconds: float = Field(
+        30.0,
+        ge=1,
+        description="How long Slurm may not know a run whose folder does not tell of its end, until"
+        " it counts as lost. At least as long as a node's news takes through the shared folder.",
+    )
+    engine_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="For engines of other packages, what they want to know, by engine. JSON in the"
+        " environment.",
+    )
     cores: int = Field(
         0, ge=0, description="Cores that runs may take together. 0: those of the machine."
     )
@@ -226,8 +257,13 @@ def load(
         variable = PREFIX + name.upper()
         if name != "data" and variable in environment:
             text = environment[variable]
-            many = name in ("refuse_versions", "trusted_proxies")
+            many = name in ("refuse_versions", "trusted_proxies", "more_engines")
             values[name] = [w for w in text.split(",") if w] if many else text
+            if name == "engine_options":
+                try:
+                    values[name] = json.loads(text)
+                except ValueError as error:
+                    raise SettingsError(f"{variable}: this is not JSON: {error}") from None
             sources[name] = variable
     for name, value in given.items():
         if value is not None:

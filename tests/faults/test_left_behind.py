@@ -25,7 +25,7 @@ from harness import RunningServer, command_line, strays, wait_for
 from simyard.domain.runs import Allowance, Cause
 from simyard.engines import cgroups, sandbox
 from simyard.engines.local import LocalEngine
-from simyard.engines.protocol import AttemptSpec, Phase, Step
+from simyard.engines.protocol import AttemptSpec, Phase, Request, Step
 
 pytestmark = [pytest.mark.faults, pytest.mark.sandbox, pytest.mark.mpi]
 
@@ -82,11 +82,12 @@ class Scene:
         )
 
     def start(self, token: str, then: str = "wait", **allowance: int) -> None:
-        self.engine.prepare(token)
+        self.engine.prepare(token, Request(cores=1))
         step = Step(label="it", command=payload(self.mark(token), then), env={})
         self.engine.submit(
             AttemptSpec(
                 token=token,
+                request=Request(cores=1),
                 steps=[step],
                 env={},
                 path=["/usr/bin", "/bin"],

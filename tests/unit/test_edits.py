@@ -104,7 +104,10 @@ class AskedEngine:
 
 class OneSite:
     def __init__(self, engine: AskedEngine) -> None:
-        self.engine = engine
+        self._engine = engine
+
+    def engine_of(self, run: Run) -> AskedEngine:
+        return self._engine
 
 
 RUN = Run(

@@ -70,12 +70,12 @@ class Builder:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> SharedInputs:
-    return SharedInputs(Engine(tmp_path / "asides"))  # type: ignore[arg-type]
+    return SharedInputs({"local": Engine(tmp_path / "asides")})  # type: ignore[dict-item]
 
 
 def filled(shared: SharedInputs, build: Builder, into: Path, of: Job) -> dict[str, int]:
     into.mkdir()
-    return shared.copy(of, into, build, lambda: None)
+    return shared.copy(of, "local", into, build, lambda: None)
 
 
 def test_a_copy_is_the_same_and_not_the_same_file(shared: SharedInputs, tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_other_inputs_have_another_tree(shared: SharedInputs, tmp_path: Path) ->
 def test_a_tree_of_an_earlier_process_is_not_believed(tmp_path: Path) -> None:
     engine = Engine(tmp_path / "asides")
     build = Builder()
-    filled(SharedInputs(engine), build, tmp_path / "one", job("a"))  # type: ignore[arg-type]
+    filled(SharedInputs({"local": engine}), build, tmp_path / "one", job("a"))  # type: ignore[dict-item]
     for tree in engine.root.iterdir():
         (tree / "tree" / "case" / "big").write_bytes(b"cut off")
-    filled(SharedInputs(engine), build, tmp_path / "two", job("a"))  # type: ignore[arg-type]
+    filled(SharedInputs({"local": engine}), build, tmp_path / "two", job("a"))  # type: ignore[dict-item]
     assert build.calls == 2
     assert (tmp_path / "two" / "case" / "big").stat().st_size == 3_000_000
 
@@ -131,7 +131,7 @@ def test_one_that_could_not_be_made_is_made_again(shared: SharedInputs, tmp_path
 
     (tmp_path / "one").mkdir()
     with pytest.raises(OSError, match="full"):
-        shared.copy(job("a"), tmp_path / "one", fails, lambda: None)
+        shared.copy(job("a"), "local", tmp_path / "one", fails, lambda: None)
     build = Builder()
     filled(shared, build, tmp_path / "two", job("a"))
     assert not (tmp_path / "two" / "half").exists()

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from simyard.domain.runs import Allowance, Cause, Ending, Resource
-from simyard.engines import cgroups, local, meter, supervisor
+from simyard.engines import attempts, cgroups, meter, supervisor
 from simyard.engines.local import LocalEngine
-from simyard.engines.protocol import AttemptSpec, Phase, Step
+from simyard.engines.protocol import AttemptSpec, Phase, Request, Step
 from simyard.engines.sandbox import Sandbox
 
 NO_BOX = Sandbox("none", "for this test", None)
@@ -42,7 +42,7 @@ class Grouped:
 
     def start(self, token: str, command: str, *then: str, **allowance: int) -> Path:
         """Begin an attempt. Returns its folder."""
-        folder = self.engine.prepare(token)
+        folder = self.engine.prepare(token, Request(cores=1))
         self.engine.submit(attempt(token, command, *then, **allowance))
         return folder.root
 
@@ -67,6 +67,7 @@ class Grouped:
 def attempt(token: str, *commands: str, grace: float = 1.0, **allowance: int) -> AttemptSpec:
     return AttemptSpec(
         token=token,
+        request=Request(cores=1),
         steps=[Step(label=f"step {n}", command=text, env={}) for n, text in enumerate(commands)],
         env={},
         path=["/usr/bin", "/bin"],
@@ -108,7 +109,7 @@ def watched(tmp_path: Path) -> Iterator[Grouped]:
 def test_what_was_laid_out_before_the_machine_started_is_laid_out_again(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = engine.prepare("a")
+    folder = engine.prepare("a", Request(cores=1))
     assert engine.observe(["a"])["a"].phase is Phase.UNKNOWN
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: -60.0)  # as if it starts in a minute
     assert engine.observe(["a"])["a"].phase is Phase.VANISHED
@@ -122,7 +123,7 @@ def test_an_attempt_without_a_folder_has_vanished(engine: LocalEngine) -> None:
 
 
 def test_attempts_are_listed_and_removed(engine: LocalEngine) -> None:
-    folder = engine.prepare("a")
+    folder = engine.prepare("a", Request(cores=1))
     (folder.work / "deep").mkdir()
     (folder.work / "deep" / "file").write_text("x")
     (folder.work / "out").symlink_to("/etc/hostname")
@@ -231,7 +232,7 @@ def test_disk_files_and_log_are_watched(grouped: Grouped) -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (5_240_000_000, "5.24 GB"), (4 * 10**9, "4 GB")],
 )
 def test_sizes_in_words(size: int, text: str) -> None:
-    assert local._size(size) == text
+    assert attempts._size(size) == text
 
 
 # --- use ------------------------------------------------------------------------------------------
@@ -375,7 +376,7 @@ def test_an_end_that_is_brought_about_elsewhere_is_waited_for(grouped: Grouped) 
 def test_a_request_outlives_the_server(grouped: Grouped) -> None:
     """It lies in the folder; that the supervisor is told of it only makes it quicker."""
     root = begun(grouped, "a", HANDLES)
-    local._request(root, signal.SIGUSR1, 20.0)
+    attempts.request(root, signal.SIGUSR1, 20.0)
     assert grouped.end("a", 10).exit_code == 3
 
 
@@ -384,7 +385,7 @@ def test_a_request_outlives_the_server(grouped: Grouped) -> None:
 
 def test_an_attempt_that_was_laid_out_by_the_version_before(grouped: Grouped) -> None:
     """No limits, no group: it runs, and is told as far as it is known."""
-    grouped.engine.prepare("a")
+    grouped.engine.prepare("a", Request(cores=1))
     grouped.engine._write_spec(grouped.engine.folder("a"), attempt("a", "echo old; exit 5"))
     path = grouped.engine.folder("a").root / "spec.json"
     spec = json.loads(path.read_text())
@@ -400,7 +401,7 @@ def test_an_attempt_that_was_laid_out_by_the_version_before(grouped: Grouped) ->
 
 def test_an_attempt_whose_supervisor_is_of_the_version_before(grouped: Grouped) -> None:
     """It writes neither use nor samples, and takes any request for the plain one."""
-    root = grouped.engine.prepare("a").root
+    root = grouped.engine.prepare("a", Request(cores=1)).root
     (root / "spec.json").write_text(json.dumps({"labels": ["x"], "walltime": 9, "token": "a"}))
     end = {"cause": "walltime", "message": "", "code": 143, "started_at": 1.0, "ended_at": 10.0}
     (root / "exit.json").write_text(json.dumps(end))

@@ -173,7 +173,7 @@ def test_what_is_stored_is_counted_exactly(steps: list[tuple[str, int, int]]) ->
 
 def queued(conn: Connection, each: int, most: int = 100) -> list[int]:
     """Internal ids of the jobs whose runs may start, in order."""
-    found = quotas.queue(conn, jobs_running_most=each, most=most)
+    found = quotas.queue(conn, "local", jobs_running_most=each, most=most)
     known = runs.by_ids(conn, found)
     return [known[run_id].job_id for run_id in found]
 

@@ -85,7 +85,7 @@ def test_text_of_the_environment_becomes_what_it_stands_for(tmp_path: Path) -> N
     ), "nothing is refused, whatever the file says"
 
 
-MANY = ("refuse_versions", "trusted_proxies")
+MANY = ("refuse_versions", "trusted_proxies", "more_engines")
 
 
 def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
@@ -93,7 +93,11 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         "host": "h",
         "database": "sqlite:////x.db",
         "blobs": "b",
-        "engine": "local",
+        "engine": "slurm",
+        "more_engines": "slurm",
+        "slurm_python": "/opt/python3",
+        "slurm_folder": "/shared",
+        "engine_options": '{"mine": {"port": 7}}',
         "sandbox": "off",
         "sandbox_network": "false",
         "refuse_versions": "far",
@@ -118,10 +122,10 @@ def test_every_setting_can_come_from_every_source(tmp_path: Path) -> None:
         by_environment = settings(tmp_path, environment={PREFIX + name.upper(): text})
         value = f"['{text}']" if name in MANY else f"'{text}'"
         value = text if text in ("7", "false") else value
+        value = "{mine = {port = 7}}" if name == "engine_options" else value
         by_file = settings(tmp_path, f"{name} = {value}")
         assert getattr(by_environment, name) == getattr(by_file, name)
-        if name != "engine":  # of which there is one
-            assert getattr(by_file, name) != getattr(default, name), name
+        assert getattr(by_file, name) != getattr(default, name), name
 
 
 def test_the_data_folder_is_the_one_that_was_given(tmp_path: Path) -> None:
@@ -180,7 +184,9 @@ def test_a_name_is_that_of_the_option(tmp_path: Path) -> None:
         "oversubscribe_max = 0",
         "unpack_max_bytes = 0",
         "job_uid = 0",  # runs are not root's
-        "engine = 'slurm'",
+        "engine = 'no engine'",
+        "more_engines = ['Not a name']",
+        "slurm_python = 'python3'",
         "refuse_versions = 'near'",
         "refuse_versions = ['same']",
         "run_uninstalled = true",

@@ -256,7 +256,7 @@ def of_site(folder: Path, catalogue: Catalogue, code: str, ending: Ending) -> Ou
     """As the worker asks, of an attempt that began a minute ago."""
     site = SimpleNamespace(
         book=SimpleNamespace(current=lambda: catalogue),
-        engine=SimpleNamespace(folder=lambda token: SimpleNamespace(root=folder)),
+        engine_of=lambda run: SimpleNamespace(folder=lambda token: SimpleNamespace(root=folder)),
     )
     job = SimpleNamespace(
         code="job", definition=SimpleNamespace(analyses=[SimpleNamespace(code=code)])

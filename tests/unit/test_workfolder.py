@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from simyard.domain.errors import NotFound
-from simyard.engines import local
+from simyard.engines import attempts
 from simyard.service import workfolder
 from simyard.service.workfolder import folders, leads_inside, links, open_file, shown, walk
 
@@ -424,9 +424,9 @@ def test_a_deep_tree_is_removed(tmp_path: Path) -> None:
     made.mkdir()
     make_deep(made, 1100)
     try:
-        local._remove_tree(made)
+        attempts.remove_tree(made)
         assert not made.exists()
-        local._remove_tree(made)  # and what is not there is no matter
+        attempts.remove_tree(made)  # and what is not there is no matter
     finally:
         remove(made)
 
@@ -437,7 +437,7 @@ def test_modes_and_links_are_no_obstacle_to_removing(work: Path, tmp_path: Path)
     os.mkfifo(work / "sub" / "pipe")
     for path in (work / "sub" / "deeper" / "b.txt", work / "sub" / "deeper", work / "sub"):
         path.chmod(0)
-    local._remove_tree(work)
+    attempts.remove_tree(work)
     assert not work.exists()
     assert (tmp_path / "outside" / "secret").read_bytes() == b"secret"
     assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) != 0o700
@@ -447,7 +447,7 @@ def test_what_was_half_removed_is_removed(tmp_path: Path) -> None:
     for name in ("0123456789abcdef0123456789abcdef", "home", "home/work"):
         (tmp_path / "tree" / name).mkdir(parents=True)
         (tmp_path / "tree" / name / "file").touch()
-    local._remove_tree(tmp_path / "tree")
+    attempts.remove_tree(tmp_path / "tree")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -456,5 +456,5 @@ def test_a_link_in_the_place_of_the_folder_is_not_followed(tmp_path: Path) -> No
     (tmp_path / "outside" / "secret").touch()
     (tmp_path / "tree").symlink_to("outside")
     with pytest.raises(OSError, match="Not a directory"):
-        local._remove_tree(tmp_path / "tree")
+        attempts.remove_tree(tmp_path / "tree")
     assert (tmp_path / "outside" / "secret").exists()

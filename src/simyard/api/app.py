@@ -128,7 +128,8 @@ def _document() -> bytes:
 async def _health(request: Request) -> Response:
     """Whether the server works, and what protects its runs."""
     site: Site = request.app.state.site
-    engine = site.engine.capabilities()
+    engines = {name: each.capabilities() for name, each in site.engines.items()}
+    engine = next(iter(engines.values()))
     database, status = "ok", "ok"
     try:
         site.db.read(nobody_yet)
@@ -143,6 +144,14 @@ async def _health(request: Request) -> Response:
             "isolationDetail": engine.isolation_detail,
             "network": engine.network,
             "limits": {resource.value: who for resource, who in engine.limits.items()},
+            "engines": {
+                name: {
+                    "isolation": found.isolation,
+                    "isolationDetail": found.isolation_detail,
+                    "trouble": found.trouble,
+                }
+                for name, found in engines.items()
+            },
             "database": database,
             "cores": site.machine.cores,
         },

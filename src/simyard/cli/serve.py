@@ -58,8 +58,11 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
         server = bootstrap.build_server(settings, _address(settings, listener))
     except (SettingsError, CatalogueError) as error:
         options.fail(error)
-    engine = server.site.engine.capabilities()
-    print(f"Isolation of runs: {engine.isolation}. {engine.isolation_detail}", file=sys.stderr)
+    for each in server.site.engines.values():
+        engine = each.capabilities()
+        of = f" ({engine.name})" if len(server.site.engines) > 1 else ""
+        said = f"Isolation of runs{of}: {engine.isolation}. {engine.isolation_detail}"
+        print(said, file=sys.stderr)
     _allow_many_files()
     _run(server.app, listener, settings.host, certificate, server.end_streams)
 

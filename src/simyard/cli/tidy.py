@@ -37,7 +37,8 @@ def tidy(data: Path, orphans_after: float) -> None:
             reconciler = Reconciler(server.site, lambda call: call())
             reconciler.tidy(orphan_seconds=orphans_after, every_day=True)
         finally:
-            server.site.engine.close()
+            for engine in server.site.engines.values():
+                engine.close()
             server.site.db.close()
     except (SettingsError, CatalogueError, SimyardError) as error:
         options.fail(error)

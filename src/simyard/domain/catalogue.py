@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from simyard.domain.grammar import Endings, Grammar, Rules, Weight
+from simyard.domain.lifecycle import LOCAL
 from simyard.domain.stops import Checkpoint, StopRecipe
 
 _T = TypeVar("_T")
@@ -47,6 +48,20 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """What a batch scheduler is asked for with the cores of a core type. "": nothing is said."""
+
+    partition: str = ""
+    constraint: str = ""
+    account: str = ""
+    qos: str = ""
+    gpu: str = ""  # the name of its GPUs, as in "gpu:a100"; the number is the core type's
+    memory_mb: int = 0  # per core; 0: what the site gives
+    options: tuple[str, ...] = ()  # of the submitting command, as they are
+    low_priority: tuple[str, ...] = ()  # likewise, for jobs with low priority
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoreType:
     code: str
     name: str  # the marketing name; accepted in place of the code
@@ -62,6 +77,8 @@ class CoreType:
     price: float = 0.0  # per core-hour
     low_priority_price: float = 0.0
     display_order: int = 0
+    engine: str = ""  # what runs its jobs; "": the installation's
+    scheduler: Scheduler = field(default_factory=Scheduler)
 
     def offers(self, cores: int) -> bool:
         """A listed count, or a whole number of nodes."""
@@ -71,8 +88,23 @@ class CoreType:
         """Of a core and hour, in millionths."""
         return round((self.low_priority_price if low_priority else self.price) * 1_000_000)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether a scheduler gives its cores, and not this machine."""
+        return self.engine not in ("", LOCAL)
+
+    @property
+    def needs_gpus_here(self) -> bool:
+        return bool(self.gpus) and not self.is_elsewhere
+
     def nodes(self, cores: int) -> int:
         return -(-cores // self.cores[-1])
+
+    def gpus_of(self, cores: int) -> int:
+        """How many GPUs come with so many cores, on each node."""
+        if not self.gpus:
+            return 0
+        return self.gpus[self.cores.index(cores)] if cores in self.cores else self.gpus[-1]
 
     @property
     def offer(self) -> str:
@@ -89,6 +121,7 @@ class Placement:
     ranks: int  # what the job is told it has (RESCALE_CORES_PER_SLOT)
     charge: int  # cores set aside in the queue
     nodes: int
+    gpus: int = 0  # per node; of this machine where it runs here
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -106,6 +139,14 @@ def place(
     machine's, and a notice says so.
     """
     nodes = core_type.nodes(cores_per_slot)
+    if core_type.is_elsewhere:  # what the nodes have is its scheduler's affair
+        return Placement(
+            core_type=core_type,
+            ranks=cores_per_slot,
+            charge=cores_per_slot,
+            nodes=nodes,
+            gpus=core_type.gpus_of(cores_per_slot),
+        )
     charge = min(cores_per_slot, machine.cores)
     here = f"This machine has {machine.cores} core{'s' if machine.cores > 1 else ''}"
     notices: tuple[Notice, ...] = ()
@@ -132,6 +173,7 @@ def place(
         ranks=ranks,
         charge=charge,
         nodes=nodes,
+        gpus=machine.gpus,
         notices=notices,
     )
 

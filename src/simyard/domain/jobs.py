@@ -254,7 +254,7 @@ def _check_analysis(
             f"{core_type.code} does not offer {hardware.cores_per_slot} cores."
             f" It offers {core_type.offer}.",
         )
-    elif core_type.gpus and not machine.gpus and not limits.ignore_missing_gpus:
+    elif core_type.needs_gpus_here and not machine.gpus and not limits.ignore_missing_gpus:
         yield Problem(
             ("hardware", "coreType"),
             f"{core_type.code} has GPUs and this machine has none.",
@@ -273,6 +273,11 @@ def walltime_seconds(hardware: Hardware, limits: Limits) -> int:
     if asked is None:
         return limits.max_walltime_seconds
     return min(asked * 3600, limits.max_walltime_seconds)
+
+
+def slots(definition: JobDefinition) -> int:
+    """Most runs of a study that run at the same time."""
+    return max((sent.hardware.slots for sent in definition.analyses), default=1)
 
 
 def placement(

@@ -21,6 +21,7 @@ class State(StrEnum):
     QUEUED = "queued"  # it waits for cores
     STAGING = "staging"  # its cores are granted and its inputs are being laid out
     SUBMITTING = "submitting"  # inputs lie ready and the program was found
+    WAITING = "waiting"  # it is in the queue of a scheduler, which has not begun it
     RUNNING = "running"  # the solver's process was seen
     STOPPING = "stopping"  # a stop was asked for
     COLLECTING = "collecting"  # nothing of it runs any more; its outputs are being stored
@@ -40,6 +41,7 @@ class Event(StrEnum):
     ADMITTED = "admitted"  # the worker has seen the submit
     GRANTED = "granted"  # cores are set aside for it
     STAGED = "staged"  # inputs are in the run's folder, the program is there
+    WAITS = "waits"  # the engine's scheduler has it in its queue
     STARTED = "started"  # the engine saw the solver's process
     VANISHED = "vanished"  # the attempt is gone and its payload never started
     ENDED = "ended"  # nothing of it runs any more, or it could never start
@@ -57,9 +59,13 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.GRANTED): State.STAGING,
     (State.STAGING, Event.STAGED): State.SUBMITTING,
     (State.STAGING, Event.ENDED): State.COLLECTING,
+    (State.SUBMITTING, Event.WAITS): State.WAITING,
     (State.SUBMITTING, Event.STARTED): State.RUNNING,
     (State.SUBMITTING, Event.VANISHED): State.STAGING,
     (State.SUBMITTING, Event.ENDED): State.COLLECTING,
+    (State.WAITING, Event.STARTED): State.RUNNING,
+    (State.WAITING, Event.VANISHED): State.STAGING,
+    (State.WAITING, Event.ENDED): State.COLLECTING,
     (State.RUNNING, Event.ENDED): State.COLLECTING,
     (State.STOPPING, Event.VANISHED): State.COLLECTING,
     (State.STOPPING, Event.ENDED): State.COLLECTING,
@@ -72,6 +78,7 @@ MOVES: dict[tuple[State, Event], State] = {
     (State.QUEUED, Event.STOP): State.STOPPING,
     (State.STAGING, Event.STOP): State.STOPPING,
     (State.SUBMITTING, Event.STOP): State.STOPPING,
+    (State.WAITING, Event.STOP): State.STOPPING,
     (State.RUNNING, Event.STOP): State.STOPPING,
     # What has come to its end may begin again, if somebody asks for it.
     (State.COMPLETED, Event.RESTART): State.PENDING,
@@ -98,8 +105,10 @@ OWED: dict[State, str] = {
     State.COMPLETED: "remove its folder",
 }
 
-# States in which cores are set aside for the run.
-HOLDS_CORES = frozenset({State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING})
+# States in which cores are set aside for the run, or asked for where a scheduler gives them.
+HOLDS_CORES = frozenset(
+    {State.STAGING, State.SUBMITTING, State.WAITING, State.RUNNING, State.STOPPING}
+)
 
 # States in which a run has one of its study's slots.
 HOLDS_SLOT = HOLDS_CORES | {State.PENDING, State.QUEUED}
@@ -151,6 +160,13 @@ def of_job(states: Iterable[State], *, executed: bool = True) -> State:
     return _ORDER[min(max(ranks), running)]
 
 
+class Wait(StrEnum):
+    """What a run waits for while a scheduler has it."""
+
+    QUEUE = "queue"  # its turn
+    CLUSTER = "cluster"  # its nodes, which are being made ready
+
+
 # The words of the API (api-v2 reference, sections 4.4 and 9). A state without a word adds none to
 # the history: the word before it still holds.
 JOB_WORDS: dict[State, str] = {
@@ -158,10 +174,34 @@ JOB_WORDS: dict[State, str] = {
     State.QUEUED: "Queued",
     State.STAGING: "Started",
     State.SUBMITTING: "Validated",
+    State.WAITING: "Waiting for Queue",
     State.RUNNING: "Executing",
     State.STOPPING: "Stopping",
     State.COMPLETED: "Completed",
 }
+
+WAIT_WORDS = {Wait.QUEUE: JOB_WORDS[State.WAITING], Wait.CLUSTER: "Waiting for Cluster"}
+
+# The engine whose cores are granted here. With every other it is the engine's scheduler that gives
+# them, after the inputs are laid out.
+LOCAL = "local"
+# States of which nothing is told before such a scheduler has given cores.
+UNTOLD = frozenset({State.STAGING, State.SUBMITTING})
+
+
+def job_words(state: State) -> tuple[str, ...]:
+    """The words that hold in a state: also those that were not told on the way."""
+    if state is State.RUNNING:
+        return tuple(JOB_WORDS[s] for s in (State.STAGING, State.SUBMITTING, State.RUNNING))
+    return (JOB_WORDS[state],) if state in JOB_WORDS else ()
+
+
+def cluster_words(state: State) -> tuple[str, ...]:
+    """Likewise, of the cluster's history."""
+    if state is State.RUNNING:
+        return CLUSTER_WORDS[State.STAGING] + CLUSTER_WORDS[State.RUNNING]
+    return CLUSTER_WORDS.get(state, ())
+
 
 CLUSTER_WORDS: dict[State, tuple[str, ...]] = {
     State.PENDING: ("Not Started",),
@@ -177,5 +217,10 @@ _SHOWN = {State.PLANNED: "Planned", **JOB_WORDS}
 STOPPING_WORD = JOB_WORDS[State.STOPPING]
 
 # The words of each history, in the order in which they can come.
-JOB_HISTORY = ("", *JOB_WORDS.values())
+_BEFORE_CORES = (JOB_WORDS[State.PENDING], JOB_WORDS[State.QUEUED], *WAIT_WORDS.values())
+JOB_HISTORY = (
+    "",
+    *_BEFORE_CORES,
+    *(word for word in JOB_WORDS.values() if word not in _BEFORE_CORES),
+)
 CLUSTER_HISTORY = ("", *(word for words in CLUSTER_WORDS.values() for word in words))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
-from simyard.domain.lifecycle import State
+from simyard.domain.lifecycle import LOCAL, State, Wait
 from simyard.domain.outcome import Outcome
 from simyard.domain.outputs import Outputs
 from simyard.domain.studies import Value
@@ -34,6 +34,14 @@ class Resource(StrEnum):
     DISK = "disk"  # bytes in its folder
     FILES = "files"  # in its folder
     LOG = "log"  # bytes of its process_output.log
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a run that a scheduler has in its queue waits for."""
+
+    wait: Wait
+    reason: str  # in words, with the scheduler's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +238,7 @@ class Run:
     ending: Ending | None
     outcome: Outcome | None  # known when its outputs are stored
     token: str | None  # of the present attempt; names its folder
+    engine: str = LOCAL  # what runs it
     restart: Restart | None = None  # how it goes on; None: it was never restarted
     kind: Kind = Kind.CASE
     parent: int | None = None  # number of the run that it belongs to

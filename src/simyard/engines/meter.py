@@ -143,11 +143,14 @@ class Meter:
             for name in ("memory", "processes", "oom_kills", "fork_refusals"):
                 now[name] = _whole(groups.read(self._group, name))
             now["cpu_seconds"] = groups.read(self._group, "cpu_seconds")
-        if self._log is not None:
-            now["log"] = os.fstat(self._log).st_size
-        disk = os.statvfs(self._folder)
-        now["free_bytes"] = disk.f_bavail * disk.f_frsize
-        now["disk_bytes"] = disk.f_blocks * disk.f_frsize
+        try:
+            if self._log is not None:
+                now["log"] = os.fstat(self._log).st_size
+            disk = os.statvfs(self._folder)
+            now["free_bytes"] = disk.f_bavail * disk.f_frsize
+            now["disk_bytes"] = disk.f_blocks * disk.f_frsize
+        except OSError:
+            pass  # somebody took the folder away, or its file system does not answer
         grew = now.get("log") != self.usage.get("log")
         if self._tree.step(_SHARE * _SECONDS):
             grew = grew or self._tree.changed

@@ -1,17 +1,19 @@
 """What an engine must do.
 
 An attempt is one supervised start of a run, named by a token that is never used twice. All calls
-are safe to repeat for the same token, in any order, also after a crash of the caller.
+are safe to repeat for the same token, in any order, also after a crash of the caller, and may come
+from several threads at once. What was told may be old by a moment when it arrives.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from simyard.domain.runs import Allowance, Ending, Resource, Sample, Usage
+from simyard.domain.catalogue import Scheduler
+from simyard.domain.runs import Allowance, Ending, Resource, Sample, Usage, Waiting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,7 @@ class Step:
     label: str  # "the command of analysis 1"
     command: str
     env: Mapping[str, str]
-    is_told: bool = False  # its standard output is kept for `told` too
+    is_told: bool = False  # its standard output goes to $HOME/.simyard/told.N too; N from 0
     is_lenient: bool = False  # the run goes on and ends well although it fails
 
 
@@ -34,10 +36,26 @@ class Bind:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Request:
+    """What an attempt is to run on, for engines with a scheduler of their own."""
+
+    cores: int
+    nodes: int = 1
+    gpus: int = 0  # on each node
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    low_priority: bool = False
+    name: str = ""  # for people who look at the scheduler's queue
+    # Attempts of one group: no more than `at_once` of them run at the same time.
+    group: str = ""
+    at_once: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class AttemptSpec:
     """What to start. The attempt's folder was made by `Engine.prepare` and filled by its caller."""
 
     token: str
+    request: Request
     steps: Sequence[Step]  # in order; the first that fails ends the run
     env: Mapping[str, str]  # for every step
     path: Sequence[str]  # folders of PATH, in order
@@ -49,9 +67,11 @@ class AttemptSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """Where an attempt lives, as the server sees it and as its payload does."""
+    """Where an attempt lives, as the server sees it and as its payload does. Steps begin in `work`,
+    and what they print is added to `process_output.log` there.
+    """
 
-    root: Path  # the attempt's folder, gone after `remove`
+    root: Path  # the attempt's folder, gone after `remove`; the caller keeps files of its own in it
     work: Path  # $HOME/work, as the server reaches it
     home: Path  # $HOME, as the server reaches it
     inside_home: str  # $HOME, as the payload sees it
@@ -59,10 +79,13 @@ class Folder:
 
 
 class Phase(StrEnum):
+    """ENDED and VANISHED are told only of what is so for good."""
+
     UNKNOWN = "unknown"  # no sign of it: not started yet, or not known. Never: finished
+    WAITING = "waiting"  # a scheduler has it in its queue; `waiting` says what for
     RUNNING = "running"  # its payload was seen
     ENDED = "ended"  # nothing of it is alive; `ending` says how
-    VANISHED = "vanished"  # it is gone, its payload never started and never will
+    VANISHED = "vanished"  # it is gone: its payload never started and never will, or it was removed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +94,7 @@ class Observation:
     started_at: datetime | None = None  # of the payload; None: it never started
     ended_at: datetime | None = None
     ending: Ending | None = None
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +104,17 @@ class Capabilities:
     isolation_detail: str  # a sentence: what holds, or why it does not
     network: bool  # whether runs may reach the network
     limits: Mapping[Resource, str]  # who keeps each limit: "kernel", or "watched" by the supervisor
+    trouble: str = ""  # what keeps it from starting or seeing attempts now, a sentence; "": nothing
+    # Attempts of one group that may be handed over at a time, beyond those that may run at once.
+    ahead: int = 0
 
 
 class Engine(Protocol):
+    """`capabilities`, `folder`, `shown_at` and `aside` answer at once: transactions wait for it."""
+
     def capabilities(self) -> Capabilities: ...
 
-    def prepare(self, token: str) -> Folder:
+    def prepare(self, token: str, request: Request) -> Folder:
         """A fresh, empty folder for the attempt. What an earlier call left in it is gone."""
 
     def folder(self, token: str) -> Folder:
@@ -95,8 +124,9 @@ class Engine(Protocol):
         """Where a payload will see this folder of the server when it is bound under `name`."""
 
     def submit(self, attempt: AttemptSpec) -> None:
-        """Ask for the start. Returns before anything has started; `observe` tells. A token that
-        was started before is not started again, whoever asks.
+        """Ask for the start. Returns before anything has started; `observe` tells, also that it
+        was refused (an ending). A token that was started before is not started again, whoever
+        asks, and asking costs little: it is done again and again until something is seen.
         """
 
     def observe(self, tokens: Sequence[str]) -> dict[str, Observation]:
@@ -118,7 +148,10 @@ class Engine(Protocol):
         """The most that an attempt used so far, some seconds late; None: nothing is known yet."""
 
     def remove(self, token: str) -> None:
-        """Remove the folder of an ended attempt and whatever of it is still alive."""
+        """Remove the folder of an ended attempt and whatever of it is still alive. One that was not
+        started never will be. Raises NotFound where it has not ended: then it is told to, as by
+        `cancel`, and a later call removes it.
+        """
 
     def tokens(self) -> list[str]:
         """Every attempt that still has a folder."""

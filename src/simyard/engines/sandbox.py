@@ -29,6 +29,13 @@ class Sandbox:
     uid: int | None  # user and group of payloads where the server is root; None: the server's own
     bwrap: str = ""
     setpriv: str = ""
+    # User and group of supervisors that are not the server's, and of their payloads.
+    supervised_as: int | None = None
+
+    @property
+    def owned_by(self) -> int | None:
+        """Whom the content of a payload's home must belong to; None: the server's user."""
+        return self.uid if self.supervised_as is None else self.supervised_as
 
     def home_inside(self, home: Path) -> str:
         return HOME_INSIDE if self.bwrap else str(home)
@@ -95,8 +102,8 @@ class Sandbox:
         """What all attempts see alike: the driver, and a passwd and group that know the payload,
         root, and nobody else. Attempts that started before keep what they see.
         """
-        uid = os.getuid() if self.uid is None else self.uid
-        gid = os.getgid() if self.uid is None else self.uid
+        uid = os.getuid() if self.owned_by is None else self.owned_by
+        gid = os.getgid() if self.owned_by is None else self.owned_by
         me = f"job:x:{uid}:{gid}:simulation job:{HOME_INSIDE}:{_SHELL}\n" if uid else ""
         shared.mkdir(exist_ok=True)
         shared.chmod(0o755)
@@ -122,27 +129,32 @@ def _parents(paths: Sequence[str], binds: Sequence[Bind]) -> list[str]:
     return list(found)
 
 
-def probe(mode: str, job_uid: int, scratch: Path) -> Sandbox:
+def probe(mode: str, job_uid: int, scratch: Path, *, supervised: bool = False) -> Sandbox:
     """See what works on this machine, by doing it.
 
     mode: "auto", "required" (RuntimeError where bubblewrap does not work) or "off".
+    supervised: supervisors are of the runs' user themselves, and not root where the server is.
     """
-    uid = job_uid if os.getuid() == 0 else None
+    runs_as = job_uid if os.getuid() == 0 else None
+    uid, supervised_as = (None, runs_as) if supervised else (runs_as, None)
     if mode == "off":
-        return Sandbox("none", "Runs are not isolated: the site has switched it off.", uid)
+        said = "Runs are not isolated: the site has switched it off."
+        return Sandbox("none", said, uid, supervised_as=supervised_as)
     found = Sandbox(
         isolation="bubblewrap",
         detail="Runs see a read-only system and write to their own folder only.",
         uid=uid,
         bwrap=shutil.which("bwrap") or "",
         setpriv=shutil.which("setpriv") or "",
+        supervised_as=supervised_as,
     )
     problem = _try(found, scratch)
     if not problem:
         return found
     if mode == "required":
         raise RuntimeError(f"the sandbox is required and does not work here: {problem}")
-    return Sandbox("none", f"Runs are not isolated: {problem}.", uid)
+    said = f"Runs are not isolated: {problem}."
+    return Sandbox("none", said, uid, supervised_as=supervised_as)
 
 
 def _try(sandbox: Sandbox, scratch: Path) -> str:
@@ -151,19 +163,32 @@ def _try(sandbox: Sandbox, scratch: Path) -> str:
         return "bubblewrap is not installed (apt install bubblewrap)"
     if sandbox.uid is not None and not sandbox.setpriv:
         return "setpriv is not installed (apt install util-linux)"
+    scratch.mkdir(parents=True, exist_ok=True)
+    scratch.chmod(0o755)
     for name in ("home", "tmp", "scripts"):
         (scratch / name).mkdir(parents=True, exist_ok=True)
         (scratch / name).chmod(0o755)
+        if sandbox.supervised_as is not None:
+            os.chown(scratch / name, sandbox.supervised_as, sandbox.supervised_as)
     sandbox.write_shared(scratch / "shared")
     (scratch / "shared" / "driver").write_text("id -u\n")
     command = sandbox.argv(scratch, scratch / "shared", binds=(), network=False)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            user=sandbox.supervised_as,
+            group=sandbox.supervised_as,
+            extra_groups=None if sandbox.supervised_as is None else (),
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap does not start ({error})"
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    expected = os.getuid() if sandbox.uid is None else sandbox.uid
+    expected = os.getuid() if sandbox.owned_by is None else sandbox.owned_by
     if done.returncode != 0 or done.stdout.strip() != str(expected):
         said = (done.stderr or done.stdout).strip().splitlines()
         return f"bubblewrap does not work here ({said[-1] if said else 'no message'})"

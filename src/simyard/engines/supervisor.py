@@ -179,8 +179,10 @@ def supervise(folder):
         return 0
     crash_point("supervisor.started")
     _notify(folder, spec)
-    end, status = _Watch(folder, spec, payload, group, meter).until_the_end()
-    _kill_descendants(payload, group)
+    try:
+        end, status = _Watch(folder, spec, payload, group, meter).until_the_end()
+    finally:  # whatever it was: nobody else would end what is left
+        _kill_descendants(payload, group)
     code = os.waitstatus_to_exitcode(status)
     crash_point("supervisor.payload-ended")
     end.update(started_at=started_at, code=code if code >= 0 else 128 - code)
@@ -252,7 +254,9 @@ def _become_payload(folder, spec, supervisor):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a solver should not
         signal.signal(number, signal.SIG_DFL)
-    os.execve(spec["argv"][0], spec["argv"], spec["env"])
+    beginnings = tuple(spec.get("inherits", ()))
+    inherited = {name: os.environ[name] for name in os.environ if name.startswith(beginnings)}
+    os.execve(spec["argv"][0], spec["argv"], {**inherited, **spec["env"]})
 
 
 def _prefer_for_oom():
@@ -283,6 +287,8 @@ class _Watch:
             status = reaped if status is None else status
             now = time.monotonic()
             if status is not None and self._is_over(now):
+                if not self._end and status != 0 and self._is_ended_by_others(got):
+                    self._end["cause"] = "interrupted"
                 return self._end or {"cause": "exited"}, status
             over = self._meter.look() if now >= self._meter.next_at else None
             if status is None:
@@ -302,6 +308,12 @@ class _Watch:
         if not self._end:
             due.append(self._walltime_at)
         return max(0.0, min([*due, self._meter.next_at]) - time.monotonic())
+
+    def _is_ended_by_others(self, got):
+        """Whether somebody told the payload and us at once to end, as schedulers do."""
+        while got is not None and got.si_signo == signal.SIGCHLD:
+            got = signal.sigtimedwait(_WATCHED, 0)
+        return got is not None and _request(self._folder) is None
 
     def _is_over(self, now):
         """With the payload's end, but what one left behind that was told to end has the rest of
@@ -501,9 +513,14 @@ def _detach():
         os.dup2(null, descriptor)
 
 
+def alone(folder):
+    """Supervise one attempt in a process of its own, and exit."""
+    os.umask(0o077)
+    sys.exit(supervise(folder))
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--fork-server":
         fork_server(int(sys.argv[2]))
     else:
-        os.umask(0o077)
-        sys.exit(supervise(sys.argv[1]))
+        alone(sys.argv[1])

@@ -16,7 +16,7 @@ import time
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ import msgspec
 from simyard import __version__
 from simyard.domain.catalogue import Analysis, Catalogue, CoreType, Machine, Presence, Probe, fold
 from simyard.domain.grammar import Endings, Grammar, Rules
+from simyard.domain.lifecycle import LOCAL
 from simyard.domain.rulechecks import problems
 from simyard.domain.stops import Checkpoint, Edit, StopRecipe
 
@@ -73,9 +74,9 @@ class _CoreTypes:
     core_type: tuple[CoreType, ...] = ()
 
 
-def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
+def load(folders: Iterable[Path], machine: Machine, engines: Sequence[str] = (LOCAL,)) -> Catalogue:
     """The catalogue of these folders, later ones stronger: a file replaces the entry of its code.
-    Within one folder a code may stand once.
+    Within one folder a code may stand once. engines: those of the installation, its own first.
 
     Nothing is probed yet: everything counts as not installed. Raises CatalogueError.
     """
@@ -95,7 +96,7 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
                 _check_rules(path, endings.rules)
             elif path.name == "coretypes.toml":
                 found = _convert(path, _fit(content, machine), _CoreTypes).core_type
-                _check_core_types(path, found)
+                _check_core_types(path, found, engines)
                 core_types.update((fold(core_type.code), core_type) for core_type in found)
             else:
                 analysis = _convert(path, content, Analysis)
@@ -107,7 +108,7 @@ def load(folders: Iterable[Path], machine: Machine) -> Catalogue:
                 analyses[code] = _flowing(analysis)
     _check_rules_of(analyses)
     ordered = [
-        dataclasses.replace(core_type, display_order=order)
+        dataclasses.replace(core_type, display_order=order, engine=_engine_of(core_type, engines))
         for order, core_type in enumerate(core_types.values(), start=1)
     ]
     return Catalogue(
@@ -283,7 +284,14 @@ def _check_pattern(path: Path, field: str, pattern: str, group: str = "") -> re.
     return compiled
 
 
-def _check_core_types(path: Path, core_types: Iterable[CoreType]) -> None:
+def _engine_of(core_type: CoreType, engines: Sequence[str]) -> str:
+    """The `local` one of our own catalogue is this machine, where that runs jobs."""
+    if core_type.engine:
+        return core_type.engine if core_type.engine in engines else engines[0]
+    return engines[0]
+
+
+def _check_core_types(path: Path, core_types: Iterable[CoreType], engines: Sequence[str]) -> None:
     seen: set[str] = set()
     for i, core_type in enumerate(core_types):
         cores, place = core_type.cores, f"core_type[{i}]"
@@ -292,6 +300,11 @@ def _check_core_types(path: Path, core_types: Iterable[CoreType]) -> None:
         seen.add(fold(core_type.code))
         if not cores or cores[0] < 1 or list(cores) != sorted(set(cores)):
             raise CatalogueError(f"{path}: {place}.cores: give counts from 1 on, ascending")
+        if core_type.engine and core_type.engine not in engines and path.parent != own_folder():
+            raise CatalogueError(
+                f"{path}: {place}.engine: {core_type.engine} is not an engine of this installation"
+                f" ({', '.join(engines)}); see the settings `engine` and `more_engines`"
+            )
         if core_type.gpus and len(core_type.gpus) != len(cores):
             raise CatalogueError(f"{path}: {place}.gpus: give as many counts as in cores")
 

@@ -59,7 +59,7 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
     what an interrupted call stored and nobody recorded is swept up later.
     """
     assert run.token is not None
-    folder = site.engine.folder(run.token)
+    folder = site.engine_of(run).folder(run.token)
     if not folder.root.is_dir():
         return []
     _restore_log(folder)

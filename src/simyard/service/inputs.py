@@ -43,8 +43,8 @@ class SharedInputs:
     one server of a data folder has one of these.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
         self._guard = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         # Those that are whole. Made by this process: a crash of the machine may leave a tree that
@@ -53,18 +53,20 @@ class SharedInputs:
         self._readers: Counter[str] = Counter()
 
     def copy(
-        self, job: Job, into: Path, build: Build, keep_going: Callable[[], None]
+        self, job: Job, engine: str, into: Path, build: Build, keep_going: Callable[[], None]
     ) -> dict[str, int]:
-        """Fill a run's empty work folder. build: lays the inputs out in an empty folder and returns
-        what lies there as it is stored, by path, with its blob's id. So does this.
+        """Fill a run's empty work folder. engine: the name of the run's. build: lays the inputs out
+        in an empty folder and returns what lies there as it is stored, by path, with its blob's id.
+        So does this.
 
         Raises what build and keep_going raise, and StorageFull.
         """
         name = f"{job.code}-{_digest(job)}"
-        base = self._engine.aside(name)
+        its = self._engines[engine]
+        base = its.aside(name)
         with self._locked(name):
             if name not in self._made:
-                self._engine.remove_aside(name)
+                its.remove_aside(name)
                 (base / _TREE).mkdir(parents=True)
                 self._made[name] = _Made(build(base / _TREE))
                 crash_point("inputs.shared")
@@ -96,17 +98,19 @@ class SharedInputs:
         """Remove what runs of this job were copied from, but for what is being copied: somebody
         comes again. Safe to repeat.
         """
-        for name in self._engine.asides():
-            if name.startswith(f"{code}-"):
-                with self._locked(name):
-                    if self._readers[name]:
-                        continue
-                    self._made.pop(name, None)
-                    self._engine.remove_aside(name)
+        for engine in self._engines.values():
+            for name in engine.asides():
+                if name.startswith(f"{code}-"):
+                    with self._locked(name):
+                        if self._readers[name]:
+                            continue
+                        self._made.pop(name, None)
+                        engine.remove_aside(name)
 
     def jobs(self) -> set[str]:
         """Codes of the jobs of which something is there."""
-        return {name.partition("-")[0] for name in self._engine.asides()}
+        every = (name for engine in self._engines.values() for name in engine.asides())
+        return {name.partition("-")[0] for name in every}
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:

@@ -16,13 +16,13 @@ _MOST_BYTES = 4 << 20
 _MOST_ENTRIES = 100_000
 
 # From the moment at which the inputs lie there to the moment at which the outputs are stored.
-_LIVE = (State.SUBMITTING, State.RUNNING, State.STOPPING, State.COLLECTING)
+_LIVE = (State.SUBMITTING, State.WAITING, State.RUNNING, State.STOPPING, State.COLLECTING)
 
 
 def folder(site: Site, run: Run) -> Folder:
     """The live folder of a run. Raises Refused where it has none (any more)."""
     if run.state in _LIVE and run.token is not None:
-        found = site.engine.folder(run.token)
+        found = site.engine_of(run).folder(run.token)
         if found.work.is_dir():
             return found
     raise Refused("This run is not executing: its files are listed in files/.")

@@ -46,7 +46,7 @@ def of_run(site: Site, run: Run) -> list[Series]:
     if run.completed_at is not None:
         samples = site.db.read(store.samples, run.id)
     elif run.token is not None:
-        samples = site.engine.samples(run.token)
+        samples = site.engine_of(run).samples(run.token)
     found = []
     for metric in _METRICS:
         series = Series(metric.key, metric.label, "metrics", metric.unit, log_scale=False)

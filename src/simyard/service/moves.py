@@ -6,19 +6,31 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from simyard.domain import lifecycle
 from simyard.domain.lifecycle import (
     CLUSTER_HISTORY,
-    CLUSTER_WORDS,
     FINAL,
     JOB_HISTORY,
     JOB_WORDS,
     STOPPING_WORD,
+    UNTOLD,
+    WAIT_WORDS,
     Event,
     State,
 )
-from simyard.domain.runs import FAILED, WELL, Cause, Ended, Ending, Run, charge_micros, reason
+from simyard.domain.runs import (
+    FAILED,
+    WELL,
+    Cause,
+    Ended,
+    Ending,
+    Run,
+    Waiting,
+    charge_micros,
+    reason,
+)
 from simyard.service import quotas
 from simyard.store import events, jobs, runs, studies, usage
 from simyard.store.database import Transaction
@@ -41,6 +53,7 @@ class Happening:
     event: Event
     at: datetime | None = None  # when, if that is known better than by now
     ending: Ending | None = None  # with ENDED
+    waiting: Waiting | None = None  # with WAITS
 
 
 def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
@@ -69,11 +82,12 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
             happening.at or tx.now(),
             happening.run.job_id,
             happening.run.number,
-            {"state": state.value},
+            {"state": state.value, **_told(happening.waiting)},
         )
         for happening, state in moved
     ]
-    follow(tx, {happening.run.job_id: happening.at for happening, _ in moved}, entries)
+    waiting = {h.run.job_id: h.waiting for h, _ in moved if h.waiting is not None}
+    follow(tx, {happening.run.job_id: happening.at for happening, _ in moved}, entries, waiting)
     return after
 
 
@@ -81,9 +95,11 @@ def follow(
     tx: Transaction,
     job_ids: Mapping[int, datetime | None],
     entries: Sequence[Entry] = (),
+    waiting: Mapping[int, Waiting] = MappingProxyType({}),
 ) -> None:
     """Bring jobs to where their runs are, and write these entries into the journal. job_ids: with
-    the time at which that came about, if it is known better than by now. Idempotent.
+    the time at which that came about, if it is known better than by now. waiting: what jobs in the
+    queue of a scheduler wait for. Idempotent.
     """
     states = runs.states_of(tx.conn, list(job_ids))
     standings = jobs.standings(tx.conn, list(job_ids))
@@ -108,7 +124,10 @@ def follow(
         reason = None
         if state in _TELLS_HOW and state is not before.state:
             reason = _reason(runs.endings(tx.conn, before.job_id))
-        changes.append(Change(before, state, reason, job_ids[before.job_id]))
+        elif state is State.WAITING and before.job_id in waiting:
+            reason = waiting[before.job_id].reason
+        wait = waiting.get(before.job_id)
+        changes.append(Change(before, state, reason, job_ids[before.job_id], wait))
     record(tx, changes, entries)
 
 
@@ -163,6 +182,40 @@ class Change:
     state: State
     reason: str | None = None
     at: datetime | None = None
+    waiting: Waiting | None = None
+
+
+def tell_waiting(tx: Transaction, job_id: int, waiting: Waiting) -> None:
+    """What a job in the queue of a scheduler waits for is another thing now, or has another reason:
+    it is told with the word that tells of it.
+    """
+    (now,) = jobs.standings(tx.conn, [job_id])
+    word = WAIT_WORDS[waiting.wait]
+    if now.state is not State.WAITING:
+        return
+    if now.status == word:
+        jobs.amend_word(tx.conn, job_id, JOB, waiting.reason)
+    elif _is_later(JOB_HISTORY, word, now.status):
+        jobs.add_words(tx.conn, [Word(job_id, JOB, word, waiting.reason, tx.now())])
+        now = dataclasses.replace(now, status=word)
+        jobs.set_standings(tx.conn, [now])
+    else:
+        return  # it waits for its turn again; a history tells every word once
+    data = _state_data(now, waiting.reason)
+    events.append(tx.conn, [Entry("job.state", tx.now(), job_id, None, data)])
+
+
+def _told(waiting: Waiting | None) -> dict[str, str]:
+    return {} if waiting is None else {"waitsFor": waiting.wait.value, "reason": waiting.reason}
+
+
+def _state_data(standing: Standing, reason: str | None) -> dict[str, str | None]:
+    return {
+        "state": standing.state.value,
+        "status": standing.status,
+        "clusterStatus": standing.cluster_status,
+        "reason": reason,
+    }
 
 
 def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] = ()) -> None:
@@ -176,6 +229,8 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
     standings: list[Standing] = []
     completed: list[int] = []
     reopened: list[int] = []
+    untold = [c.before.job_id for c in changes if c.state in UNTOLD]
+    elsewhere = runs.elsewhere(tx.conn, untold) if untold else ()
     for change in changes:
         before, state = change.before, change.state
         if before.state is state:
@@ -184,25 +239,25 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
             reopened.append(before.job_id)
             before = dataclasses.replace(before, status="", cluster_status="")
         standing = dataclasses.replace(before, state=state)
-        word = JOB_WORDS.get(state)
+        job_words, cluster_words = lifecycle.job_words(state), lifecycle.cluster_words(state)
         if state is State.COLLECTING and change.reason != WELL:
-            word = STOPPING_WORD  # a run failed: that is where the reason is first told
-        if word is not None and _is_later(JOB_HISTORY, word, before.status):
-            words.append(Word(before.job_id, JOB, word, change.reason, change.at or tx.now()))
-            standing = dataclasses.replace(standing, status=word)
-        for word in CLUSTER_WORDS.get(state, ()):
+            job_words = (STOPPING_WORD,)  # a run failed: that is where the reason is first told
+        elif change.waiting is not None and state is State.WAITING:
+            job_words = (WAIT_WORDS[change.waiting.wait],)
+        elif state in UNTOLD and before.job_id in elsewhere:
+            job_words = cluster_words = ()  # no cores are granted yet
+        for word in job_words:
+            if _is_later(JOB_HISTORY, word, standing.status):
+                words.append(Word(before.job_id, JOB, word, change.reason, change.at or tx.now()))
+                standing = dataclasses.replace(standing, status=word)
+        for word in cluster_words:
             if _is_later(CLUSTER_HISTORY, word, standing.cluster_status):
                 words.append(Word(before.job_id, CLUSTER, word, None, change.at or tx.now()))
                 standing = dataclasses.replace(standing, cluster_status=word)
         standings.append(standing)
         if state in FINAL and before.state not in FINAL:
             completed.append(before.job_id)
-        data = {
-            "state": state.value,
-            "status": standing.status,
-            "clusterStatus": standing.cluster_status,
-            "reason": change.reason,
-        }
+        data = _state_data(standing, change.reason)
         journal.append(Entry("job.state", change.at or tx.now(), before.job_id, None, data))
     if words:
         jobs.add_words(tx.conn, words)

@@ -85,7 +85,7 @@ def _values(site: Site, job: Job, number: int) -> Sequence[Value]:
         raise NotFound
     planned, completed = studies.rows(site, job)
     if completed.optimizer is not None and completed.optimizer.method != aims.EXTERNAL:
-        if number > studies.slots_of(job.definition):
+        if number > rules.slots(job.definition):
             raise NotFound  # only the first ones are known before they run
         first = aims.first(completed, number)[number - 1 : number]
         values = [runs.unpack_values(new.inputs or "[]") for new in first]

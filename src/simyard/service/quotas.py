@@ -21,7 +21,6 @@ from simyard.domain import jobs as rules
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused, TooLarge
 from simyard.domain.jobs import Job
-from simyard.domain.lifecycle import State
 from simyard.domain.runs import Run
 from simyard.domain.users import Project, User
 from simyard.service.site import Site
@@ -208,14 +207,14 @@ def rebook(tx: Transaction, job: Job, project: str | None) -> None:
 # --- the queue ------------------------------------------------------------------------------------
 
 
-def queue(conn: Connection, site: Site, most: int) -> Sequence[Run]:
-    """The first of the queued runs, in its order, without those of users who have as many jobs
-    running as they may: these are passed, and nobody else is.
+def queue(conn: Connection, site: Site, engine: str, most: int) -> Sequence[Run]:
+    """The first of an engine's queued runs, in their order, without those of users who have as
+    many jobs running as they may: these are passed, and nobody else is.
     """
     each = site.quotas.jobs_running
     if not each:
-        return runs.in_states(conn, State.QUEUED, most=most)
-    wanted = store.queue(conn, jobs_running_most=each, most=most)
+        return runs.queued(conn, engine, most=most)
+    wanted = store.queue(conn, engine, jobs_running_most=each, most=most)
     found = runs.by_ids(conn, wanted)
     return [found[run_id] for run_id in wanted]
 

@@ -21,9 +21,9 @@ from simyard.domain.errors import NotFound, SimyardError, StorageFull, Unavailab
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
-from simyard.domain.lifecycle import Event, State
+from simyard.domain.lifecycle import LOCAL, Event, State
 from simyard.domain.outcome import Outcome, Verdict
-from simyard.domain.runs import WELL, Again, Cause, Ending, Run, reason
+from simyard.domain.runs import WELL, Again, Cause, Ending, Run, Waiting, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
     collecting,
@@ -49,7 +49,7 @@ from simyard.store.database import Transaction
 log = logging.getLogger(__name__)
 
 # States whose attempt the engine may have news of.
-WATCHED = (State.SUBMITTING, State.RUNNING, State.STOPPING)
+WATCHED = (State.SUBMITTING, State.WAITING, State.RUNNING, State.STOPPING)
 # States that owe an effect.
 DRIVEN = (State.STAGING, State.SUBMITTING, State.STOPPING, State.COLLECTING, State.COMPLETED)
 
@@ -112,6 +112,7 @@ class Reconciler:
         self._ask_after: dict[int, float] = {}  # monotonic seconds
         self._full = False  # whether every core was taken when the queue was last looked at
         self._let_in_at = 0.0
+        self._told_waiting: dict[int, Waiting] = {}  # by job; of those that ended too, for a while
         self._unrecorded: dict[str, float] = {}  # blobs, and when they were first seen so
 
     def turn(self, news: Iterable[str] | None) -> float | None:
@@ -124,22 +125,24 @@ class Reconciler:
             reports, self._reports = self._reports, []
             again, self._again = self._again - self._busy, self._again & self._busy
         if news is None:
-            looked_at = site.db.read(runs.in_states, *DRIVEN, State.RUNNING)
+            looked_at = site.db.read(runs.in_states, *DRIVEN, State.WAITING, State.RUNNING)
         else:
             looked_at = site.db.read(runs.in_states, State.STOPPING)
             tokens = list(news)
             if tokens:
                 looked_at += site.db.read(runs.by_tokens, tokens)
         watched = {run.token: run for run in looked_at if run.token and run.state in WATCHED}
-        seen = site.engine.observe([token for token in watched if token])
+        seen = self._observe(watched.values())
         observed = {watched[t].id: found for t, found in seen.items() if _tells(watched[t], found)}
         # While every core is taken, a crowd that submits is let into the queue together.
         too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
         moved: list[Run] = []
         let_in = not too_early and self._somebody_waits()
-        if reports or observed or let_in:
+        waiting = self._waiting(watched, seen)
+        if reports or observed or waiting or let_in:
             try:
-                moved = site.db.write(self._advance, reports, observed, let_in)
+                moved = site.db.write(self._advance, reports, observed, waiting, let_in)
+                self._told_waiting.update(waiting)
             except BaseException:
                 with self._lock:  # nothing was written: they are still to be reported
                     self._reports = reports + self._reports
@@ -155,6 +158,37 @@ class Reconciler:
                 self._dispatch(run)
         return _LET_IN_SECONDS if too_early else None
 
+    def _observe(self, watched: Iterable[Run]) -> dict[str, Observation]:
+        """What the engines know of these runs. Of one that is not there any more nothing is."""
+        tokens: dict[str, list[str]] = {}
+        for run in watched:
+            if run.token and run.engine in self._site.engines:
+                tokens.setdefault(run.engine, []).append(run.token)
+        seen: dict[str, Observation] = {}
+        for name, wanted in tokens.items():
+            seen.update(self._site.engines[name].observe(wanted))
+        return seen
+
+    def _waiting(
+        self, watched: Mapping[str, Run], seen: Mapping[str, Observation]
+    ) -> dict[int, Waiting]:
+        """What jobs in schedulers' queues wait for, where that was not told yet: of each the run
+        with the lowest number says it.
+        """
+        first: dict[int, Run] = {}
+        for token, found in seen.items():
+            run = watched[token]
+            if found.waiting is None or run.state is not State.WAITING:
+                continue
+            if run.job_id not in first or run.number < first[run.job_id].number:
+                first[run.job_id] = run
+        now = {run.job_id: seen[run.token or ""].waiting for run in first.values()}
+        return {
+            job_id: waiting
+            for job_id, waiting in now.items()
+            if waiting is not None and self._told_waiting.get(job_id) != waiting
+        }
+
     def _somebody_waits(self) -> bool:
         self._let_in_at = time.monotonic()
         return bool(self._site.db.read(runs.in_states, State.PENDING, State.QUEUED, most=1))
@@ -166,6 +200,7 @@ class Reconciler:
         tx: Transaction,
         reports: Sequence[Report],
         observed: Mapping[int, Observation],
+        waiting: Mapping[int, Waiting],
         let_in: bool,
     ) -> list[Run]:
         """Write down what was done and seen, then let in what waits, if that was asked for or
@@ -193,10 +228,12 @@ class Reconciler:
             if happening := self._reported(tx, run, report):
                 then[run.id] = happening
         moves.apply(tx, list(then.values()))
+        for job_id, what in waiting.items():
+            moves.tell_waiting(tx, job_id, what)
         if observed:
             crash_point("observe.recorded")
         ended = [h.run for h in then.values() if h.event is Event.ENDED]
-        studies.give_slots(tx, {run.job_id for run in ended if run.inputs is not None})
+        studies.give_slots(tx, self._site, {run.job_id for run in ended if run.inputs is not None})
         freed = bool(ended)
         granted = self._let_in(tx) if let_in or freed else []
         # Read again: some have a new attempt, and its token, since a moment ago.
@@ -206,12 +243,14 @@ class Reconciler:
         """What follows from what the engine saw of a run."""
         if found.phase is Phase.ENDED and found.ending is not None:
             return _end(run, found.ending, at=found.ended_at)
+        if found.phase is Phase.WAITING:
+            return Happening(run, Event.WAITS, waiting=found.waiting)
         if found.phase is not Phase.VANISHED:
             return None
         if run.state is State.STOPPING:
             return _end(run, Ending(cause=Cause.STOPPED))
         if run.started_at is not None:
-            there = run.token and self._site.engine.folder(run.token).root.is_dir()
+            there = run.token and self._site.engine_of(run).folder(run.token).root.is_dir()
             message = (
                 "its supervisor process was killed before its first step"
                 if there
@@ -251,12 +290,16 @@ class Reconciler:
         moves.apply(tx, [Happening(run, Event.ADMITTED) for run in pending])
         free = self._site.machine.cores - runs.cores_held(tx.conn)
         granted: list[Happening] = []
-        for run in quotas.queue(tx.conn, self._site, free) if free > 0 else ():
+        for run in quotas.queue(tx.conn, self._site, LOCAL, free) if free > 0 else ():
             if run.cores > free:
                 break
             free -= run.cores
             self._begin_attempt(tx, run)
             granted.append(Happening(run, Event.GRANTED))
+        for name in self._site.engines.keys() - {LOCAL}:  # its scheduler has a queue of its own
+            for run in quotas.queue(tx.conn, self._site, name, _ADMIT_AT_ONCE):
+                self._begin_attempt(tx, run)
+                granted.append(Happening(run, Event.GRANTED))
         moves.apply(tx, granted)
         self._full = free <= 0
         if granted:
@@ -267,12 +310,11 @@ class Reconciler:
         site, job = self._site, jobs.by_id(tx.conn, run.job_id)
         quotas.waits_no_more(tx, job)
         try:
-            programs = staging.programs(site, site.book.current(), job)
-        except CannotStart:
-            programs = []  # staging ends the run with the reason
-        name = site.engine.capabilities().name
+            programs = staging.programs(site, site.book.current(), job, run)
+        except (CannotStart, Unavailable):
+            programs = []  # staging ends the run with the reason, or waits
         runs.new_attempt(
-            tx.conn, run, uuid.uuid4().hex, engine=name, programs=programs, now=tx.now()
+            tx.conn, run, uuid.uuid4().hex, engine=run.engine, programs=programs, now=tx.now()
         )
 
     # --- effects ----------------------------------------------------------------------------------
@@ -397,7 +439,7 @@ class Reconciler:
         except CannotStart as error:
             return Report(run.id, Event.ENDED, Ending(cause=Cause.REFUSED, message=str(error)))
         crash_point("start.asked")
-        site.engine.submit(spec)
+        site.engine_of(run).submit(spec)
         crash_point("start.handed-over")
         return None  # the engine's news is the report
 
@@ -406,7 +448,7 @@ class Reconciler:
             return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
         stopping.stop(self._site, self._site.db.read(jobs.by_id, run.job_id), run)
         crash_point("stop.asked")
-        seen = self._site.engine.observe([run.token])[run.token]
+        seen = self._site.engine_of(run).observe([run.token])[run.token]
         if seen.phase is Phase.VANISHED:
             return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
         return None  # the engine's news is the report
@@ -420,7 +462,7 @@ class Reconciler:
             outcome = again.outcome if again else verdicts.judge_unread(site, run.ending)
             judged = runs.pack(outcome, (), run.outputs if again else None)
             return Report(run.id, Event.STORED, job=job, judged=judged)
-        folder = site.engine.folder(run.token)
+        folder = site.engine_of(run).folder(run.token)
         stopping.restore(folder)
         if again is not None and again.ending is not None:
             outcome = again.outcome  # its outputs were only read again
@@ -433,7 +475,7 @@ class Reconciler:
             if (said := reason(run.ending, outcome)) != WELL:
                 staging.say(folder, said)
         outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
-        samples = site.engine.samples(run.token)
+        samples = site.engine_of(run).samples(run.token)
         judged = runs.pack(outcome, samples, told.of_run(folder, job, run))
         return Report(run.id, Event.STORED, job=job, outputs=outputs, judged=judged)
 
@@ -442,7 +484,7 @@ class Reconciler:
         site = self._site
         if run.token is not None:
             try:
-                site.engine.remove(run.token)
+                site.engine_of(run).remove(run.token)
             except NotFound:
                 return None  # something of it is alive still
         if run.inputs is not None and site.db.read(studies.is_finished, run.job_id):
@@ -477,6 +519,7 @@ class Reconciler:
         every_day: look at the blobs of all days, which takes long where there are millions.
         """
         site = self._site
+        self._told_waiting.clear()
         while keys := site.db.read(files.blobs_to_delete, _DELETE_AT_ONCE):
             for key in keys:
                 site.blobs.store.delete(key)
@@ -508,16 +551,17 @@ class Reconciler:
 
     def _sweep_folders(self) -> None:
         site = self._site
-        tokens = site.engine.tokens()
-        for i in range(0, len(tokens), 500):
-            part = tokens[i : i + 500]
-            known = site.db.read(runs.all_tokens, part)
-            for token in part:
-                if known.get(token, State.CLOSED) is State.CLOSED:
-                    try:
-                        site.engine.remove(token)
-                    except NotFound:
-                        log.info("attempt %s is unknown and still alive; it is told to end", token)
+        for engine in site.engines.values():
+            tokens = engine.tokens()
+            for i in range(0, len(tokens), 500):
+                part = tokens[i : i + 500]
+                known = site.db.read(runs.all_tokens, part)
+                for token in part:
+                    if known.get(token, State.CLOSED) is State.CLOSED:
+                        try:
+                            engine.remove(token)
+                        except NotFound:
+                            log.info("attempt %s is unknown and alive; it is told to end", token)
 
 
 def _end(run: Run, ending: Ending, *, at: datetime | None = None) -> Happening | None:
@@ -530,7 +574,9 @@ def _end(run: Run, ending: Ending, *, at: datetime | None = None) -> Happening |
 def _tells(run: Run, found: Observation) -> bool:
     """Whether an observation says something that is not written down yet."""
     if found.phase is Phase.RUNNING:
-        return run.started_at is None or run.state is State.SUBMITTING
+        return run.started_at is None or run.state in (State.SUBMITTING, State.WAITING)
+    if found.phase is Phase.WAITING:
+        return run.state is State.SUBMITTING
     return found.phase in (Phase.ENDED, Phase.VANISHED)
 
 

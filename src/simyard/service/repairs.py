@@ -127,7 +127,7 @@ def run_again(
     if how.kind is not Again.EXTRACT and any(run.is_optimal for run in wanted):
         optimising.mark_best_anew(tx, job)
     moves.apply(tx, [Happening(run, Event.RERUN) for run in wanted])
-    studies.give_slots(tx, [job.id])
+    studies.give_slots(tx, site, [job.id])
     numbers = [run.number for run in wanted]
     idempotency.note(tx, once, "rerun", _ranges(numbers))
     tx.after_commit(site.wake)

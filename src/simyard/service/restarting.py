@@ -91,7 +91,7 @@ def restart_run(
         moves.apply(tx, [Happening(run, Event.RESTART)])
     else:
         moves.apply(tx, [Happening(run, Event.RERUN)])
-        studies.give_slots(tx, [job.id])
+        studies.give_slots(tx, site, [job.id])
     idempotency.note(tx, once, "restart", job.code)
     tx.after_commit(site.wake)
     crash_point("restart.recorded")

@@ -1,6 +1,6 @@
 """One installation, as use cases see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
@@ -9,8 +9,9 @@ from pathlib import Path
 from simyard.blobs.keyring import Keyring
 from simyard.blobs.sealed import SealedBlobs
 from simyard.domain.catalogue import Machine
+from simyard.domain.errors import Unavailable
 from simyard.domain.jobs import Limits
-from simyard.domain.runs import Allowance
+from simyard.domain.runs import Allowance, Run
 from simyard.domain.users import Quotas
 from simyard.engines.protocol import Engine
 from simyard.service.catalogue import CatalogueBook
@@ -33,7 +34,7 @@ class Site:
     blobs: SealedBlobs
     keyring: Keyring
     callers: Callers
-    engine: Engine
+    engines: Mapping[str, Engine]  # by name; the installation's own first
     book: CatalogueBook
     machine: Machine
     load: LoadBook
@@ -51,6 +52,20 @@ class Site:
     max_upload_bytes: int  # 0: no limit but the disk
     unpack_max_bytes: int
     unpack_max_entries: int
+
+    @property
+    def engine(self) -> Engine:
+        """What runs jobs whose core type names no other."""
+        return next(iter(self.engines.values()))
+
+    def engine_of(self, run: Run) -> Engine:
+        """What runs this run. Raises Unavailable where it is not configured any more."""
+        try:
+            return self.engines[run.engine]
+        except KeyError:
+            raise Unavailable(
+                f"The engine {run.engine}, which has this run, is not configured."
+            ) from None
 
     @property
     def company_code(self) -> str:

@@ -15,7 +15,7 @@ from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobAnalysis
 from simyard.domain.runs import Again, Run
-from simyard.engines.protocol import AttemptSpec, Bind, Folder, Step
+from simyard.engines.protocol import AttemptSpec, Bind, Engine, Folder, Request, Step
 from simyard.service import archives, templates, workfolder
 from simyard.service.archives import ArchiveRefused, Budget
 from simyard.service.catalogue import SYSTEM_PATH, fill, helper_folder
@@ -46,7 +46,7 @@ class _Program:
     binds: tuple[Bind, ...]
 
 
-def programs(site: Site, catalogue: Catalogue, job: Job) -> list[dict[str, str]]:
+def programs(site: Site, catalogue: Catalogue, job: Job, run: Run) -> list[dict[str, str]]:
     """What was asked for and what runs, for the record of an attempt."""
     return [
         {
@@ -54,7 +54,7 @@ def programs(site: Site, catalogue: Catalogue, job: Job) -> list[dict[str, str]]
             "asked": program.resolution.asked,
             "runs": program.resolution.runs.code,
         }
-        for program in _programs(site, catalogue, job)
+        for program in _programs(site, catalogue, job, site.engine_of(run))
     ]
 
 
@@ -80,9 +80,11 @@ def stage(
         if site.blobs.store.free_bytes() == 0:
             raise StorageFull("There is no room left on the server's disk to lay out its inputs.")
 
-    folder = site.engine.prepare(run.token)
+    placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
+    engine = site.engine_of(run)
+    folder = engine.prepare(run.token, _request(job, placement))
     crash_point("stage.prepared")
-    all_programs = _programs(site, catalogue, job)
+    all_programs = _programs(site, catalogue, job, engine)
     _need_installed(site, catalogue, all_programs)
     _write_log(folder, [n.message for n in job.notices])
     budget = Budget(site.unpack_max_bytes, site.unpack_max_entries, keep_going)
@@ -96,7 +98,7 @@ def stage(
 
     try:
         if run.inputs is not None and _has_inputs(job):
-            staged = site.shared.copy(job, folder.work, lay_out, keep_going)
+            staged = site.shared.copy(job, run.engine, folder.work, lay_out, keep_going)
         else:
             staged = lay_out(folder.work)
         written = templates.render(site.templates, job, run, files, folder, budget)
@@ -115,7 +117,6 @@ def stage(
         raise CannotStart(f"its input file {error.args[0]} was deleted") from None
     except (templates.Unrenderable, NotFound) as error:
         raise CannotStart(f"a template could not be written: {error}") from error
-    placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
     _write_hosts(folder, placement)
     if placement.nodes > 1:
         (folder.work / "shared").symlink_to(".")
@@ -135,7 +136,21 @@ def _has_inputs(job: Job) -> bool:
     return any(a.input_files or a.pre_script or a.post_script for a in job.definition.analyses)
 
 
-def _programs(site: Site, catalogue: Catalogue, job: Job) -> list[_Program]:
+def _request(job: Job, placement: Placement) -> Request:
+    """What a scheduler is asked for."""
+    return Request(
+        cores=placement.ranks,
+        nodes=placement.nodes,
+        gpus=placement.gpus,
+        scheduler=placement.core_type.scheduler,
+        low_priority=job.definition.low_priority,
+        name=job.code,
+        group=job.code if job.definition.study and not job.definition.study.is_plain else "",
+        at_once=max(1, rules.slots(job.definition)),
+    )
+
+
+def _programs(site: Site, catalogue: Catalogue, job: Job, engine: Engine) -> list[_Program]:
     found = []
     for number, sent in enumerate(job.definition.analyses, start=1):
         analysis = catalogue.analysis(sent.code)
@@ -146,7 +161,7 @@ def _programs(site: Site, catalogue: Catalogue, job: Job) -> list[_Program]:
         helpers = ""
         if analysis.helpers:
             source = helper_folder(analysis, site.book.helpers)
-            helpers = site.engine.shown_at(source, analysis.helpers.folder)
+            helpers = engine.shown_at(source, analysis.helpers.folder)
             binds.append(Bind(str(source), helpers))
         version = catalogue.present(analysis).version or analysis.default_version
         found.append(_Program(number, sent, resolution, version, helpers, tuple(binds)))
@@ -285,9 +300,10 @@ def attempt(
 ) -> AttemptSpec:
     """What the engine is to start for a run that is laid out."""
     assert run.token is not None
-    folder = site.engine.folder(run.token)
+    engine = site.engine_of(run)
+    folder = engine.folder(run.token)
     placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
-    all_programs = _programs(site, catalogue, job)
+    all_programs = _programs(site, catalogue, job, engine)
     before: dict[str, None] = {}
     after: dict[str, None] = {}
     steps: list[Step] = []
@@ -301,6 +317,7 @@ def attempt(
     places = {"home": folder.inside_home, "helpers": "", "version": ""}
     return AttemptSpec(
         token=run.token,
+        request=_request(job, placement),
         steps=steps,
         env={
             **{name: fill(value, places) for name, value in catalogue.env.items()},
@@ -368,10 +385,12 @@ def _environment(
 ) -> dict[str, str]:
     """The variables that scripts of the platform's users read (api-v2 reference, section 5).
 
-    They tell what is so here: every rank is on this one machine, whatever number of nodes the
+    They tell what is so here: on this one machine every rank is on it, whatever number of nodes the
     core type would have taken.
     """
-    ranks = str(placement.ranks)
+    nodes = placement.nodes if placement.core_type.is_elsewhere else 1
+    ranks, on_a_node = str(placement.ranks), str(-(-placement.ranks // nodes))
+    gpus = placement.gpus
     hardware = job.definition.analyses[0].hardware
     return {
         "RESCALE_JOB_ID": job.code,
@@ -379,19 +398,19 @@ def _environment(
         "INSTANCE_ID": run.token or "",
         "RESCALE_CORE_TYPE": hardware.core_type,
         "RESCALE_CORES_PER_SLOT": ranks,
-        "RESCALE_CORES_PER_NODE": ranks,
-        "RESCALE_NODES_PER_SLOT": "1",
+        "RESCALE_CORES_PER_NODE": on_a_node,
+        "RESCALE_NODES_PER_SLOT": str(nodes),
         "RESCALE_SLOTS_PER_NODE": "1",
-        "RESCALE_GPUS_PER_SLOT": str(site.machine.gpus),
-        "RESCALE_GPUS_PER_NODE": str(site.machine.gpus),
+        "RESCALE_GPUS_PER_SLOT": str(gpus * nodes),
+        "RESCALE_GPUS_PER_NODE": str(gpus),
         "RESCALE_THREADS_PER_SLOT": ranks,
-        "RESCALE_THREADS_PER_NODE": ranks,
-        "RESCALE_INTERCONNECT": "shared-memory",
+        "RESCALE_THREADS_PER_NODE": on_a_node,
+        "RESCALE_INTERCONNECT": "shared-memory" if nodes == 1 else "network",
         "RESCALE_PROVIDER": "simyard",
         "RESCALE_PREFERRED_REMSH": "ssh",
         "MPI_FLAVOR": "openmpi",
         "MPI_ROOT": "/usr",
-        "MACHINES": f"localhost:{ranks}",
+        **({"MACHINES": f"localhost:{ranks}"} if nodes == 1 else {}),
         "FLUENT_HOSTS": f"{folder.inside_home}/machinefile",
         "JOB_ID": job.code,
         "RUN_ID": str(run.number),

@@ -64,9 +64,9 @@ def stop(site: Site, job: Job, run: Run) -> None:
     Returns at once. Safe to repeat.
     """
     assert run.token is not None
-    folder = site.engine.folder(run.token)
+    folder = site.engine_of(run).folder(run.token)
     if run.started_at is None or not folder.root.is_dir():
-        site.engine.cancel(run.token)
+        site.engine_of(run).cancel(run.token)
         return
     plan = _kept(folder)
     if plan is None:
@@ -85,9 +85,9 @@ def stop(site: Site, job: Job, run: Run) -> None:
             _keep(folder, plan)
     if plan.does_something:
         number = signal.Signals[f"SIG{plan.signal}"] if plan.signal else None
-        site.engine.cancel(run.token, signal=number, after_seconds=plan.seconds)
+        site.engine_of(run).cancel(run.token, signal=number, after_seconds=plan.seconds)
     else:
-        site.engine.cancel(run.token)
+        site.engine_of(run).cancel(run.token)
 
 
 def hurry(site: Site, runs: Sequence[Run]) -> None:
@@ -95,7 +95,7 @@ def hurry(site: Site, runs: Sequence[Run]) -> None:
     for run in runs:
         if run.token is not None and run.started_at is not None:
             with contextlib.suppress(OSError):  # the effect of the state asks again
-                site.engine.cancel(run.token)
+                site.engine_of(run).cancel(run.token)
 
 
 def restore(folder: Folder) -> None:

@@ -20,7 +20,7 @@ from simyard.domain.errors import Damaged, Invalid, Problem, Refused
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobDefinition
-from simyard.domain.lifecycle import Event, State
+from simyard.domain.lifecycle import LOCAL, Event, State
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.plans import BadPlan, Plan, plan
 from simyard.domain.runs import Again, Cause, Ending, Run
@@ -128,17 +128,12 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
         raise Invalid(reading.problems)
     if planned is None:
         return None
-    slots = slots_of(definition)
+    slots = rules.slots(definition)
     new = list(new_runs(planned))
     if study.optimizer is not None and study.optimizer.method != aims.EXTERNAL:
         first = aims.first(reading.study, slots)
         new = [*first, *(dataclasses.replace(run, number=len(first) + 1) for run in new)]
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
-
-
-def slots_of(definition: JobDefinition) -> int:
-    """Most runs of a study that run at the same time."""
-    return max((sent.hardware.slots for sent in definition.analyses), default=1)
 
 
 def new_runs(planned: Plan) -> Iterator[NewRun]:
@@ -203,7 +198,7 @@ def _plan(reading: _Reading) -> Plan | None:
         study = dataclasses.replace(study, seed=secrets.randbits(31))
     reading.study = study = dataclasses.replace(study, variables=variables)
     reading.problems += aims.check(study)
-    if study.optimizer is not None and slots_of(reading.definition) > _ASKED_AT_ONCE:
+    if study.optimizer is not None and rules.slots(reading.definition) > _ASKED_AT_ONCE:
         message = f"An optimizer has at most {_ASKED_AT_ONCE} runs under way."
         reading.problems.append(Problem(("jobanalyses", 0, "hardware", "slots"), message))
     try:
@@ -369,7 +364,10 @@ def begin(tx: Transaction, site: Site, job: Job, planned: Planned) -> None:
     Raises Refused where a quota or a budget does not allow them.
     """
     terms = terms_of(tx, site, job, len(planned.new))
-    now, later = planned.new[: planned.slots], planned.new[planned.slots :]
+    first = planned.slots
+    if not planned.is_open:
+        first = max(first, _ahead(site, terms.engine))
+    now, later = planned.new[:first], planned.new[first:]
     for some, state in ((now, State.PENDING), (later, State.PLANNED)):
         runs.insert(tx.conn, job.id, some, owner_id=job.owner_id, terms=terms, state=state)
     store.insert(tx.conn, job.id, slots=planned.slots, is_open=planned.is_open)
@@ -391,7 +389,7 @@ def add(
         dataclasses.replace(run, number=number) for number, run in enumerate(new, start=count + 1)
     ]
     runs.insert(tx.conn, job.id, numbered, owner_id=job.owner_id, terms=terms, state=State.PLANNED)
-    give_slots(tx, [job.id])
+    give_slots(tx, site, [job.id])
     moves.follow(tx, {job.id: None})
     tx.after_commit(site.wake)
     return [run.number for run in numbered]
@@ -408,24 +406,42 @@ def terms_of(
         core_type=placement.core_type.code,
         price_micros=placement.core_type.price_micros(low_priority=definition.low_priority),
         low_priority=definition.low_priority,
+        engine=placement.core_type.engine or LOCAL,
         reserved_core_microseconds=quotas.admit(
             tx, site, job, placement.charge, runs=count, is_new=is_new
         ),
     )
 
 
-def give_slots(tx: Transaction, job_ids: Collection[int]) -> None:
-    """Let planned runs of these studies go on their way while they have slots free. Idempotent."""
+def give_slots(tx: Transaction, site: Site, job_ids: Collection[int]) -> None:
+    """Let planned runs of these studies go on their way while they have slots free. Idempotent.
+
+    A scheduler that keeps to the slots by itself gets runs ahead, many at a time; not those of an
+    optimizer, which wants to know how the earlier ones went.
+    """
     freed: list[Happening] = []
     for job_id in job_ids:
         study = store.of_job(tx.conn, job_id)
         if study is None:
             continue
-        free = study.slots - runs.slots_held(tx.conn, job_id)
+        held = runs.slots_held(tx.conn, job_id)
+        free = study.slots - held
+        if (
+            free >= 0
+            and not study.is_open
+            and (ahead := _ahead(site, runs.engine_of(tx.conn, job_id)))
+        ):
+            free = max(ahead, study.slots) - held
         if free > 0:
             first = runs.in_state(tx.conn, job_id, State.PLANNED, most=free)
             freed += (Happening(run, Event.FREED) for run in first)
     moves.apply(tx, freed)
+
+
+def _ahead(site: Site, name: str | None) -> int:
+    """How many runs of a study this engine gets at a time, beyond the study's slots."""
+    engine = site.engines.get(name or "")
+    return engine.capabilities().ahead if engine else 0
 
 
 def is_finished(conn: Connection, job_id: int) -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from simyard.blobs.keyring import Keyring
 from simyard.domain.errors import Invalid, KeyExpired, NotFound, Unauthenticated
-from simyard.domain.lifecycle import State
+from simyard.domain.lifecycle import HOLDS_CORES
 from simyard.domain.users import ApiKey, Caller, Role, email_address
 from simyard.store import jobs, runs
 from simyard.store import users as store
@@ -21,7 +21,7 @@ _LEFT = "User inactive or deleted."
 _OVER = "API key is no longer active"  # api-v2 reference, section 1.2
 
 # While something of a run can be alive, its key opens what its owner may see and do.
-_KEY_HOLDS = (State.STAGING, State.SUBMITTING, State.RUNNING, State.STOPPING)
+_KEY_HOLDS = HOLDS_CORES
 
 
 def new_key() -> str:

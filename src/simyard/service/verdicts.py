@@ -48,7 +48,9 @@ def judge(site: Site, work: Path, job: Job, run: Run, ending: Ending) -> Outcome
     analyses = [analysis for analysis in asked if analysis is not None]
     try:
         written = _written(site, work, run)
-        begins = restarting.log_begins_at(site.engine.folder(run.token)) if run.token else (0, 0)
+        begins = (
+            restarting.log_begins_at(site.engine_of(run).folder(run.token)) if run.token else (0, 0)
+        )
         outcome = judge_folder(
             catalogue, analyses, work, written, ending, log_begins=begins, since=_start(run)
         )
@@ -120,7 +122,7 @@ def _start(run: Run) -> float:
 def _written(site: Site, work: Path, run: Run) -> Iterator[Found]:
     """Files that the run made or changed: not the inputs."""
     assert run.token is not None
-    manifest = staging.read_manifest(site.engine.folder(run.token))
+    manifest = staging.read_manifest(site.engine_of(run).folder(run.token))
     since = _start(run)
     for count, found in enumerate(workfolder.walk(work)):
         if count >= _SEEN_FILES:

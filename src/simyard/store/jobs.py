@@ -488,6 +488,23 @@ _SET_STATE = Prepared(
 )
 
 
+_AMEND = Prepared(
+    update(statuses)
+    .where(
+        statuses.c.id
+        == select(func.max(statuses.c.id))
+        .where(statuses.c.job_id == bindparam("job"), statuses.c.track == bindparam("track_"))
+        .scalar_subquery()
+    )
+    .values(reason=bindparam("why"))
+)
+
+
+def amend_word(conn: Connection, job_id: int, track: str, why: str) -> None:
+    """Give the newest word of a history another reason."""
+    _AMEND.run(conn, job=job_id, track_=track, why=why)
+
+
 def set_standings(conn: Connection, standings: Sequence[Standing]) -> None:
     _SET_STATE.run_many(
         conn,

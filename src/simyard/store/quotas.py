@@ -68,22 +68,22 @@ _NEXT_OWNER = Prepared(
 )
 _QUEUE = Prepared(
     select(runs.c.low_priority, runs.c.id, runs.c.job_id)
-    .where(_MINE, _IS_QUEUED, _UNFINISHED)
+    .where(_MINE, _IS_QUEUED, _UNFINISHED, runs.c.engine == bindparam("engine"))
     .order_by(runs.c.low_priority, runs.c.id)
     .limit(bindparam("most"))
 )
 
 
-def queue(conn: Connection, *, jobs_running_most: int, most: int) -> list[int]:
-    """Internal ids of the queued runs that may start now, in the order of the queue, without those
-    of users who have as many jobs running as they may. Looks at the first `most` of each user,
-    however many there are behind them.
+def queue(conn: Connection, engine: str, *, jobs_running_most: int, most: int) -> list[int]:
+    """Internal ids of an engine's queued runs that may start now, in the order of the queue,
+    without those of users who have as many jobs running as they may. Looks at the first `most` of
+    each user, however many there are behind them.
     """
     found: list[tuple[bool, int]] = []
     owner: int | None = _NEXT_OWNER.scalar(conn, after=0)
     while owner is not None:
         running: set[int] | None = None
-        for row in _QUEUE.rows(conn, owner=owner, most=most):
+        for row in _QUEUE.rows(conn, owner=owner, engine=engine, most=most):
             if running is None:
                 running = jobs_running(conn, owner)
             if row.job_id not in running and len(running) >= jobs_running_most:

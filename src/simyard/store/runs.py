@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from simyard.domain.lifecycle import HOLDS_CORES, HOLDS_SLOT, State
+from simyard.domain.lifecycle import HOLDS_CORES, HOLDS_SLOT, LOCAL, State
 from simyard.domain.outcome import Outcome
 from simyard.domain.outputs import Outputs
 from simyard.domain.runs import Again, Attempt, Ended, Ending, Kind, Restart, Run, Sample
@@ -49,6 +49,7 @@ def _run(row: AnyRow) -> Run:
         cores=row.cores,
         core_type=row.core_type,
         price_micros=row.price_micros,
+        engine=row.engine,
         started_at=row.started_at,
         completed_at=row.completed_at,
         output_count=row.output_count,
@@ -84,6 +85,7 @@ class Terms:
     core_type: str
     price_micros: int
     low_priority: bool
+    engine: str = LOCAL
     reserved_core_microseconds: int = 0  # kept free for each in the budgets
 
 
@@ -109,6 +111,7 @@ def insert(
         "cores": terms.cores,
         "core_type": terms.core_type,
         "price_micros": terms.price_micros,
+        "engine": terms.engine,
         "output_count": 0,
         "output_bytes": 0,
         "is_optimal": False,
@@ -298,12 +301,58 @@ def in_states(conn: Connection, *wanted: State, most: int = 100_000) -> list[Run
     return [_run(row) for row in _queue(*wanted).rows(conn, most=most)]
 
 
-_HELD = Prepared(_in_states(*sorted(HOLDS_CORES)).with_only_columns(func.sum(runs.c.cores)))
+_QUEUED = Prepared(
+    _in_states(State.QUEUED)
+    .where(runs.c.engine == bindparam("engine"))
+    .order_by(runs.c.low_priority, runs.c.id)
+    .limit(bindparam("most"))
+)
+
+
+def queued(conn: Connection, engine: str, *, most: int) -> list[Run]:
+    """The first runs in the queue for an engine."""
+    return [_run(row) for row in _QUEUED.rows(conn, engine=engine, most=most)]
+
+
+_HELD = Prepared(
+    _in_states(*sorted(HOLDS_CORES))
+    .where(runs.c.engine == literal_column(f"'{LOCAL}'"))
+    .with_only_columns(func.sum(runs.c.cores))
+)
 
 
 def cores_held(conn: Connection) -> int:
-    """Cores that are set aside for runs now."""
+    """Cores of this machine that are set aside for runs now."""
     return _HELD.scalar(conn) or 0
+
+
+_ENGINE = Prepared(
+    select(runs.c.engine).where(
+        runs.c.job_id == bindparam("job"), runs.c.number == literal_column("1")
+    )
+)
+
+
+def engine_of(conn: Connection, job_id: int) -> str | None:
+    """What runs a job's runs: one engine for all of them."""
+    found: str | None = _ENGINE.scalar(conn, job=job_id)
+    return found
+
+
+_ELSEWHERE = Prepared(
+    select(_each_job.c.value.label("job_id")).where(
+        exists().where(
+            runs.c.job_id == _each_job.c.value,
+            runs.c.number == literal_column("1"),
+            runs.c.engine != literal_column(f"'{LOCAL}'"),
+        )
+    )
+)
+
+
+def elsewhere(conn: Connection, job_ids: Sequence[int]) -> set[int]:
+    """Those of these jobs whose cores a scheduler gives."""
+    return {row.job_id for row in _ELSEWHERE.rows(conn, wanted=job_ids)}
 
 
 _COUNTS = (

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from simyard.domain.lifecycle import JOB_WORDS, State
+from simyard.domain.lifecycle import JOB_WORDS, LOCAL, State
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -284,6 +284,7 @@ runs = Table(
     Column("low_priority", Boolean, nullable=False),
     Column("cores", Integer, nullable=False),  # set aside while it holds any
     Column("core_type", String(64), nullable=False),
+    Column("engine", String(16), nullable=False, server_default=LOCAL),
     # Millionths of the site's currency for a core and hour, as it was at the submit.
     Column("price_micros", BigInteger, nullable=False),
     # Kept free for it in the budgets until it ends; none: nothing, or not any more.

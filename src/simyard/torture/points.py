@@ -40,6 +40,8 @@ STUDIES = (
     "study.rerun",
     "study.run-added",
 )
+# Killed in tests/slurm/test_faults.py.
+SLURM = ("slurm.batch-written", "slurm.submitted")
 # Nothing of the payload has run: another start is right, and happens by itself.
 BEFORE_THE_PAYLOAD = (
     "forkserver.received",

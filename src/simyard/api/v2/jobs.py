@@ -33,7 +33,7 @@ from simyard.domain.catalogue import Catalogue, Notice
 from simyard.domain.errors import Invalid, NotFound, Path, Problem
 from simyard.domain.files import File
 from simyard.domain.jobs import JobDefinition, JobFilter, JobSummary, Phase
-from simyard.domain.lifecycle import JOB_WORDS, State
+from simyard.domain.lifecycle import JOB_HISTORY, State
 from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
@@ -49,10 +49,8 @@ route = Routes("jobs")
 # --- lists and drafts -----------------------------------------------------------------------------
 
 # Words that other installations say and this one never does: no job is in such a state.
-_NEVER_SAID = ("Waiting for Queue", "Waiting for Cluster", "Force Stop")
-_STATUS_CODES = {
-    word.upper().replace(" ", "_"): word for word in (*JOB_WORDS.values(), *_NEVER_SAID)
-}
+_NEVER_SAID = ("Force Stop",)
+_STATUS_CODES = {word.upper().replace(" ", "_"): word for word in (*JOB_HISTORY[1:], *_NEVER_SAID)}
 
 
 @route(

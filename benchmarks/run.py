@@ -7,6 +7,7 @@ import load
 import optimisers
 import reads
 import runs
+import slurm
 import start
 import studies
 import submits
@@ -20,6 +21,7 @@ ALL = {
     "load": load.run,
     "runs": runs.run,
     "studies": studies.run,
+    "slurm": slurm.run,
     "optimisers": optimisers.run,
     "transfer": transfer.run,
     "lists": lists.run,

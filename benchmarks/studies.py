@@ -30,13 +30,13 @@ def _upload(http: Http, name: str, content: bytes) -> str:
     return str(json.loads(http.call("POST", "/api/v2/files/contents/", body, kind))["id"])
 
 
-def _draft(http: Http, runs: int, command: str = "true") -> str:
+def draft(http: Http, runs: int, command: str = "true", slots: int = SLOTS) -> str:
     rows = "".join(f"{n},{n * 0.25:.2f},case {n}\n" for n in range(runs))
     table = _upload(http, "runs.csv", b"n,x,name\n" + rows.encode())
     analysis = {
         "command": command,
         "analysis": {"code": "user_included", "version": "0"},
-        "hardware": {"coreType": "emerald", "coresPerSlot": 1, "slots": SLOTS},
+        "hardware": {"coreType": "emerald", "coresPerSlot": 1, "slots": slots},
     }
     job = {"name": "study", "paramFile": {"id": table}, "jobanalyses": [analysis]}
     return str(json.loads(http.call("POST", "/api/v2/jobs/", json.dumps(job).encode()))["id"])
@@ -44,7 +44,7 @@ def _draft(http: Http, runs: int, command: str = "true") -> str:
 
 def _accept(table: Table, server: Server) -> None:
     http = server.connect()
-    job = _draft(http, ACCEPTED, "sleep 600")
+    job = draft(http, ACCEPTED, "sleep 600")
     began = time.perf_counter()
     http.call("POST", f"/api/v2/jobs/{job}/submit/")
     took = time.perf_counter() - began
@@ -92,7 +92,7 @@ def _ended(http: Http, job: str) -> None:
 
 def _nothings(table: Table, server: Server) -> None:
     http = server.connect()
-    job = _draft(http, RUNS)
+    job = draft(http, RUNS)
     levels: list[tuple[float, float]] = []
     cpu = cpu_seconds(server.pid)
     began = time.perf_counter()

@@ -11,9 +11,9 @@ help: ## list the targets
 setup: ## install everything that developing takes, and make airfoil2d.zip
 	@scripts/setup dev
 
-demo: ## run the tutorial's job for real, from upload to lift and drag (KEEP=1 leaves the server up; STUDY=1: a sweep)
-	@scripts/setup demo
-	@$(PY) scripts/$(if $(filter-out 0,$(STUDY)),demo_study,demo).py
+demo: ## run the tutorial's job for real, from upload to lift and drag (KEEP=1 leaves the server up; STUDY=1: a sweep; STACK=slurm: over a scheduler)
+	@scripts/setup demo $(STACK)
+	@$(PY) scripts/$(if $(STACK),demo_$(STACK),$(if $(filter-out 0,$(STUDY)),demo_study,demo)).py
 
 serve: ## serve the API on port 8420 with the data folder DATA
 	@scripts/setup demo

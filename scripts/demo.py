@@ -32,9 +32,8 @@ def step(number: int, title: str) -> None:
     print(f"\n\033[1m{number}. {title}\033[0m" if sys.stdout.isatty() else f"\n{number}. {title}")
 
 
-def walk(client: Client, results: Path) -> tuple[Case, dict[str, Any], str]:
-    """The tutorial from upload to download: its case, the definition of its job, and the id."""
-    case = choose(client)
+def walk(client: Client, case: Case, results: Path) -> tuple[dict[str, Any], str]:
+    """The tutorial from upload to download: the definition of its job, and the id."""
     if not case.archive.exists():
         raise DemoFailed(f"{case.archive} is not there: scripts/setup makes it")
 
@@ -95,7 +94,7 @@ def walk(client: Client, results: Path) -> tuple[Case, dict[str, Any], str]:
     print(f"   --- the end of {LOG}")
     for line in (results / LOG).read_text().splitlines()[-LOG_LINES:]:
         print(f"   {line}")
-    return case, definition, job["id"]
+    return definition, job["id"]
 
 
 def judge(client: Client, case: Case, job_id: str, results: Path) -> None:
@@ -128,7 +127,7 @@ def follow(client: Client, job_id: str, curve: str) -> dict[str, Any]:
         statuses = client.get(f"jobs/{job_id}/statuses/")["results"]
         for entry in reversed(statuses[: len(statuses) - shown]):
             at = entry["statusDate"][11:23]
-            print(f"   {at}  {entry['status']:12} {entry['statusReason'] or ''}", flush=True)
+            print(f"   {at}  {entry['status']:17} {entry['statusReason'] or ''}", flush=True)
         shown = len(statuses)
         if statuses[0]["status"] == "Completed":
             return dict(statuses[0])
@@ -225,7 +224,8 @@ def main() -> None:
         write_catalogue(data)
         with server(data, keep) as (address, key):
             client = Client(address, key)
-            case, definition, job_id = walk(client, results)
+            case = choose(client)
+            definition, job_id = walk(client, case, results)
             judge(client, case, job_id, results)
             print(f"\nThe demo took {time.monotonic() - began:.0f} s.")
             if keep:

@@ -1,13 +1,15 @@
 """A server to try things on, and the few calls of the tutorial as any client would make them."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -38,8 +40,12 @@ def stage(name: str, keep: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def server(data: Path, keep: bool) -> Iterator[tuple[str, str]]:
-    """A running server: its address and an API key. keep: leave it up, unless the body fails."""
+def server(
+    data: Path, keep: bool, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, str]]:
+    """A running server: its address and an API key. keep: leave it up, unless the body fails.
+    environment: what it has beside ours.
+    """
     command = [sys.executable, "-m", "simyard"]
     log = data.with_name(f"{data.name}.log").open("w")
     process = subprocess.Popen(
@@ -47,6 +53,7 @@ def server(data: Path, keep: bool) -> Iterator[tuple[str, str]]:
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
+        env={**os.environ, **environment},
         start_new_session=keep,
     )
     try:

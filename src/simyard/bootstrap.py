@@ -148,7 +148,7 @@ def build_server(settings: Settings, address: str) -> Server:
             study_runs_most=settings.study_runs_most,
         ),
         allowance=Allowance(
-            memory=settings.run_memory_mb * 10**6 or _memory_bytes() * 9 // 10,
+            memory=settings.run_memory_mb * 10**6,
             processes=settings.run_processes,
             disk=settings.run_disk_bytes,
             files=settings.run_files,
@@ -194,11 +194,6 @@ def _job_api_url(settings: Settings, address: str) -> str:
     """Runs are on this machine; a certificate, though, is good for the public name only."""
     secure = address.startswith("https://")
     return (settings.job_api_url or (settings.public_url if secure else "") or address).rstrip("/")
-
-
-def _memory_bytes() -> int:
-    """The machine's."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _settle_memory() -> None:

@@ -96,7 +96,7 @@ class Settings(BaseModel):
         0,
         ge=0,
         description="Memory that one run may use, all its processes together, in millions of bytes."
-        " 0: nine tenths of the machine's.",
+        " 0: nine tenths of the machine's; on a cluster, what its scheduler gives.",
     )
     run_processes: int = Field(
         4096, ge=0, description="Processes and threads that one run may have at a time. 0: any."

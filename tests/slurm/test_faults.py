@@ -274,3 +274,44 @@ def test_a_stop_is_heard_although_the_controller_is_down(broken: Stand) -> None:
     broken.cluster.kill("slurmctld")
     client.call("POST", f"jobs/{job['id']}/stop/", 202)
     assert client.finished(job["id"]) == "Stopped by the user"
+
+
+def test_a_study_whose_runs_come_slowly_has_all_its_slots(broken: Stand, ledger: Ledger) -> None:
+    """Its runs cannot come as one array; what comes later takes the slots that others leave."""
+    client = broken.client
+    payload = f"{ledger.preamble} say begin $RUN_ID; sleep 3; say end $RUN_ID"
+    big = client.upload("big.bin", os.urandom(150_000_000))  # laying it out takes a while
+    table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(12)))
+    job = {"paramFile": {"id": table["id"]}}
+    body = definition(payload, inputs=[big["id"]], hardware={"slots": 4}, job=job)
+    study = client.call("POST", "jobs/", 201, json=body).json()
+    client.submit(study["id"])
+    assert client.finished(study["id"]) == "Completed successfully"
+    alive, most = 0, 0
+    for line in ledger.lines:
+        alive += 1 if line.startswith("begin") else -1
+        most = max(most, alive)
+    assert most == 4, ledger.lines
+    assert sum(line.startswith("begin") for line in ledger.lines) == 12
+
+
+def test_several_arrays_of_a_study_share_its_slots(ledger: Ledger) -> None:
+    with stand(array_most=5) as here:  # arrays of four
+        client = here.client
+        table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(12)))
+        # The last of the first array takes long: the others need not wait for it.
+        command = (
+            f"{ledger.preamble} say begin $RUN_ID; sleep $((RUN_ID == 4 ? 12 : 1)); say end $RUN_ID"
+        )
+        body = definition(command, hardware={"slots": 3}, job={"paramFile": {"id": table["id"]}})
+        study = client.call("POST", "jobs/", 201, json=body).json()
+        client.submit(study["id"])
+        assert client.finished(study["id"]) == "Completed successfully"
+        alive, most, ended = 0, 0, []
+        for line in ledger.lines:
+            alive += 1 if line.startswith("begin") else -1
+            most = max(most, alive)
+            if line.startswith("end"):
+                ended.append(int(line.split()[1]))
+        assert most <= 3
+        assert ended.index(4) >= 8, f"the others went on beside the long one: {ended}"

@@ -16,7 +16,7 @@ import pytest
 
 from simyard.domain.runs import Allowance, Cause, Ending, Sample
 from simyard.engines.local import LocalEngine
-from simyard.engines.protocol import Folder, Observation, Phase, Request
+from simyard.engines.protocol import Bind, Folder, Observation, Phase, Request
 from simyard.engines.sandbox import Sandbox
 from simyard.testing.doubles import Around, OnNews
 from simyard.testing.engines import EngineConformance, Rig
@@ -183,8 +183,8 @@ class SortsThePath(Broken):
 
 
 class BindsNothing(Broken):
-    def shown_at(self, source, name):
-        return f"/nowhere/{name}"
+    def shown(self, token, source, name):
+        return Bind(str(source), f"/nowhere/{name}")
 
 
 class BeginsTheLogAnew(Broken):

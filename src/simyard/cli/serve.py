@@ -31,7 +31,7 @@ _STOP_SECONDS = 10  # that requests under way are given at the end
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one. [default: 8420]")
 @click.option("--database", help="Database URL. [default: SQLite in the data folder]")
 @click.option("--blobs", help="Where files are stored. [default: the data folder]")
-@click.option("--engine", type=click.Choice(["local"]), help="What runs the jobs. [default: local]")
+@click.option("--engine", metavar="NAME", help="What runs the jobs: local, slurm. [default: local]")
 @click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
 def serve(data: Path, verbose: bool, **given: Any) -> None:
     """Serve the API until SIGTERM. Running jobs go on when the server ends."""

@@ -23,7 +23,7 @@ from typing import Any
 from simyard.domain.runs import Allowance, Cause, Ending, Resource, Sample, Usage
 from simyard.engines import meter, payload, supervisor
 from simyard.engines.plugins import EngineError
-from simyard.engines.protocol import AttemptSpec, Folder, Observation, Phase, Request
+from simyard.engines.protocol import AttemptSpec, Bind, Folder, Observation, Phase, Request
 from simyard.engines.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
@@ -116,8 +116,8 @@ class AttemptFolders:
             _chown(path, folder.owner)
         return folder
 
-    def shown_at(self, source: Path, name: str) -> str:
-        return self._sandbox.shown_at(source, name)
+    def shown(self, token: str, source: Path, name: str) -> Bind:
+        return Bind(str(source), self._box(token).shown_at(source, name))
 
     def tokens(self) -> list[str]:
         entries = os.scandir(self._root)

@@ -110,7 +110,7 @@ class Capabilities:
 
 
 class Engine(Protocol):
-    """`capabilities`, `folder`, `shown_at` and `aside` answer at once: transactions wait for it."""
+    """`capabilities`, `folder` and `aside` answer at once: transactions wait for it."""
 
     def capabilities(self) -> Capabilities: ...
 
@@ -120,8 +120,10 @@ class Engine(Protocol):
     def folder(self, token: str) -> Folder:
         """Where the attempt's folder is, or would be."""
 
-    def shown_at(self, source: Path, name: str) -> str:
-        """Where a payload will see this folder of the server when it is bound under `name`."""
+    def shown(self, token: str, source: Path, name: str) -> Bind:
+        """How the attempt's payload is to see this small folder of the server's, under `name`:
+        what stands in `AttemptSpec.binds`, and where the payload finds it.
+        """
 
     def submit(self, attempt: AttemptSpec) -> None:
         """Ask for the start. Returns before anything has started; `observe` tells, also that it

@@ -13,6 +13,7 @@ the queue twice all the same, the second start of an attempt finds the first one
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -24,7 +25,8 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from simyard.engines.attempts import SHARED, AttemptFolders, instant, need_way, 
 from simyard.engines.plugins import EngineError, Host
 from simyard.engines.protocol import (
     AttemptSpec,
+    Bind,
     Capabilities,
     Engine,
     Folder,
@@ -76,7 +79,6 @@ _SILENT_SECONDS = 3.0  # of one call, until it is said that Slurm does not answe
 _SILENT = "Slurm does not answer"
 _NO_FOLDER = 97  # the batch script does not see what the server has written
 _MARGIN_SECONDS = 120  # of Slurm's time limit beyond ours, which comes first
-# The payload of an attempt on several nodes starts the others' ranks through these.
 _SAVED = (  # of a batch
     "name",
     "tokens",
@@ -86,12 +88,13 @@ _SAVED = (  # of a batch
     "at_once",
     "walltime",
     "share",
-    "after",
     "job",
 )
+_NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
 _NOT_WANTED = "-"  # in place of a number: nothing of it is to come into the queue
 _TIME_LIMIT = "time limit"
 _NAMED = ("partition", "constraint", "account", "qos")  # options of sbatch, as in Scheduler
+# The payload of an attempt on several nodes starts the others' ranks through these.
 _INHERITED = ("SLURM_", "SLURMD_", "MACHINES")
 
 _SCRIPT = """#!/bin/sh
@@ -126,11 +129,11 @@ class _Batch:
     at_once: int = 1
     walltime: int = 0  # seconds
     share: int = 1  # of the slots of its group
-    after: list[str] = field(default_factory=list)  # batches of its group that come first
     job: str = ""  # its number in Slurm, once known
     # Not saved. Whether it may be in the queue although we have no number: it is looked for first.
     is_unsure: bool = True
-    not_before: float = 0.0
+    not_before: float = 0.0  # monotonic
+    found_at: float = 0.0  # likewise: since when its number is known
     said: str = ""  # why it is not in the queue
     left: set[str] = field(default_factory=set)  # attempts that still have a folder
 
@@ -152,6 +155,7 @@ class _Look:
     began_at: float = -1e9  # monotonic
     tasks: Mapping[tuple[str, int], Task] = field(default_factory=dict)
     numbers: Mapping[str, str] = field(default_factory=dict)  # batch -> job
+    unfinished: Mapping[str, int] = field(default_factory=dict)  # batch -> how many of it
 
 
 class SlurmEngine(AttemptFolders):
@@ -232,13 +236,20 @@ class SlurmEngine(AttemptFolders):
         for path in (self._root / _BATCHES).glob("*.json"):
             self._adopt(_Batch(**json.loads(path.read_text())))
         for token in self.tokens():
-            if token not in self._of and not self._is_written(token):
-                spec = supervisor.read_json(str(self._root / token / "spec.json")) or {}
-                if "request" in spec:
-                    asked = spec["request"]
-                    wanted = Scheduler(**{n: _tuples(v) for n, v in asked["scheduler"].items()})
-                    request = Request(**{**asked, "scheduler": wanted})
-                    self._ask_for(_Asked(token, request, spec["walltime"], spec["grace"]))
+            self._take_up(token)
+
+    def _take_up(self, token: str) -> None:
+        """Ask for the start of an attempt as it was asked for before, if it is still to start."""
+        if token in self._of or not self._is_to_start(token):
+            return
+        spec = supervisor.read_json(str(self._root / token / "spec.json")) or {}
+        if "request" in spec:
+            asked = spec["request"]
+            wanted = Scheduler(
+                **{name: _tuples(value) for name, value in asked["scheduler"].items()}
+            )
+            asked = Request(**{**asked, "scheduler": wanted})
+            self._ask_for(_Asked(token, asked, spec["walltime"], spec["grace"]))
 
     def _is_written(self, token: str) -> bool:
         """Whether anything of an attempt has begun or ended."""
@@ -282,8 +293,29 @@ class SlurmEngine(AttemptFolders):
             (self._root / token / _BARE).touch()
         return self.folder(token)
 
-    def shown_at(self, source: Path, name: str) -> str:
-        return self._sandbox.shown_at(source, name)
+    def shown(self, token: str, source: Path, name: str) -> Bind:
+        return super().shown(token, self._where_nodes_see(source, name), name)
+
+    def _where_nodes_see(self, source: Path, name: str) -> Path:
+        """A copy in the shared folder. Copies that runs may have are never changed."""
+        seen = hashlib.sha256()
+        for path in sorted(source.rglob("*")):
+            seen.update(f"{path.relative_to(source)}\0".encode())
+            if path.is_symlink():
+                seen.update(os.readlink(path).encode())
+            elif path.is_file():
+                seen.update(path.read_bytes())
+        target = self._root / SHARED / f"{name}-{seen.hexdigest()[:16]}"
+        if not target.exists():
+            aside = target.with_name(f"{target.name}.{uuid.uuid4().hex}")
+            shutil.copytree(source, aside, symlinks=True)
+            for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
+                folder.chmod(0o755)
+            try:
+                aside.rename(target)
+            except OSError:  # somebody was quicker
+                shutil.rmtree(aside)
+        return target
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -308,7 +340,7 @@ class SlurmEngine(AttemptFolders):
         with self._lock:
             if asked.token not in self._asked and asked.token not in self._of:
                 self._asked.add(asked.token)
-                waiting = self._new.setdefault(asked.request.group or asked.token, [])
+                waiting = self._new.setdefault(_queue_of(asked), [])
                 waiting.append((time.monotonic(), asked))
 
     def observe(self, tokens: Sequence[str]) -> dict[str, Observation]:
@@ -331,11 +363,10 @@ class SlurmEngine(AttemptFolders):
         if pids is None and not root.is_dir():
             return Observation(phase=Phase.VANISHED)
         if pids is None and (batch is None or not batch.job):
-            said = _SILENT if self._is_silent() else batch.said if batch else ""
+            said = self._why_not(token, batch)
             # Of what was only laid out nothing was written down: it is asked for again.
             if not said or not (root / "spec.json").exists():
                 return Observation(phase=Phase.UNKNOWN)
-            said = f"it could not be put into the queue yet ({said})"
             return Observation(phase=Phase.WAITING, waiting=Waiting(Wait.QUEUE, said))
         alive = Observation(phase=Phase.UNKNOWN)
         if pids is not None:
@@ -343,6 +374,22 @@ class SlurmEngine(AttemptFolders):
         if not self._is_gone(token, task, look, has_begun=pids is not None):
             return alive
         return self._bury(token, task, pids is not None) or alive
+
+    def _why_not(self, token: str, batch: _Batch | None) -> str:
+        """Why an attempt is not in Slurm's queue yet; "": it is on its way."""
+        if self._is_silent() or (batch is not None and batch.said):
+            why = batch.said if batch is not None and batch.said else _SILENT
+            return f"it could not be put into the queue yet ({why})"
+        with self._lock:
+            held = batch is None and token in self._asked
+            waiting = self._new.get(token) if held else None
+            if not held or waiting:
+                return ""
+            for some in self._new.values():
+                if some[0][1].request.group and any(a.token == token for _, a in some):
+                    is_held = self._free_slots(some[0][1].request) <= 0
+                    return "all slots of its study are taken" if is_held else ""
+        return ""
 
     def _has_not_begun(self, token: str) -> bool:
         """Whether nothing is in the folder of one that is in Slurm's queue. It is looked for once:
@@ -390,6 +437,8 @@ class SlurmEngine(AttemptFolders):
         cause, said = "lost", ""
         if has_begun:
             said = slurm_programs.end_in_words(task)
+            if task is None or task.state in _NODE_LOST:
+                cause = "interrupted"  # what its driver wrote last may be lost with the node
             if task is not None and task.is_pending:
                 said = "it was put back into Slurm's queue after it had begun"
         elif task is not None and task.exit_code == _NO_FOLDER:
@@ -404,8 +453,7 @@ class SlurmEngine(AttemptFolders):
             return None
         self._unwritten.discard(token)
         if task is not None and not task.is_over:
-            self._cancelled.append(token)
-            self._wake.set()
+            self._ask_to_cancel(token)
         pids = supervisor.read_json(f"{root}/pid.json")
         return self._over(root, pids, supervisor.read_json(f"{root}/exit.json"), same_boot=True)
 
@@ -418,8 +466,7 @@ class SlurmEngine(AttemptFolders):
         if pids is None:
             if supervisor.bury(str(root), "stopped"):
                 self._unwritten.discard(token)
-                self._cancelled.append(token)
-                self._wake.set()
+                self._ask_to_cancel(token)
                 self._on_news(token)
             return
         is_here = pids["boot_id"] == supervisor.boot_id()  # no need to wait until it looks
@@ -429,8 +476,12 @@ class SlurmEngine(AttemptFolders):
         asked_at = self._stopped_at.setdefault(token, time.monotonic())
         if not after_seconds and time.monotonic() > asked_at + self._patience + 30.0:
             self._stopped_at[token] = time.monotonic()
-            self._cancelled.append(token)  # it does not hear: Slurm ends it
-            self._wake.set()
+            self._ask_to_cancel(token)  # it does not hear: Slurm ends it
+
+    def _ask_to_cancel(self, token: str) -> None:
+        with self._lock:
+            self._cancelled.append(token)
+        self._wake.set()
 
     def remove(self, token: str) -> None:
         root = self._root / token
@@ -439,8 +490,7 @@ class SlurmEngine(AttemptFolders):
                 if not supervisor.bury(str(root), "lost"):
                     self.cancel(token)
                     raise NotFound(f"attempt {token} is still alive")
-                self._cancelled.append(token)
-                self._wake.set()
+                self._ask_to_cancel(token)
             remove_tree(root)
         with self._lock:
             self._forget(token)
@@ -476,11 +526,7 @@ class SlurmEngine(AttemptFolders):
         self._compile()
         look_at = 0.0
         while True:
-            with self._lock:
-                waits_for = bool(self._batches)
-                soon = bool(self._new) or any(not b.job for b in self._batches.values())
-            pause = 0.1 if soon else max(0.0, look_at - time.monotonic()) if waits_for else None
-            self._wake.wait(pause)
+            self._wake.wait(self._pause(look_at))
             self._wake.clear()
             if self._closing:
                 return
@@ -490,12 +536,27 @@ class SlurmEngine(AttemptFolders):
                     self._ask()
                     spent = time.monotonic() - began
                     look_at = began + spent + min(max(_BEAT_SECONDS, spent / _SHARE), _BEAT_MOST)
+                    self._give_slots()
                 self._gather()
                 self._hand_over()
                 self._cancel_asked()
+            except Silent as error:
+                log.warning("Slurm does not answer: %s", error)
             except Exception:
                 log.exception("a turn of the Slurm engine failed; it goes on")
                 time.sleep(_BEAT_SECONDS)
+
+    def _pause(self, look_at: float) -> float | None:
+        """Seconds until something is due; None: nothing is, until somebody asks."""
+        with self._lock:
+            if not (self._batches or self._new or self._cancelled):
+                return None
+            arrived = max((waiting[-1][0] for waiting in self._new.values()), default=0.0)
+            at_hand = any(not batch.job for batch in self._batches.values())
+        now = time.monotonic()
+        if at_hand or now - arrived < 2 * _GATHER_SECONDS:
+            return 0.1
+        return max(0.0, look_at - now)
 
     def _ask(self) -> None:
         """One squeue for everything."""
@@ -512,7 +573,9 @@ class SlurmEngine(AttemptFolders):
         # Of one that was submitted twice, whatever is alive counts.
         tasks.sort(key=lambda task: not task.is_over)
         before, found = self._look.tasks, {(task.batch, task.index): task for task in tasks}
-        self._look = _Look(began, found, {task.batch: task.job for task in tasks})
+        numbers = {task.batch: task.job for task in tasks}
+        unfinished = Counter(task.batch for task in found.values() if not task.is_over)
+        self._look = _Look(began, found, numbers, unfinished)
         with self._lock:
             known = list(self._of.items())
         for token, (batch, index) in known:
@@ -527,56 +590,58 @@ class SlurmEngine(AttemptFolders):
         self._trouble = trouble
 
     def _gather(self) -> None:
-        """Make batches of what was asked for, where no more of the same study is to be expected."""
+        """Make batches of what was asked for. Of a study, when no more of it is to be expected soon
+        and slots are free that no other batch of it has.
+        """
         now = time.monotonic()
         due: list[list[_Asked]] = []
         most = min(_ARRAY_MOST, self._array_most or _ARRAY_MOST)
         with self._lock:
             for name, waiting in list(self._new.items()):
-                is_single = not waiting[0][1].request.group
+                first = waiting[0][1]
                 quiet = now - waiting[-1][0] >= _GATHER_SECONDS
                 old = now - waiting[0][0] >= _GATHER_MOST_SECONDS
-                if is_single or quiet or old or len(waiting) >= most:
-                    due.append([asked for _, asked in waiting[:most]])
-                    del waiting[:most]
-                    if not waiting:
-                        del self._new[name]
+                if first.request.group and not (quiet or old or len(waiting) >= most):
+                    continue
+                if self._free_slots(first.request) <= 0:
+                    continue
+                due.append([asked for _, asked in waiting[:most]])
+                del waiting[:most]
+                if not waiting:
+                    del self._new[name]
         for some in due:
+            wanted = [asked for asked in some if self._is_to_start(asked.token)]
+            alike = [a for a in wanted if self._options(a) == self._options(wanted[0])]
             try:
-                self._make_batches(some)
-            except BaseException:  # the disk is full, say: they wait for the next turn
+                if alike:
+                    self._begin(alike)
+            finally:  # what did not come into it has its turn later: the disk is full, say
                 with self._lock:
-                    left = [asked for asked in some if asked.token not in self._of]
-                    name = left[0].request.group or left[0].token
-                    self._new.setdefault(name, []).extend((now, asked) for asked in left)
-                raise
-            with self._lock:
-                self._asked -= {asked.token for asked in some}
+                    rest = [asked for asked in wanted if asked.token not in self._of]
+                    if rest:
+                        later = self._new.setdefault(_queue_of(rest[0]), [])
+                        later[:0] = [(now, asked) for asked in rest]
+                    self._asked -= {a.token for a in some} - {a.token for a in rest}
 
-    def _make_batches(self, some: Sequence[_Asked]) -> None:
-        alike: dict[tuple[str, ...], list[_Asked]] = {}
-        for asked in some:
-            if (self._root / asked.token).is_dir() and not self._is_written(asked.token):
-                alike.setdefault(tuple(self._options(asked)), []).append(asked)
-        for options, together in alike.items():
-            self._begin(options, together)
+    def _is_to_start(self, token: str) -> bool:
+        return (self._root / token).is_dir() and not self._is_written(token)
 
-    def _begin(self, options: Iterable[str], together: Sequence[_Asked]) -> None:
+    def _begin(self, together: Sequence[_Asked]) -> None:
         asked = together[0].request
         name = uuid.uuid4().hex
         tokens = [each.token for each in together]
         batch = _Batch(
             name=name,
             tokens=tokens,
-            options=list(options),
+            options=self._options(together[0]),
             script=self._script(tokens, asked),
             group=asked.group,
             at_once=asked.at_once,
+            share=max(1, min(len(tokens), self._free_slots(asked))),
             walltime=together[0].walltime,
             is_unsure=False,
             left=set(tokens),
         )
-        self._allot(batch)
         self._save(batch)
         crash_point("slurm.batch-written")
         with self._lock:
@@ -584,20 +649,38 @@ class SlurmEngine(AttemptFolders):
             for index, token in enumerate(tokens):
                 self._of[token] = batch, index
 
-    def _allot(self, batch: _Batch) -> None:
-        """How many of a batch may run at a time, beside earlier batches of the same study; where
-        those have all the slots it comes after them.
-        """
-        others = [other for other in self._others(batch) if not self._is_over(other)]
-        free = batch.at_once - sum(other.share for other in others)
-        batch.after = [] if free > 0 else [other.name for other in others]
-        batch.share = min(len(batch.tokens), free if free > 0 else batch.at_once)
+    # --- the slots of a study ---------------------------------------------------------------------
 
-    def _others(self, batch: _Batch) -> list[_Batch]:
-        if not batch.group:
-            return []
-        with self._lock:
-            return [b for b in self._batches.values() if b.group == batch.group and b is not batch]
+    def _free_slots(self, asked: Request) -> int:
+        """How many more of a group may run now."""
+        if not asked.group:
+            return 1
+        batches = [b for b in list(self._batches.values()) if b.group == asked.group]
+        return asked.at_once - sum(min(b.share, self._unfinished(b)) for b in batches)
+
+    def _unfinished(self, batch: _Batch) -> int:
+        """How many of a batch may run or are to run, as far as Slurm has told."""
+        if batch.job == _NOT_WANTED:
+            return 0
+        if not batch.job or batch.found_at >= self._look.began_at:
+            return len(batch.left)
+        return self._look.unfinished.get(batch.name, 0)
+
+    def _give_slots(self) -> None:
+        """Let arrays have slots that other arrays of their study do not need any more."""
+        for batch in list(self._batches.values()):
+            if not (batch.group and batch.job.isdigit()):
+                continue
+            unfinished = self._unfinished(batch)
+            if unfinished <= batch.share:
+                continue
+            free = self._free_slots(Request(cores=1, group=batch.group, at_once=batch.at_once))
+            if free > 0:
+                share = min(unfinished, batch.share + free)
+                with self._calling() as programs:
+                    programs.throttle(batch.job, share)
+                batch.share = share
+                self._save(batch)
 
     def _is_over(self, batch: _Batch) -> bool:
         """Whether nothing of it runs or will run."""
@@ -620,7 +703,7 @@ class SlurmEngine(AttemptFolders):
                 self._submit_batch(batch)
 
     def _found(self, batch: _Batch, number: str) -> None:
-        batch.job, batch.said = number, ""
+        batch.job, batch.said, batch.found_at = number, "", time.monotonic()
         self._save(batch)
 
     def _submit_batch(self, batch: _Batch) -> None:
@@ -633,13 +716,6 @@ class SlurmEngine(AttemptFolders):
         bad = self._bad_now()
         if bad:
             options.append(f"--exclude={','.join(bad)}")
-        with self._lock:
-            first = [self._batches[name] for name in batch.after if name in self._batches]
-        numbers = [other.job for other in first if other.job and not self._is_over(other)]
-        if any(not other.job for other in first):
-            return  # those that come before it are not in the queue yet
-        if numbers:
-            options.append(f"--dependency=afterany:{':'.join(numbers)}")
         try:
             with self._calling() as programs:
                 number = programs.submit(options, batch.script)
@@ -648,7 +724,7 @@ class SlurmEngine(AttemptFolders):
             if len(batch.tokens) == 1:
                 self._reject(batch, str(error))
             else:
-                self._halve(batch)
+                self._in_pieces(batch)
         except Rejected as error:
             exact = _time(batch.walltime)
             if _TIME_LIMIT in str(error).lower() and exact not in batch.options:
@@ -679,34 +755,20 @@ class SlurmEngine(AttemptFolders):
                 supervisor.bury(str(self._root / token), "refused", f"Slurm refuses it: {why}")
             self._on_news(token)
 
-    def _halve(self, batch: _Batch) -> None:
-        """An array was too large for the site: two smaller ones, the second after the first."""
-        middle = len(batch.tokens) // 2
-        self._array_most = min(self._array_most or middle, middle)
-        halves = [batch.tokens[:middle], batch.tokens[middle:]]
-        made: list[_Batch] = []
-        for tokens in halves:
-            half = dataclasses.replace(
-                batch,
-                name=uuid.uuid4().hex,
-                tokens=tokens,
-                script=self._script_of(tokens, batch.script),
-                share=min(len(tokens), batch.at_once),
-                after=[*batch.after, *(earlier.name for earlier in made)],
-                left=batch.left & set(tokens),
-            )
-            self._save(half)
-            made.append(half)
+    def _in_pieces(self, batch: _Batch) -> None:
+        """An array was too large for the site: all of it comes again in smaller ones."""
+        self._array_most = max(1, len(batch.tokens) // 2)
         with self._lock:
+            for token in batch.tokens:
+                self._of.pop(token, None)
             self._drop(batch)
-            for half in made:
-                self._batches[half.name] = half
-                for index, token in enumerate(half.tokens):
-                    self._of[token] = half, index
+        for token in batch.tokens:
+            self._take_up(token)
 
     def _cancel_asked(self) -> None:
         """Take out of the queue what was stopped or removed."""
-        waiting, self._cancelled = self._cancelled, []
+        with self._lock:
+            waiting, self._cancelled = self._cancelled, []
         for n, token in enumerate(waiting):
             with self._lock:
                 batch, index = self._of.get(token, (None, 0))
@@ -724,7 +786,8 @@ class SlurmEngine(AttemptFolders):
                     with self._calling() as programs:
                         programs.cancel(batch.name, native)
             except Silent:
-                self._cancelled += waiting[n:]
+                with self._lock:
+                    self._cancelled += waiting[n:]
                 return
             with self._lock:
                 if not (self._root / token).is_dir():
@@ -770,15 +833,6 @@ class SlurmEngine(AttemptFolders):
             start=shlex.quote(_START),
         )
 
-    @staticmethod
-    def _script_of(tokens: Sequence[str], script: str) -> str:
-        """The script of a batch, for some of its attempts."""
-        lines = script.splitlines(keepends=True)
-        changed = [
-            f"set -- {' '.join(tokens)}\n" if line.startswith("set -- ") else line for line in lines
-        ]
-        return "".join(changed)
-
     # --- nodes without the folder -----------------------------------------------------------------
 
     def _note_bad(self, nodes: str) -> None:
@@ -807,6 +861,11 @@ def _waiting(task: Task) -> Waiting:
     return Waiting(Wait.QUEUE, slurm_programs.in_words(task.reason))
 
 
+def _queue_of(asked: _Asked) -> str:
+    """What an attempt is gathered with: its study, or nothing."""
+    return asked.request.group or asked.token
+
+
 def _tuples(value: Any) -> Any:
     """Lists, as JSON has them."""
     return tuple(value) if isinstance(value, list) else value
@@ -833,16 +892,19 @@ def open_engine(host: Host) -> SlurmEngine:
         if shutil.which(program) is None:
             raise EngineError(f"{program} is not installed (apt install slurm-client)")
     try:
-        box = sandbox.probe(host.sandbox, host.job_uid, host.data / "slurm-probe", supervised=True)
+        root = Path(host.options.get("folder") or host.data / NAME)
+        if os.getuid() == 0:  # jobs are another user's
+            if root.is_relative_to(host.data):
+                host.data.chmod(0o711)
+            root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            root.chmod(0o711)
+            need_way(root, host.job_uid)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        box = sandbox.probe(host.sandbox, host.job_uid, root / ".probe", supervised=True)
+    except OSError as error:
+        raise EngineError(f"the shared folder {error.filename}: {error.strerror}") from None
     except RuntimeError as error:
         raise EngineError(str(error)) from None
-    root = Path(host.options.get("folder") or host.data / NAME)
-    if box.supervised_as is not None:
-        if root.is_relative_to(host.data):
-            host.data.chmod(0o711)
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        root.chmod(0o711)
-        need_way(root, box.supervised_as)
     return SlurmEngine(
         root,
         box,

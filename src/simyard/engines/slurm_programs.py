@@ -201,6 +201,13 @@ class Programs:
         if done.returncode != 0 and _PASSING.search(done.stderr):
             raise Silent(_first_line(done.stderr))
 
+    def throttle(self, job: str, at_once: int) -> None:
+        """Let so many of an array run at a time. Raises Silent."""
+        update = ["scontrol", "update", f"JobId={job}", f"ArrayTaskThrottle={at_once}"]
+        done = self._call(update)
+        if done.returncode != 0 and _PASSING.search(done.stderr):
+            raise Silent(_first_line(done.stderr))
+
     def array_most(self) -> int:
         """How many jobs an array may have here. Raises Silent."""
         done = self._call(["scontrol", "show", "config"])

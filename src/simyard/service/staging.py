@@ -54,7 +54,7 @@ def programs(site: Site, catalogue: Catalogue, job: Job, run: Run) -> list[dict[
             "asked": program.resolution.asked,
             "runs": program.resolution.runs.code,
         }
-        for program in _programs(site, catalogue, job, site.engine_of(run))
+        for program in _programs(site, catalogue, job, site.engine_of(run), None)
     ]
 
 
@@ -84,7 +84,7 @@ def stage(
     engine = site.engine_of(run)
     folder = engine.prepare(run.token, _request(job, placement))
     crash_point("stage.prepared")
-    all_programs = _programs(site, catalogue, job, engine)
+    all_programs = _programs(site, catalogue, job, engine, run.token)
     _need_installed(site, catalogue, all_programs)
     _write_log(folder, [n.message for n in job.notices])
     budget = Budget(site.unpack_max_bytes, site.unpack_max_entries, keep_going)
@@ -150,7 +150,10 @@ def _request(job: Job, placement: Placement) -> Request:
     )
 
 
-def _programs(site: Site, catalogue: Catalogue, job: Job, engine: Engine) -> list[_Program]:
+def _programs(
+    site: Site, catalogue: Catalogue, job: Job, engine: Engine, token: str | None
+) -> list[_Program]:
+    """token: of the attempt that is to see the helper programs; None: nobody is."""
     found = []
     for number, sent in enumerate(job.definition.analyses, start=1):
         analysis = catalogue.analysis(sent.code)
@@ -159,10 +162,11 @@ def _programs(site: Site, catalogue: Catalogue, job: Job, engine: Engine) -> lis
             raise CannotStart(f"{sent.code} {sent.version} is no longer in the catalogue")
         binds = [Bind(path, path) for path in analysis.binds]
         helpers = ""
-        if analysis.helpers:
+        if analysis.helpers and token is not None:
             source = helper_folder(analysis, site.book.helpers)
-            helpers = engine.shown_at(source, analysis.helpers.folder)
-            binds.append(Bind(str(source), helpers))
+            bind = engine.shown(token, source, analysis.helpers.folder)
+            helpers = bind.target
+            binds.append(bind)
         version = catalogue.present(analysis).version or analysis.default_version
         found.append(_Program(number, sent, resolution, version, helpers, tuple(binds)))
     return found
@@ -303,7 +307,7 @@ def attempt(
     engine = site.engine_of(run)
     folder = engine.folder(run.token)
     placement = rules.placement(job.definition, catalogue, site.machine, site.limits)
-    all_programs = _programs(site, catalogue, job, engine)
+    all_programs = _programs(site, catalogue, job, engine, run.token)
     before: dict[str, None] = {}
     after: dict[str, None] = {}
     steps: list[Step] = []
@@ -328,12 +332,19 @@ def attempt(
         network=all(p.resolution.analysis.network for p in all_programs),
         allowance=replace(
             site.allowance,
+            memory=site.allowance.memory or _memory(site, placement),
             walltime=min(
                 rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses
             ),
         ),
         grace_seconds=site.stop_grace_seconds,
     )
+
+
+def _memory(site: Site, placement: Placement) -> int:
+    """Bytes that a run may use where the site has not said it; 0: any number."""
+    here = site.machine.memory_mb * 10**6 * 9 // 10
+    return 0 if placement.core_type.is_elsewhere else here
 
 
 def _places(program: _Program, folder: Folder) -> dict[str, str]:

@@ -19,6 +19,7 @@ from simyard.domain.lifecycle import Wait
 from simyard.domain.runs import Sample, Usage, Waiting
 from simyard.engines.protocol import (
     AttemptSpec,
+    Bind,
     Capabilities,
     Engine,
     Folder,
@@ -59,8 +60,8 @@ class Around:
     def folder(self, token: str) -> Folder:
         return self._inner.folder(token)
 
-    def shown_at(self, source: Path, name: str) -> str:
-        return self._inner.shown_at(source, name)
+    def shown(self, token: str, source: Path, name: str) -> Bind:
+        return self._inner.shown(token, source, name)
 
     def submit(self, attempt: AttemptSpec) -> None:
         self._inner.submit(attempt)

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from simyard.domain.errors import NotFound
 from simyard.domain.runs import Allowance, Cause, Resource
 from simyard.engines.attempts import LOG_NAME
-from simyard.engines.protocol import Bind, Phase, Request, Step
+from simyard.engines.protocol import Phase, Request, Step
 from simyard.testing.rig import HOLD, Make, Rig, Trial, listing
 
 __all__ = ["HOLD", "EngineConformance", "Make", "Rig", "Trial"]
@@ -179,7 +179,7 @@ class EngineConformance:
         (source / "file").write_text("bound")
         for path in (source, source / "file"):
             path.chmod(0o755)
-        target = rig.engine.shown_at(source, "bound")
+        bind = rig.engine.shown(uuid.uuid4().hex, source, "bound")
         value = "a 'b' \"c\" $HOME `d` \\ é\nnext"
         look = (
             'printf "%s" "$ALL" > all; printf "%s" "${OWN-none}" > own.$1; printf "%s" "$PATH" > '
@@ -187,11 +187,13 @@ class EngineConformance:
         )
         trial = rig.started(
             Step(label="own", command=f"set -- 0; {look}", env={"OWN": value}),
-            Step(label="none", command=f'set -- 1; {look}; cat "{target}/file" > bound', env={}),
+            Step(
+                label="none", command=f'set -- 1; {look}; cat "{bind.target}/file" > bound', env={}
+            ),
             files={"given": "as it was laid out"},
             env={"ALL": value},
             path=["/opt/first/bin", "/usr/bin", "/bin", "/opt/last/bin"],
-            binds=[Bind(str(source), target)],
+            binds=[bind],
         )
         ending = trial.ended().ending
         assert ending is not None
@@ -499,7 +501,6 @@ class EngineConformance:
         for _ in range(20):
             rig.engine.capabilities()
             rig.engine.folder(trial.token)
-            rig.engine.shown_at(trial.folder.root, "name")
             rig.engine.aside("name")
         took = (time.monotonic() - began) / 20
         assert took < 0.1, f"four answers took {took:.2f} s, and transactions wait for them"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clusters import Stand, stand
+from clusters import CONFIG, Stand, stand
 from harness import Ledger, definition, wait_for
 from simyard.engines import slurm_programs
 
@@ -99,6 +99,16 @@ def test_ranks_on_two_nodes_find_their_hosts_and_their_shared_folder(here: Stand
     assert "RESCALE_CORES_PER_SLOT=16\n" in log and "\nshared\n" in log
     assert log.count("rank on node1") == 8 and log.count("rank on node2") == 8
     assert log.rstrip().endswith("16"), "every rank wrote into the folder of the job"
+    notices = here.client.get(f"jobs/{job['id']}/")["notices"]
+    assert "not-isolated" in [notice["code"] for notice in notices], "nothing is silent about that"
+
+
+def test_a_site_that_requires_the_sandbox_has_no_jobs_on_several_nodes() -> None:
+    with stand(config=CONFIG + 'sandbox = "required"\n') as strict:
+        job = strict.client.run("true", cores=16)
+        reason = strict.client.statuses(job["id"])[0]["statusReason"]
+        assert "this site requires one" in reason
+        assert strict.client.run("true", cores=8)
 
 
 def test_a_sandboxed_job_sees_nothing_of_slurm(here: Stand) -> None:

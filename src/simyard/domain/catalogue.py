@@ -129,6 +129,13 @@ class Placement:
         return self.ranks > self.charge
 
 
+_NOT_ISOLATED = Notice(
+    code="not-isolated",
+    message="This job runs on several nodes, and so without the sandbox: what runs on others than"
+    " the first cannot be held in it.",
+)
+
+
 def place(
     core_type: CoreType, cores_per_slot: int, machine: Machine, *, oversubscribe_max: int
 ) -> Placement:
@@ -146,6 +153,7 @@ def place(
             charge=cores_per_slot,
             nodes=nodes,
             gpus=core_type.gpus_of(cores_per_slot),
+            notices=(_NOT_ISOLATED,) if nodes > 1 else (),
         )
     charge = min(cores_per_slot, machine.cores)
     here = f"This machine has {machine.cores} core{'s' if machine.cores > 1 else ''}"

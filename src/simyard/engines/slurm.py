@@ -91,6 +91,7 @@ _SAVED = (  # of a batch
     "job",
 )
 _NODE_LOST = ("NODE_FAIL", "BOOT_FAIL")
+_NEEDS_BOX = "it runs on several nodes, where no sandbox holds it, and this site requires one"
 _NOT_WANTED = "-"  # in place of a number: nothing of it is to come into the queue
 _TIME_LIMIT = "time limit"
 _NAMED = ("partition", "constraint", "account", "qos")  # options of sbatch, as in Scheduler
@@ -163,7 +164,7 @@ class SlurmEngine(AttemptFolders):
 
     root: a folder that the nodes see at the same path. python: what runs the supervisor there.
     patience_seconds: how long Slurm may not know an attempt, and its folder not tell of its end,
-    until it counts as lost.
+    until it counts as lost. needs_box: whether what cannot be sandboxed is refused.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class SlurmEngine(AttemptFolders):
         network: bool,
         python: str = "/usr/bin/python3",
         patience_seconds: float = 30.0,
+        needs_box: bool = False,
         programs: Programs | None = None,
     ) -> None:
         as_user = sandbox.supervised_as
@@ -191,6 +193,7 @@ class SlurmEngine(AttemptFolders):
         self._bare = dataclasses.replace(sandbox, isolation="none", bwrap="")
         self._python = python
         self._patience = patience_seconds
+        self._needs_box = needs_box
         self._programs = programs or Programs()
         self._proof = ""  # what lies in the shared folder for the nodes to read
         self._array_most = 0  # not known yet
@@ -324,6 +327,10 @@ class SlurmEngine(AttemptFolders):
         with self._lock:
             known = attempt.token in self._of
         if known or not folder.root.is_dir():
+            return
+        if attempt.request.nodes > 1 and self._needs_box:
+            if supervisor.bury(str(folder.root), "refused", _NEEDS_BOX):
+                self._on_news(attempt.token)
             return
         walltime, grace = attempt.allowance.walltime, attempt.grace_seconds
         if not (folder.root / "spec.json").exists():
@@ -912,6 +919,7 @@ def open_engine(host: Host) -> SlurmEngine:
         network=host.network,
         python=str(host.options["python"]),
         patience_seconds=float(host.options["patience_seconds"]),
+        needs_box=host.sandbox == "required",
     )
 
 

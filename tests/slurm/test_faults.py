@@ -295,6 +295,27 @@ def test_a_study_whose_runs_come_slowly_has_all_its_slots(broken: Stand, ledger:
     assert sum(line.startswith("begin") for line in ledger.lines) == 12
 
 
+def test_a_server_killed_while_runs_wait_for_slots_of_their_study(ledger: Ledger) -> None:
+    with stand(array_most=4) as here:  # arrays of three: the others are not in Slurm's queue yet
+        client = here.client
+        table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(9)))
+        body = definition(
+            f"{ledger.preamble} say begin $RUN_ID; sleep 2; say end $RUN_ID",
+            hardware={"slots": 3},
+            job={"paramFile": {"id": table["id"]}},
+        )
+        study = client.call("POST", "jobs/", 201, json=body).json()
+        client.submit(study["id"])
+        wait_for(lambda: any(line.startswith("begin") for line in ledger.lines), "the first run")
+        here.server.kill()
+        time.sleep(3)  # the first array comes to its end meanwhile
+        here.server.start()
+        client = here.server.client(client.key)
+        assert client.finished(study["id"]) == "Completed successfully"
+        begins = [line for line in ledger.lines if line.startswith("begin")]
+        assert sorted(begins) == sorted(f"begin {n}" for n in range(1, 10))
+
+
 def test_several_arrays_of_a_study_share_its_slots(ledger: Ledger) -> None:
     with stand(array_most=5) as here:  # arrays of four
         client = here.client

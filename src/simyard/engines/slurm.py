@@ -107,6 +107,7 @@ root={root}
 [ "$(cat "$root/{shared}/{proof}" 2>/dev/null)" = {nonce} ] || exit {no_folder}
 folder=$root/$1
 [ -d "$folder" ] || exit 0
+[ ! -e "$folder/pid.json" ] || exit 0
 umask 077
 {hosts}exec {python} -I -S -c {start} "$root/{shared}" "$folder"
 """
@@ -203,6 +204,7 @@ class SlurmEngine(AttemptFolders):
         self._new: dict[str, list[tuple[float, _Asked]]] = {}  # by group; monotonic
         self._look = _Look()
         self._asked: set[str] = set()  # tokens that are in `_new`, or on their way into a batch
+        self._held: set[str] = set()  # those of them for which their study has no slot free
         self._unwritten: set[str] = set()  # tokens that wait, and of which nothing has begun
         self._gone: dict[str, float] = {}  # token -> since when Slurm does not have it
         self._stopped_at: dict[str, float] = {}
@@ -236,8 +238,12 @@ class SlurmEngine(AttemptFolders):
 
     def _load(self) -> None:
         """Take up what an earlier server has left: batches, and what had not come into one."""
-        for path in (self._root / _BATCHES).glob("*.json"):
-            self._adopt(_Batch(**json.loads(path.read_text())))
+        for path in (self._root / _BATCHES).iterdir():
+            if path.suffix == ".json":
+                saved = json.loads(path.read_text())
+                self._adopt(_Batch(**{name: saved[name] for name in _SAVED if name in saved}))
+            else:
+                path.unlink()  # what somebody who was killed was about to save
         for token in self.tokens():
             self._take_up(token)
 
@@ -370,10 +376,10 @@ class SlurmEngine(AttemptFolders):
         if pids is None and not root.is_dir():
             return Observation(phase=Phase.VANISHED)
         if pids is None and (batch is None or not batch.job):
-            said = self._why_not(token, batch)
-            # Of what was only laid out nothing was written down: it is asked for again.
-            if not said or not (root / "spec.json").exists():
+            if not (root / "spec.json").exists():
                 return Observation(phase=Phase.UNKNOWN)
+            # From here on nobody needs to ask for it again.
+            said = self._why_not(token, batch)
             return Observation(phase=Phase.WAITING, waiting=Waiting(Wait.QUEUE, said))
         alive = Observation(phase=Phase.UNKNOWN)
         if pids is not None:
@@ -383,20 +389,13 @@ class SlurmEngine(AttemptFolders):
         return self._bury(token, task, pids is not None) or alive
 
     def _why_not(self, token: str, batch: _Batch | None) -> str:
-        """Why an attempt is not in Slurm's queue yet; "": it is on its way."""
+        """Why an attempt is not in Slurm's queue yet."""
         if self._is_silent() or (batch is not None and batch.said):
             why = batch.said if batch is not None and batch.said else _SILENT
             return f"it could not be put into the queue yet ({why})"
-        with self._lock:
-            held = batch is None and token in self._asked
-            waiting = self._new.get(token) if held else None
-            if not held or waiting:
-                return ""
-            for some in self._new.values():
-                if some[0][1].request.group and any(a.token == token for _, a in some):
-                    is_held = self._free_slots(some[0][1].request) <= 0
-                    return "all slots of its study are taken" if is_held else ""
-        return ""
+        if token in self._held:
+            return "all slots of its study are taken"
+        return "it is being put into the queue"
 
     def _has_not_begun(self, token: str) -> bool:
         """Whether nothing is in the folder of one that is in Slurm's queue. It is looked for once:
@@ -518,7 +517,9 @@ class SlurmEngine(AttemptFolders):
     def close(self) -> None:
         self._closing = True
         self._wake.set()
-        self._thread.join(timeout=30)
+        self._thread.join(
+            timeout=5
+        )  # a call that takes longer may go on: all of it is safe to repeat
         self._close_news()
 
     # --- the thread that talks to Slurm -----------------------------------------------------------
@@ -602,6 +603,7 @@ class SlurmEngine(AttemptFolders):
         """
         now = time.monotonic()
         due: list[list[_Asked]] = []
+        held: set[str] = set()
         most = min(_ARRAY_MOST, self._array_most or _ARRAY_MOST)
         with self._lock:
             for name, waiting in list(self._new.items()):
@@ -611,11 +613,13 @@ class SlurmEngine(AttemptFolders):
                 if first.request.group and not (quiet or old or len(waiting) >= most):
                     continue
                 if self._free_slots(first.request) <= 0:
+                    held.update(asked.token for _, asked in waiting)
                     continue
                 due.append([asked for _, asked in waiting[:most]])
                 del waiting[:most]
                 if not waiting:
                     del self._new[name]
+        self._held = held
         for some in due:
             wanted = [asked for asked in some if self._is_to_start(asked.token)]
             alike = [a for a in wanted if self._options(a) == self._options(wanted[0])]

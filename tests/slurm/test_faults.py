@@ -164,6 +164,24 @@ def test_a_node_without_the_shared_folder_is_named_and_avoided(
     assert f"do not see {broken.folder}" in broken.server.log()
 
 
+@AS_ROOT
+def test_the_shared_folder_is_checked_before_anybody_asks() -> None:
+    with stand(start=False) as here:
+        here.server.start()
+        wait_for(lambda: f"{here.folder} is shared with node" in here.server.log(), "its check")
+        assert here.trouble() == ""
+    with stand(start=False) as here:
+        here.folder.mkdir(parents=True)
+        here.server.data.chmod(0o711)
+        for node in here.cluster.nodes:
+            here.cluster.kill(node)
+            here.cluster.start_node(node, without=here.folder)
+        here.cluster.wait_until_up()
+        here.server.start()
+        wait_for(lambda: "do not see" in here.trouble(), "that the node is named")
+        assert "node1" in here.trouble()
+
+
 @pytest.fixture
 def squeue() -> Iterator[tuple[Stand, Path]]:
     """With a squeue in front of the real one that does what a file says: hang, garbage, silence."""

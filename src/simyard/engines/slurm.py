@@ -77,6 +77,9 @@ _RETRY_SECONDS = 2.0
 _BAD_NODE_SECONDS = 600.0
 _SILENT_SECONDS = 3.0  # of one call, until it is said that Slurm does not answer
 _SILENT = "Slurm does not answer"
+_CHECKS = ".checks"  # what nodes have written
+_CHECK_SECONDS = 3600.0  # for which the last check is good
+_NO_PYTHON = 98  # a node has no Python that supervisors run with
 _NO_FOLDER = 97  # the batch script does not see what the server has written
 _MARGIN_SECONDS = 120  # of Slurm's time limit beyond ours, which comes first
 _SAVED = (  # of a batch
@@ -110,6 +113,14 @@ folder=$root/$1
 [ ! -e "$folder/pid.json" ] || exit 0
 umask 077
 {hosts}exec {python} -I -S -c {start} "$root/{shared}" "$folder"
+"""
+# What a node has to show before anybody relies on it: it reads what we wrote, we what it writes.
+_CHECK = """#!/bin/sh
+root={root}
+[ "$(cat "$root/{shared}/{proof}" 2>/dev/null)" = {nonce} ] || exit {no_folder}
+{python} -c 'import sys; sys.exit(sys.version_info < (3, 9))' || exit {no_python}
+printf '%s' "$SLURMD_NODENAME" >"$root/{checks}/{name}.new"
+mv "$root/{checks}/{name}.new" "$root/{checks}/{name}"
 """
 # Imported, and not run as a file: that way it need not be compiled each time.
 _START = "import sys; sys.path.insert(0, sys.argv[1]); import supervisor as s; s.alone(sys.argv[2])"
@@ -212,6 +223,9 @@ class SlurmEngine(AttemptFolders):
         self._cancelled: list[str] = []
         self._trouble = ""
         self._calling_since: float | None = None  # monotonic
+        self._check = ""  # the name of the check under way
+        self._check_until: float | None = None  # monotonic; what the node wrote must be here then
+        self._check_trouble = ""
         self._write_supervisor()
         self._load()
         self._closing = False
@@ -235,6 +249,10 @@ class SlurmEngine(AttemptFolders):
             proof.chmod(0o644)
         self._proof = proof.read_text()
         (self._root / _BATCHES).mkdir(mode=0o700, exist_ok=True)
+        checks = self._root / _CHECKS
+        checks.mkdir(mode=0o700, exist_ok=True)
+        if self._supervised_as is not None:
+            os.chown(checks, *self._supervised_as)
 
     def _load(self) -> None:
         """Take up what an earlier server has left: batches, and what had not come into one."""
@@ -530,8 +548,59 @@ class SlurmEngine(AttemptFolders):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, capture_output=True, timeout=60, check=False, umask=0o022)
 
+    def _begin_check(self) -> None:
+        """Have a node of the default partition show that it shares our folder, unless one did a
+        short time ago. Jobs do not wait for it: each of them looks by itself too.
+        """
+        done = [path for path in (self._root / _CHECKS).iterdir() if not path.suffix]
+        if any(time.time() - path.stat().st_mtime < _CHECK_SECONDS for path in done):
+            return
+        for path in done:
+            path.unlink()
+        name = f"check-{uuid.uuid4().hex}"
+        script = _CHECK.format(
+            root=shlex.quote(str(self._root)),
+            shared=SHARED,
+            proof=_PROOF,
+            nonce=shlex.quote(self._proof),
+            no_folder=_NO_FOLDER,
+            python=shlex.quote(self._python),
+            no_python=_NO_PYTHON,
+            checks=_CHECKS,
+            name=name,
+        )
+        asked = _Asked("", Request(cores=1, name="a check of the shared folder"), 0, 0.0)
+        try:
+            with self._calling() as programs:
+                programs.submit([f"--job-name={PREFIX}{name}", *self._options(asked)], script)
+        except Rejected as error:  # there may be no default partition
+            log.warning("no node was asked whether it shares %s: %s", self._root, error)
+            return
+        self._check, self._check_until = name, None
+
+    def _look_at_check(self, task: Task | None) -> None:
+        """What came of it. It is over when a node's name has come, or something is wrong."""
+        written = self._root / _CHECKS / self._check
+        if written.exists():
+            log.info("%s is shared with %s", self._root, written.read_text())
+            self._check = self._check_trouble = ""
+        elif task is not None and task.is_over and task.exit_code == _NO_FOLDER:
+            self._note_bad(task.nodes)
+            self._check = ""
+        elif task is not None and task.is_over and task.exit_code == _NO_PYTHON:
+            self._check_trouble = f"{self._python} is not Python 3.9 or newer on {task.nodes}."
+            self._check = ""
+        elif task is None or task.is_over:
+            now = time.monotonic()
+            self._check_until = self._check_until or now + self._patience
+            if now > self._check_until:
+                node = task.nodes if task is not None else "a node"
+                self._check_trouble = f"What {node} writes into {self._root} does not come here."
+                self._check = ""
+
     def _run(self) -> None:
         self._compile()
+        checked = False
         look_at = 0.0
         while True:
             self._wake.wait(self._pause(look_at))
@@ -545,6 +614,9 @@ class SlurmEngine(AttemptFolders):
                     spent = time.monotonic() - began
                     look_at = began + spent + min(max(_BEAT_SECONDS, spent / _SHARE), _BEAT_MOST)
                     self._give_slots()
+                    if not checked:
+                        self._begin_check()
+                        checked = True
                 self._gather()
                 self._hand_over()
                 self._cancel_asked()
@@ -557,7 +629,7 @@ class SlurmEngine(AttemptFolders):
     def _pause(self, look_at: float) -> float | None:
         """Seconds until something is due; None: nothing is, until somebody asks."""
         with self._lock:
-            if not (self._batches or self._new or self._cancelled):
+            if not (self._batches or self._new or self._cancelled or self._check):
                 return None
             arrived = max((waiting[-1][0] for waiting in self._new.values()), default=0.0)
             at_hand = any(not batch.job for batch in self._batches.values())
@@ -577,7 +649,10 @@ class SlurmEngine(AttemptFolders):
         except Silent as error:
             self._in_trouble(f"Slurm does not answer: {error}")
             return
-        self._in_trouble(self._bad_in_words())
+        if self._check:
+            name = self._check
+            self._look_at_check(next((task for task in tasks if task.batch == name), None))
+        self._in_trouble(f"{self._bad_in_words()} {self._check_trouble}".strip())
         # Of one that was submitted twice, whatever is alive counts.
         tasks.sort(key=lambda task: not task.is_over)
         before, found = self._look.tasks, {(task.batch, task.index): task for task in tasks}

@@ -438,9 +438,9 @@ def remove_tree(root: Path) -> None:
             try:
                 # Folders in it are brought up beside it: nothing is ever deep.
                 for inner in _remove_files(folder):
-                    os.close(_open_up(inner, folder))
-                    waiting.append(uuid.uuid4().hex)
-                    os.rename(inner, waiting[-1], src_dir_fd=folder, dst_dir_fd=top)
+                    if not _remove_flat(inner, folder):
+                        waiting.append(uuid.uuid4().hex)
+                        os.rename(inner, waiting[-1], src_dir_fd=folder, dst_dir_fd=top)
             finally:
                 os.close(folder)
             os.rmdir(name, dir_fd=top)
@@ -461,8 +461,25 @@ def _remove_files(folder: int) -> list[str]:
     return [name for name, is_folder in found if is_folder]
 
 
+def _remove_flat(name: str, inside: int) -> bool:
+    """Remove the files of a folder, and the folder if there are no folders in it."""
+    folder = _open_up(name, inside)
+    try:
+        if _remove_files(folder):
+            return False
+    finally:
+        os.close(folder)
+    os.rmdir(name, dir_fd=inside)
+    return True
+
+
 def _open_up(name: str, inside: int) -> int:
     """A descriptor of a folder, whose mode is set so that it can be emptied."""
+    with contextlib.suppress(PermissionError):
+        folder = os.open(name, _FOLDER, dir_fd=inside)
+        if os.fstat(folder).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.fchmod(folder, stat.S_IRWXU)
+        return folder
     path = os.open(name, os.O_PATH | _FOLDER, dir_fd=inside)
     try:
         os.chmod(f"/proc/self/fd/{path}", stat.S_IRWXU)

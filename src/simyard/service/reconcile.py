@@ -422,7 +422,7 @@ class Reconciler:
         return Report(run.id, Event.STAGED, at=site.clock())
 
     def _inputs(self, job: Job) -> dict[str, File]:
-        named = [code for _, code in job.definition.files()]
+        named = [code for analysis in job.definition.analyses for _, code in analysis.files()]
         if not named:
             return {}
         return self._site.db.read(files.by_codes, named)

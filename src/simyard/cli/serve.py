@@ -25,13 +25,28 @@ if TYPE_CHECKING:
 _STOP_SECONDS = 10  # that requests under way are given at the end
 
 
+def _engine(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    """One that there is."""
+    if name is not None:
+        from simyard.engines import plugins
+
+        if name not in (known := plugins.names()):
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(map(repr, known))}.")
+    return name
+
+
 @click.command()
 @options.data
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=int, help="Port to listen on; 0 takes a free one. [default: 8420]")
 @click.option("--database", help="Database URL. [default: SQLite in the data folder]")
 @click.option("--blobs", help="Where files are stored. [default: the data folder]")
-@click.option("--engine", metavar="NAME", help="What runs the jobs: local, slurm. [default: local]")
+@click.option(
+    "--engine",
+    metavar="NAME",
+    callback=_engine,
+    help="What runs the jobs: local, slurm. [default: local]",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
 def serve(data: Path, verbose: bool, **given: Any) -> None:
     """Serve the API until SIGTERM. Running jobs go on when the server ends."""

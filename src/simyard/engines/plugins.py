@@ -34,6 +34,11 @@ class Host:
 Factory = Callable[[Host], Engine]
 
 
+def names() -> list[str]:
+    """Of all engines that there are."""
+    return sorted({"local", "slurm", *(entry.name for entry in entry_points(group=GROUP))})
+
+
 def factory(name: str) -> Factory:
     """Raises EngineError where there is none of this name."""
     if name == "local":
@@ -46,7 +51,6 @@ def factory(name: str) -> Factory:
         return open_slurm
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
-        others = sorted({"local", "slurm", *(e.name for e in entry_points(group=GROUP))})
-        raise EngineError(f"there is no engine {name}; there are {', '.join(others)}")
+        raise EngineError(f"there is no engine {name}; there are {', '.join(names())}")
     loaded: Factory = found[0].load()
     return loaded

@@ -205,6 +205,11 @@ def _settle_memory() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
+def engine_names() -> list[str]:
+    """Of all engines that there are."""
+    return plugins.names()
+
+
 def _engines(settings: Settings, news: News) -> dict[str, Engine]:
     """By name, the installation's own first. Raises SettingsError."""
     options = {

@@ -28,9 +28,9 @@ _STOP_SECONDS = 10  # that requests under way are given at the end
 def _engine(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
     """One that there is."""
     if name is not None:
-        from simyard.engines import plugins
+        from simyard import bootstrap
 
-        if name not in (known := plugins.names()):
+        if name not in (known := bootstrap.engine_names()):
             raise click.BadParameter(f"{name!r} is not one of {', '.join(map(repr, known))}.")
     return name
 

@@ -80,7 +80,8 @@ def test_jobs_wait_while_the_controller_is_down(broken: Stand, ledger: Ledger) -
     broken.cluster.kill("slurmctld")
     late = begin(client, ledger.preamble + "say late")
     wait_for(lambda: client.status(late["id"]) == "Waiting for Queue", "that it waits")
-    assert "could not be put into the queue yet" in client.statuses(late["id"])[0]["statusReason"]
+    why = "it could not be put into the queue yet"
+    wait_for(lambda: why in str(client.statuses(late["id"])[0]["statusReason"]), "why it waits")
     assert "does not answer" in broken.trouble()
     assert client.finished(early["id"]) == "Completed successfully", "it needs no controller"
     broken.cluster.start_controller()

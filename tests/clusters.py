@@ -3,13 +3,13 @@
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import Client, RunningServer
-from simyard.testing.slurm import Cluster, cluster
+from simyard.testing.slurm import Cluster
 
 CONFIG = """
 engine = "slurm"
@@ -109,4 +109,15 @@ def stand(
         assert "Traceback" not in server.log(), server.log()
 
 
-__all__ = ["CONFIG", "Stand", "base_folder", "cluster", "stand"]
+def most_at_once(lines: Sequence[str]) -> int:
+    """Of payloads that tell when they begin and when they end."""
+    alive, most = 0, 0
+    for line in lines:
+        alive += 1 if line.startswith("begin") else -1
+        most = max(most, alive)
+    return most
+
+
+def rows(count: int) -> str:
+    """A table of runs."""
+    return "n\n" + "".join(f"{n}\n" for n in range(count))

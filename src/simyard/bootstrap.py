@@ -115,8 +115,7 @@ def build_server(settings: Settings, address: str) -> Server:
     keyring = open_keyring(settings)
     machine = catalogue_service.machine(data, settings.cores)
     folders = [catalogue_service.own_folder(), data / "catalogue"]
-    names = [settings.engine, *sorted(settings.more_engines - {settings.engine})]
-    catalogue = catalogue_service.load(folders, machine, names)
+    catalogue = catalogue_service.load(folders, machine, settings.engines)
     book = CatalogueBook(catalogue, data / "helpers", data / "probes.json")
     news = News()
     store = DiskBlobs(data / "blobs", reserve_bytes=settings.disk_reserve_bytes)
@@ -221,7 +220,7 @@ def _engines(settings: Settings, news: News) -> dict[str, Engine]:
         },
     }
     made: dict[str, Engine] = {}
-    for name in (settings.engine, *sorted(settings.more_engines - {settings.engine})):
+    for name in settings.engines:
         host = Host(
             data=settings.data,
             on_news=news.token,

@@ -230,6 +230,11 @@ class Settings(BaseModel):
         return stripped
 
     @property
+    def engines(self) -> list[str]:
+        """All that are set up, the installation's own first."""
+        return [self.engine, *sorted(self.more_engines - {self.engine})]
+
+    @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data / 'simyard.db'}"
 

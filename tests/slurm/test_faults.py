@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from clusters import Stand, stand
+from clusters import Stand, most_at_once, rows, stand
 from dying import Stubborn
 from harness import Client, Ledger, definition, wait_for
 from simyard.torture import points
+from studying import created, study
 
 pytestmark = [pytest.mark.slurm, pytest.mark.sandbox, pytest.mark.faults]
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="hiding a folder takes root")
@@ -269,22 +270,13 @@ def test_a_killed_supervisor(broken: Stand) -> None:
 def test_an_array_larger_than_the_site_allows_comes_in_pieces(ledger: Ledger) -> None:
     with stand(array_most=6) as here:
         client = here.client
-        table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(14)))
-        body = definition(
-            ledger.preamble + "say begin $RUN_ID; sleep 0.3; say end $RUN_ID",
-            hardware={"slots": 2},
-            job={"paramFile": {"id": table["id"]}},
-        )
-        job = client.call("POST", "jobs/", 201, json=body).json()
+        command = ledger.preamble + "say begin $RUN_ID; sleep 0.3; say end $RUN_ID"
+        job = created(client, study(client, command, table=rows(14), slots=2))
         client.submit(job["id"])
         assert client.finished(job["id"]) == "Completed successfully"
         begins = [line for line in ledger.lines if line.startswith("begin")]
         assert sorted(begins) == sorted(f"begin {n}" for n in range(1, 15))
-        alive, most = 0, 0
-        for line in ledger.lines:
-            alive += 1 if line.startswith("begin") else -1
-            most = max(most, alive)
-        assert most == 2
+        assert most_at_once(ledger.lines) == 2
 
 
 def test_a_stop_is_heard_although_the_controller_is_down(broken: Stand) -> None:
@@ -300,37 +292,25 @@ def test_a_study_whose_runs_come_slowly_has_all_its_slots(broken: Stand, ledger:
     client = broken.client
     payload = f"{ledger.preamble} say begin $RUN_ID; sleep 3; say end $RUN_ID"
     big = client.upload("big.bin", os.urandom(150_000_000))  # laying it out takes a while
-    table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(12)))
-    job = {"paramFile": {"id": table["id"]}}
-    body = definition(payload, inputs=[big["id"]], hardware={"slots": 4}, job=job)
-    study = client.call("POST", "jobs/", 201, json=body).json()
-    client.submit(study["id"])
-    assert client.finished(study["id"]) == "Completed successfully"
-    alive, most = 0, 0
-    for line in ledger.lines:
-        alive += 1 if line.startswith("begin") else -1
-        most = max(most, alive)
-    assert most == 4, ledger.lines
+    job = created(client, study(client, payload, table=rows(12), slots=4, inputs=[big["id"]]))
+    client.submit(job["id"])
+    assert client.finished(job["id"]) == "Completed successfully"
+    assert most_at_once(ledger.lines) == 4, ledger.lines
     assert sum(line.startswith("begin") for line in ledger.lines) == 12
 
 
 def test_a_server_killed_while_runs_wait_for_slots_of_their_study(ledger: Ledger) -> None:
     with stand(array_most=4) as here:  # arrays of three: the others are not in Slurm's queue yet
         client = here.client
-        table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(9)))
-        body = definition(
-            f"{ledger.preamble} say begin $RUN_ID; sleep 2; say end $RUN_ID",
-            hardware={"slots": 3},
-            job={"paramFile": {"id": table["id"]}},
-        )
-        study = client.call("POST", "jobs/", 201, json=body).json()
-        client.submit(study["id"])
+        command = f"{ledger.preamble} say begin $RUN_ID; sleep 2; say end $RUN_ID"
+        job = created(client, study(client, command, table=rows(9), slots=3))
+        client.submit(job["id"])
         wait_for(lambda: any(line.startswith("begin") for line in ledger.lines), "the first run")
         here.server.kill()
         time.sleep(3)  # the first array comes to its end meanwhile
         here.server.start()
         client = here.server.client(client.key)
-        assert client.finished(study["id"]) == "Completed successfully"
+        assert client.finished(job["id"]) == "Completed successfully"
         begins = [line for line in ledger.lines if line.startswith("begin")]
         assert sorted(begins) == sorted(f"begin {n}" for n in range(1, 10))
 
@@ -338,20 +318,13 @@ def test_a_server_killed_while_runs_wait_for_slots_of_their_study(ledger: Ledger
 def test_several_arrays_of_a_study_share_its_slots(ledger: Ledger) -> None:
     with stand(array_most=5) as here:  # arrays of four
         client = here.client
-        table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(12)))
         # The last of the first array takes long: the others need not wait for it.
         command = (
             f"{ledger.preamble} say begin $RUN_ID; sleep $((RUN_ID == 4 ? 12 : 1)); say end $RUN_ID"
         )
-        body = definition(command, hardware={"slots": 3}, job={"paramFile": {"id": table["id"]}})
-        study = client.call("POST", "jobs/", 201, json=body).json()
-        client.submit(study["id"])
-        assert client.finished(study["id"]) == "Completed successfully"
-        alive, most, ended = 0, 0, []
-        for line in ledger.lines:
-            alive += 1 if line.startswith("begin") else -1
-            most = max(most, alive)
-            if line.startswith("end"):
-                ended.append(int(line.split()[1]))
-        assert most <= 3
+        job = created(client, study(client, command, table=rows(12), slots=3))
+        client.submit(job["id"])
+        assert client.finished(job["id"]) == "Completed successfully"
+        ended = [int(line.split()[1]) for line in ledger.lines if line.startswith("end")]
+        assert most_at_once(ledger.lines) <= 3
         assert ended.index(4) >= 8, f"the others went on beside the long one: {ended}"

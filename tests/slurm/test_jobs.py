@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from clusters import CONFIG, Stand, stand
-from harness import Ledger, definition, wait_for
+from clusters import CONFIG, Stand, most_at_once, rows, stand
+from harness import Ledger, wait_for
 from simyard.engines import slurm_programs
+from studying import created, study
 
 pytestmark = [pytest.mark.slurm, pytest.mark.sandbox]
 
@@ -120,23 +121,14 @@ def test_a_study_is_one_array_with_as_many_at_a_time_as_it_has_slots(
     here: Stand, ledger: Ledger
 ) -> None:
     client = here.client
-    table = client.upload("runs.csv", b"n\n" + b"".join(b"%d\n" % n for n in range(12)))
-    body = definition(
-        ledger.preamble + "say begin $RUN_ID; sleep 0.5; say end $RUN_ID",
-        hardware={"slots": 3},
-        job={"paramFile": {"id": table["id"]}},
-    )
-    job = client.call("POST", "jobs/", 201, json=body).json()
+    command = ledger.preamble + "say begin $RUN_ID; sleep 0.5; say end $RUN_ID"
+    job = created(client, study(client, command, table=rows(12), slots=3))
     client.submit(job["id"])
     wait_for(lambda: bool(here.queue("%F %j")), "the study in the queue")
     assert len(set(here.queue("%F %j"))) == 1, "one array"
     wait_for(lambda: any("%3" in line for line in here.queue("%i")), "its slots, as Slurm has them")
     assert client.finished(job["id"]) == "Completed successfully"
-    alive, most = 0, 0
-    for line in ledger.lines:
-        alive += 1 if line.startswith("begin") else -1
-        most = max(most, alive)
-    assert most == 3
+    assert most_at_once(ledger.lines) == 3
     assert sorted(line for line in ledger.lines if line.startswith("begin")) == sorted(
         f"begin {n}" for n in range(1, 13)
     )

@@ -535,9 +535,8 @@ class SlurmEngine(AttemptFolders):
     def close(self) -> None:
         self._closing = True
         self._wake.set()
-        self._thread.join(
-            timeout=5
-        )  # a call that takes longer may go on: all of it is safe to repeat
+        # A call that takes longer may go on: all of it is safe to repeat.
+        self._thread.join(timeout=5)
         self._close_news()
 
     # --- the thread that talks to Slurm -----------------------------------------------------------
@@ -558,17 +557,7 @@ class SlurmEngine(AttemptFolders):
         for path in done:
             path.unlink()
         name = f"check-{uuid.uuid4().hex}"
-        script = _CHECK.format(
-            root=shlex.quote(str(self._root)),
-            shared=SHARED,
-            proof=_PROOF,
-            nonce=shlex.quote(self._proof),
-            no_folder=_NO_FOLDER,
-            python=shlex.quote(self._python),
-            no_python=_NO_PYTHON,
-            checks=_CHECKS,
-            name=name,
-        )
+        script = _CHECK.format(**self._places(), no_python=_NO_PYTHON, checks=_CHECKS, name=name)
         asked = _Asked("", Request(cores=1, name="a check of the shared folder"), 0, 0.0)
         try:
             with self._calling() as programs:
@@ -647,12 +636,12 @@ class SlurmEngine(AttemptFolders):
                 if not self._array_most:
                     self._array_most = programs.array_most()
         except Silent as error:
-            self._in_trouble(f"Slurm does not answer: {error}")
+            self._tell_trouble(f"{_SILENT}: {error}")
             return
         if self._check:
             name = self._check
             self._look_at_check(next((task for task in tasks if task.batch == name), None))
-        self._in_trouble(f"{self._bad_in_words()} {self._check_trouble}".strip())
+        self._tell_trouble()
         # Of one that was submitted twice, whatever is alive counts.
         tasks.sort(key=lambda task: not task.is_over)
         before, found = self._look.tasks, {(task.batch, task.index): task for task in tasks}
@@ -667,7 +656,9 @@ class SlurmEngine(AttemptFolders):
                 self._unwritten.discard(token)
                 self._on_news(token)
 
-    def _in_trouble(self, trouble: str) -> None:
+    def _tell_trouble(self, silent: str = "") -> None:
+        """silent: why nothing else is known now."""
+        trouble = silent or f"{self._bad_in_words()} {self._check_trouble}".strip()
         if trouble != self._trouble:
             log.warning("%s", trouble or "Slurm answers again, and all is well")
         self._trouble = trouble
@@ -687,7 +678,7 @@ class SlurmEngine(AttemptFolders):
                 old = now - waiting[0][0] >= _GATHER_MOST_SECONDS
                 if first.request.group and not (quiet or old or len(waiting) >= most):
                     continue
-                if self._free_slots(first.request) <= 0:
+                if self._free_slots(first.request.group, first.request.at_once) <= 0:
                     held.update(asked.token for _, asked in waiting)
                     continue
                 due.append([asked for _, asked in waiting[:most]])
@@ -697,10 +688,10 @@ class SlurmEngine(AttemptFolders):
         self._held = held
         for some in due:
             wanted = [asked for asked in some if self._is_to_start(asked.token)]
-            alike = [a for a in wanted if self._options(a) == self._options(wanted[0])]
             try:
-                if alike:
-                    self._begin(alike)
+                if wanted:
+                    options = self._options(wanted[0])
+                    self._begin(options, [a for a in wanted if self._options(a) == options])
             finally:  # what did not come into it has its turn later: the disk is full, say
                 with self._lock:
                     rest = [asked for asked in wanted if asked.token not in self._of]
@@ -712,18 +703,18 @@ class SlurmEngine(AttemptFolders):
     def _is_to_start(self, token: str) -> bool:
         return (self._root / token).is_dir() and not self._is_written(token)
 
-    def _begin(self, together: Sequence[_Asked]) -> None:
+    def _begin(self, options: list[str], together: Sequence[_Asked]) -> None:
         asked = together[0].request
         name = uuid.uuid4().hex
         tokens = [each.token for each in together]
         batch = _Batch(
             name=name,
             tokens=tokens,
-            options=self._options(together[0]),
+            options=options,
             script=self._script(tokens, asked),
             group=asked.group,
             at_once=asked.at_once,
-            share=max(1, min(len(tokens), self._free_slots(asked))),
+            share=max(1, min(len(tokens), self._free_slots(asked.group, asked.at_once))),
             walltime=together[0].walltime,
             is_unsure=False,
             left=set(tokens),
@@ -737,12 +728,12 @@ class SlurmEngine(AttemptFolders):
 
     # --- the slots of a study ---------------------------------------------------------------------
 
-    def _free_slots(self, asked: Request) -> int:
+    def _free_slots(self, group: str, at_once: int) -> int:
         """How many more of a group may run now."""
-        if not asked.group:
+        if not group:
             return 1
-        batches = [b for b in list(self._batches.values()) if b.group == asked.group]
-        return asked.at_once - sum(min(b.share, self._unfinished(b)) for b in batches)
+        batches = [b for b in list(self._batches.values()) if b.group == group]
+        return at_once - sum(min(b.share, self._unfinished(b)) for b in batches)
 
     def _unfinished(self, batch: _Batch) -> int:
         """How many of a batch may run or are to run, as far as Slurm has told."""
@@ -760,7 +751,7 @@ class SlurmEngine(AttemptFolders):
             unfinished = self._unfinished(batch)
             if unfinished <= batch.share:
                 continue
-            free = self._free_slots(Request(cores=1, group=batch.group, at_once=batch.at_once))
+            free = self._free_slots(batch.group, batch.at_once)
             if free > 0:
                 share = min(unfinished, batch.share + free)
                 with self._calling() as programs:
@@ -906,25 +897,28 @@ class SlurmEngine(AttemptFolders):
         return [*options, *wanted.options]
 
     def _script(self, tokens: Sequence[str], asked: Request) -> str:
-        several = asked.nodes > 1
-        return _SCRIPT.format(
-            tokens=" ".join(tokens),
-            root=shlex.quote(str(self._root)),
-            shared=SHARED,
-            proof=_PROOF,
-            nonce=shlex.quote(self._proof),
-            no_folder=_NO_FOLDER,
-            hosts=_HOSTS.format(python=shlex.quote(self._python), shared=SHARED) if several else "",
-            python=shlex.quote(self._python),
-            start=shlex.quote(_START),
-        )
+        places = self._places()
+        hosts = _HOSTS.format(**places) if asked.nodes > 1 else ""
+        start = shlex.quote(_START)
+        return _SCRIPT.format(**places, tokens=" ".join(tokens), hosts=hosts, start=start)
+
+    def _places(self) -> dict[str, object]:
+        """What scripts name, as they name it."""
+        return {
+            "root": shlex.quote(str(self._root)),
+            "shared": SHARED,
+            "proof": _PROOF,
+            "nonce": shlex.quote(self._proof),
+            "no_folder": _NO_FOLDER,
+            "python": shlex.quote(self._python),
+        }
 
     # --- nodes without the folder -----------------------------------------------------------------
 
     def _note_bad(self, nodes: str) -> None:
         if nodes and "[" not in nodes:  # of several it is not said which
             self._bad_nodes[nodes] = time.monotonic()
-            self._in_trouble(self._bad_in_words())
+            self._tell_trouble()
 
     def _bad_now(self) -> list[str]:
         now = time.monotonic()

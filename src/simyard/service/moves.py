@@ -229,7 +229,9 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
     standings: list[Standing] = []
     completed: list[int] = []
     reopened: list[int] = []
-    untold = [c.before.job_id for c in changes if c.state in UNTOLD]
+    untold = [
+        c.before.job_id for c in changes if c.state in UNTOLD and c.state is not c.before.state
+    ]
     elsewhere = runs.elsewhere(tx.conn, untold) if untold else ()
     for change in changes:
         before, state = change.before, change.state

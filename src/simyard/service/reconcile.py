@@ -296,7 +296,7 @@ class Reconciler:
             free -= run.cores
             self._begin_attempt(tx, run)
             granted.append(Happening(run, Event.GRANTED))
-        for name in self._site.engines.keys() - {LOCAL}:  # its scheduler has a queue of its own
+        for name in self._site.schedulers:  # its scheduler has a queue of its own
             for run in quotas.queue(tx.conn, self._site, name, _ADMIT_AT_ONCE):
                 self._begin_attempt(tx, run)
                 granted.append(Happening(run, Event.GRANTED))

@@ -1,6 +1,6 @@
 """One installation, as use cases see it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
@@ -11,6 +11,7 @@ from simyard.blobs.sealed import SealedBlobs
 from simyard.domain.catalogue import Machine
 from simyard.domain.errors import Unavailable
 from simyard.domain.jobs import Limits
+from simyard.domain.lifecycle import LOCAL
 from simyard.domain.runs import Allowance, Run
 from simyard.domain.users import Quotas
 from simyard.engines.protocol import Engine
@@ -57,6 +58,11 @@ class Site:
     def engine(self) -> Engine:
         """What runs jobs whose core type names no other."""
         return next(iter(self.engines.values()))
+
+    @property
+    def schedulers(self) -> Set[str]:
+        """The engines that give cores by themselves, by name."""
+        return self.engines.keys() - {LOCAL}
 
     def engine_of(self, run: Run) -> Engine:
         """What runs this run. Raises Unavailable where it is not configured any more."""

@@ -426,12 +426,8 @@ def give_slots(tx: Transaction, site: Site, job_ids: Collection[int]) -> None:
             continue
         held = runs.slots_held(tx.conn, job_id)
         free = study.slots - held
-        if (
-            free >= 0
-            and not study.is_open
-            and (ahead := _ahead(site, runs.engine_of(tx.conn, job_id)))
-        ):
-            free = max(ahead, study.slots) - held
+        if free >= 0 and not study.is_open and site.schedulers:
+            free = max(free, _ahead(site, runs.engine_of(tx.conn, job_id)) - held)
         if free > 0:
             first = runs.in_state(tx.conn, job_id, State.PLANNED, most=free)
             freed += (Happening(run, Event.FREED) for run in first)

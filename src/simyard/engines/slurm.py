@@ -467,7 +467,9 @@ class SlurmEngine(AttemptFolders):
                 said = "it was put back into Slurm's queue after it had begun"
         elif task is not None and task.exit_code == _NO_FOLDER:
             self._note_bad(task.nodes)
-        elif task is not None and task.state == "CANCELLED":
+        elif task is not None and task.state == "CANCELLED" and not task.nodes:
+            # Of one that had a node and never began, Slurm itself does that: after a crash it may
+            # give a number again that the node remembers.
             cause = "refused"
             said = slurm_programs.end_in_words(task)
         elif task is not None and task.state == "FAILED":

@@ -132,6 +132,8 @@ def test_a_killed_slurmd_does_not_matter_to_a_running_job(broken: Stand, ledger:
 
 def test_a_drained_node_is_waited_for(broken: Stand) -> None:
     client = broken.client
+    # Else the check would be the first in the queue, and this job wait for it.
+    wait_for(lambda: "is shared with node" in broken.server.log(), "the check of the folder")
     nodes = "nodename=" + ",".join(broken.cluster.nodes)
     broken.cluster.call("scontrol", "update", nodes, "state=drain", "reason=test")
     job = begin(client, "true")

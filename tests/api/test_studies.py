@@ -80,7 +80,10 @@ def test_never_more_runs_than_slots_and_no_barrier(client: Client) -> None:
     assert most == 2
     done = runs(client, job["id"])
     begun = [run["dateStarted"] for run in done]
-    assert begun[2:] == sorted(begun[2:]), "in their order"
+    for n, one in enumerate(
+        begun
+    ):  # handed over in their order: one other at most is still starting
+        assert sum(earlier > one for earlier in begun[:n]) <= 1
     assert max(begun[:2]) < begun[2]
     slow = done[1]
     assert done[4]["dateStarted"] < slow["dateCompleted"], "the others did not wait for it"

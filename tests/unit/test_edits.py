@@ -139,7 +139,7 @@ def test_a_recipe_that_fails_gives_way_to_term_for_good(
     engine = AskedEngine(folder)
     for _ in range(3):
         stopping.stop(OneSite(engine), None, RUN)  # type: ignore[arg-type]  # only its engine is asked
-    assert engine.asked == [(None, 0.0)] * 3
+    assert engine.asked == [(None, 9.0), *[(None, 0.0)] * 3]
     assert caplog.text.count("its stop recipe failed") == 1
 
 

@@ -77,16 +77,16 @@ def stop(site: Site, job: Job, run: Run) -> None:
             what = ", ".join([*(e.path for e in plan.edited), *plan.created, plan.signal])
             log.info("run %d is asked to end: %s (%s)", run.id, plan.kinds[0], what.strip(", "))
     if plan.does_something:
+        # Told before it is asked: a solver that ends at once would seem to have ended by itself.
+        number = signal.Signals[f"SIG{plan.signal}"] if plan.signal else None
+        site.engine_of(run).cancel(run.token, signal=number, after_seconds=plan.seconds)
         try:
             _carry_out(folder, plan)
         except (OSError, NotFound) as error:
             log.warning("run %d: its stop recipe failed (%s); it is told to end", run.id, error)
             plan = dataclasses.replace(plan, seconds=0.0)
             _keep(folder, plan)
-    if plan.does_something:
-        number = signal.Signals[f"SIG{plan.signal}"] if plan.signal else None
-        site.engine_of(run).cancel(run.token, signal=number, after_seconds=plan.seconds)
-    else:
+    if not plan.does_something:
         site.engine_of(run).cancel(run.token)
 
 

@@ -20,6 +20,7 @@ serve: ## serve the API on port 8420 with the data folder DATA
 	@$(PY) -m simyard serve --data $(DATA)
 
 test: setup ## run all tests, with real solvers
+	@scripts/console test
 	@$(PY) -m pytest -n 4 --dist worksteal
 
 check: setup ## lint, types, import contract, generated files fresh
@@ -28,6 +29,7 @@ check: setup ## lint, types, import contract, generated files fresh
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --cache-dir .cache/import-linter
 	@$(PY) scripts/generate.py --check
+	@scripts/console check
 
 torture: setup ## a thousand random kills and every other fault, checked (KILLS=, SEED=); writes docs/reliability.json
 	@$(PY) -m simyard torture --kills $(or $(KILLS),1000) $(if $(SEED),--seed $(SEED)) \
@@ -51,5 +53,5 @@ lock: ## bring requirements/*.txt up to date (needs uv)
 	@scripts/lock
 
 clean: ## remove everything that the other targets made
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip airfoil2d-fem.zip examples/airfoil-study/airfoil-study.zip
+	rm -rf .venv .cache console/node_modules src/simyard/console/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist demo-results airfoil2d.zip airfoil2d-fem.zip examples/airfoil-study/airfoil-study.zip
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,32 @@
+/** What the page has to know of the installation, fetched once and kept fresh. */
+
+import { signal } from "@preact/signals";
+import { skew } from "../lib/format";
+import { api } from "./client";
+import type { Notice, User } from "./types";
+
+export type Boot = {
+  version: string;
+  user: User;
+  rights: { canWrite: boolean; isAdmin: boolean };
+  prefix: string;
+  isolation: string;
+  isolationDetail: string;
+  engines: { name: string; isolation: string; trouble: string }[];
+  cores: number;
+  features: string[];
+  now: string;
+  notices: Notice[];
+};
+
+export const boot = signal<Boot | null>(null);
+
+/** Asks for a session where there is none: see `request`. Throws ApiError. */
+export async function start(): Promise<void> {
+  const before = Date.now();
+  const reply = await api<Boot>("GET", "console/");
+  skew.value = new Date(reply.now).getTime() - (before + Date.now()) / 2;
+  boot.value = reply;
+}
+
+export const canWrite = (): boolean => boot.value?.rights.canWrite ?? false;

@@ -13,6 +13,7 @@ import studies
 import submits
 import transfer
 import verdicts
+import viewers
 from rig import Table
 
 ALL = {
@@ -27,6 +28,7 @@ ALL = {
     "lists": lists.run,
     "reads": reads.run,
     "verdicts": verdicts.run,
+    "viewers": viewers.run,
 }
 
 

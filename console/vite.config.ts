@@ -36,8 +36,14 @@ export default defineConfig({
     manifest: true,
     assetsInlineLimit: 0, // no data: addresses, which the content policy refuses
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      output: {
+        // One file for what most pages share, instead of one for each icon.
+        codeSplitting: { groups: [{ name: "parts", test: /lucide-preact|src\/(ui|lib)\/(?!uploads)/ }] },
+      },
+    },
   },
   plugins: [compressed()],
   server: { proxy: { "/api": "http://127.0.0.1:8420" } },
-  test: { include: ["tests/**/*.test.ts", "tests/**/*.test.tsx"] },
+  test: { include: ["tests/**/*.test.ts"], css: { include: /tokens/ } },
 } as Parameters<typeof defineConfig>[0]);

@@ -54,7 +54,7 @@ def subject(operation: Operation) -> Subject:
     names = set(operation.parameter_names)
     if names & {"job_id", "file_id", "cluster_id"}:
         return Subject.JOB
-    if names & {"folder_id", "token", "key_id"}:
+    if names & {"folder_id", "token", "key_id", "draft_id", "upload_id"}:
         return Subject.PRIVATE
     return Subject.NOBODY
 
@@ -71,8 +71,10 @@ def answer(operation: Operation, who: Who) -> Answer:
         case Subject.JOB if who not in _SEES:
             return Answer.HIDDEN
         case Subject.JOB if operation.right is Right.WRITE and who not in _OWNS:
-            # The password of a desktop that nobody has is refused to whoever sees the job.
-            return Answer.YES if "cluster_id" in operation.path else Answer.FORBIDDEN
+            # The password of a desktop that nobody has is refused to whoever sees the job, and a
+            # draft that is made of a job is the caller's.
+            seen = "cluster_id" in operation.path or operation.path.endswith("/draft/")
+            return Answer.YES if seen else Answer.FORBIDDEN
         case Subject.PRIVATE if who not in _OWNS:
             return Answer.HIDDEN
     return Answer.YES

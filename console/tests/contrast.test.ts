@@ -1,9 +1,8 @@
 /** The colours are read from the file that the pages get. WCAG 2.2: 1.4.3 and 1.4.11. */
 
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import text from "../src/styles/tokens.css?raw";
 
-const text = readFileSync(new URL("../src/styles/tokens.css", import.meta.url), "utf8");
 const tokens = new Map<string, [string, string]>();
 for (const [, name, light, dark] of text.matchAll(/--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)/g)) {
   tokens.set(name!, [light!, dark!]);

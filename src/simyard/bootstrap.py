@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 
 from sqlalchemy.exc import DBAPIError
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from simyard.blobs import keyring as keys
 from simyard.blobs.disk import DiskBlobs
@@ -25,7 +25,7 @@ from simyard.engines import plugins
 from simyard.engines.plugins import EngineError, Host
 from simyard.engines.protocol import Engine
 from simyard.service import catalogue as catalogue_service
-from simyard.service import users
+from simyard.service import sessions, users
 from simyard.service.catalogue import CatalogueBook
 from simyard.service.inputs import SharedInputs
 from simyard.service.load import LoadBook
@@ -132,6 +132,7 @@ def build_server(settings: Settings, address: str) -> Server:
         blobs=sealed,
         keyring=keyring,
         callers=Callers(database, keyring, now),
+        sessions=Callers(database, keyring, now, sessions.authenticate),
         engines=engines,
         book=book,
         machine=machine,
@@ -173,7 +174,7 @@ def build_server(settings: Settings, address: str) -> Server:
 
     def on_start() -> None:
         database.start()
-        _first_administrator(site)
+        _first_administrator(site, (site.public_url or address) if console else "")
         worker.start()
         _settle_memory()
 
@@ -184,9 +185,20 @@ def build_server(settings: Settings, address: str) -> Server:
         database.close()
 
     _in_background(book.look)
-    hub = Hub(site)
-    app = create_app(site, hub, on_start=on_start, on_stop=on_stop)
+    hub, console = Hub(site), _console(site)
+    app = create_app(site, hub, console, on_start=on_start, on_stop=on_stop)
     return Server(app, site, hub.close)
+
+
+def _console(site: Site) -> ASGIApp | None:
+    """None where it is not built."""
+    from simyard.api.origin import origin, parts
+    from simyard.console import pages
+
+    def prefix(scope: Scope) -> str:
+        return parts(site.public_url or origin(scope, site.trusted_proxies))[1]
+
+    return pages.Console(prefix, pages.DIST) if pages.is_built(pages.DIST) else None
 
 
 def _job_api_url(settings: Settings, address: str) -> str:
@@ -244,8 +256,10 @@ def _in_background(call: Callable[[], None]) -> None:
     threading.Thread(target=call, name="catalogue", daemon=True).start()
 
 
-def _first_administrator(site: Site) -> None:
-    """A new installation gets an administrator; where his key lies is told on stderr."""
+def _first_administrator(site: Site, console_at: str) -> None:
+    """A new installation gets an administrator; where his key lies is told on stderr, with a link
+    that opens the console as him where there is one.
+    """
     path = site.data / ADMIN_KEY_NAME
     if not site.db.read(users.nobody_yet):
         return
@@ -257,3 +271,7 @@ def _first_administrator(site: Site) -> None:
     os.close(descriptor)
     site.db.write(users.create_key, site.keyring, ADMIN_EMAIL, key, role=Role.ADMIN, label="first")
     print(f"Made the administrator {ADMIN_EMAIL}; the API key is in {path}", file=sys.stderr)
+    if console_at:
+        link = site.db.write(sessions.make_link, site.keyring, ADMIN_EMAIL)
+        at = sessions.address(console_at, link)
+        print(f"The console as this administrator, once, within 15 minutes: {at}", file=sys.stderr)

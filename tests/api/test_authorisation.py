@@ -18,6 +18,10 @@ _CONFIG = CONFIG.replace("cores = 4", "cores = 64")
 _SAY_KEY = 'echo "key $RESCALE_API_KEY"'
 
 
+_ANNOUNCED = {"Upload-Length": "5", "Upload-Metadata": "filename eC50eHQ="}  # x.txt
+_APPENDED = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+
+
 class World:
     """A server with one caller of each kind, and the owner's things."""
 
@@ -90,6 +94,14 @@ class World:
         self._share(job)
         return job
 
+    def new_draft_of_a_job(self) -> str:
+        return str(self.owner.call("POST", "drafts/", 201, json=definition()).json()["id"])
+
+    def new_upload(self) -> str:
+        """One that is not finished."""
+        made = self.owner.call("POST", "uploads/", 201, headers=_ANNOUNCED)
+        return made.headers["Location"].rsplit("/", 2)[-2]
+
     def new_file(self) -> str:
         """An upload that is seen through a shared job."""
         file = str(self.owner.upload("x.txt", b"text\n")["id"])
@@ -117,6 +129,10 @@ class World:
         body = {"name": f"Project {World.number}"}
         return str(self.admin.call("POST", "projects/", 201, json=body).json()["id"])
 
+    def new_archive(self) -> str:
+        made = self.owner.call("POST", f"jobs/{self.finished}/archives/", 201, json={})
+        return str(made.json()["id"])
+
     def new_task(self) -> str:
         return str(self.owner.get(f"jobs/{self.finished}/servers/load/")["token"])
 
@@ -137,6 +153,7 @@ class Row:
 
     json: Callable[[World], Any] | None = None
     files: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
     # Parameters of the path; what is changed by the request is made anew for each.
     values: dict[str, Callable[[World], str]] = field(default_factory=dict)
     also: tuple[int, ...] = ()  # statuses of a request that is let through and refused by itself
@@ -153,20 +170,32 @@ def _on(attribute: str) -> dict[str, Callable[[World], str]]:
 _DRAFT = {"job_id": lambda world: world.new_draft()}
 _FILE = {"file_id": lambda world: world.new_file()}
 _SEEN_FILE = {"file_id": lambda world: world.file}
+_UPLOAD = {"upload_id": lambda world: world.new_upload()}
 _FOLDER = {"folder_id": lambda world: world.new_folder()}
 _SITE = {"org": lambda _: "simyard", "workspace_id": lambda _: "01-0001"}
 _TAG = _body({"name": "cfd"})
 _FINISHED, _RUNNING = _on("finished"), _on("running")
+_JOB_DRAFT = {"draft_id": lambda world: world.new_draft_of_a_job()}
+_OWN_PAGE = {"X-Simyard": "1"}
 _NOTHING = Row()
 _STUDY_ANSWERS = (
     "", "columns/", "table/", "statistics/", "effects/", "correlation/", "sensitivity/", "slices/",
-    "pareto/", "convergence/", "exceedance/", "compare/", "export/",
+    "pareto/", "convergence/", "exceedance/", "compare/", "export/", "gallery/",
 )  # fmt: skip
 
 # Version 3 is asked for in the same way where a path has no row of its own.
 ROWS: dict[str, Row] = {
     "POST files/contents/": Row(files={"file": ("a.txt", b"a")}),
     "PUT files/contents/": Row(files={"file": ("a.txt", b"a")}),
+    "OPTIONS uploads/": _NOTHING,
+    "GET uploads/": _NOTHING,
+    "POST uploads/": Row(headers=_ANNOUNCED),
+    "HEAD uploads/{upload_id}/": Row(values=_UPLOAD),
+    "PATCH uploads/{upload_id}/": Row(values=_UPLOAD, headers=_APPENDED),
+    "DELETE uploads/{upload_id}/": Row(values=_UPLOAD),
+    "POST uploads/{upload_id}/": Row(
+        values=_UPLOAD, headers={**_APPENDED, "X-HTTP-Method-Override": "PATCH"}
+    ),
     "GET files/": _NOTHING,
     "GET files/{file_id}/": Row(values=_SEEN_FILE),
     "PATCH files/{file_id}/": Row(values=_FILE, json=_body({"name": "b.txt"})),
@@ -185,6 +214,13 @@ ROWS: dict[str, Row] = {
     "GET billing/computeprices/": _NOTHING,
     "GET jobs/": _NOTHING,
     "POST jobs/": Row(json=_body(definition())),
+    "GET jobs/rows/": _NOTHING,
+    "GET jobs/sparklines/": _NOTHING,
+    "GET jobs/facets/": _NOTHING,
+    # What is done to many jobs is asked of each: tests/api/test_bulk.py.
+    "POST jobs/bulk/": Row(json=lambda world: {"action": "stop", "ids": [world.finished]}),
+    "GET search/": Row(also=(400,)),
+    "GET machine/": _NOTHING,
     "GET jobs/{job_id}/": Row(values=_FINISHED),
     "PUT jobs/{job_id}/": Row(values=_DRAFT, json=_body(definition("false"))),
     "PATCH jobs/{job_id}/": Row(values=_DRAFT, json=_body({"name": "B"})),
@@ -218,6 +254,17 @@ ROWS: dict[str, Row] = {
     "POST jobs/{job_id}/finish/": Row(values=_FINISHED, also=(400,)),
     "POST jobs/{job_id}/template-preview/": Row(values=_FINISHED),
     "POST estimates/": Row(json=_body(definition())),
+    "GET drafts/": _NOTHING,
+    "POST drafts/": Row(json=_body({"name": "A draft"})),
+    "GET drafts/{draft_id}/": Row(values=_JOB_DRAFT),
+    "PUT drafts/{draft_id}/": Row(
+        values=_JOB_DRAFT, json=_body({"name": "B"}), headers={"If-Match": '"1"'}
+    ),
+    "DELETE drafts/{draft_id}/": Row(values=_JOB_DRAFT),
+    "POST drafts/validate/": Row(json=_body({})),
+    "POST drafts/{draft_id}/validate/": Row(values=_JOB_DRAFT),
+    "POST drafts/{draft_id}/submit/": Row(values=_JOB_DRAFT),
+    "POST jobs/{job_id}/draft/": Row(values=_FINISHED),
     **{
         f"GET jobs/{{job_id}}/study/{answer}": Row(values=_FINISHED, also=(400,))
         for answer in _STUDY_ANSWERS
@@ -238,6 +285,21 @@ ROWS: dict[str, Row] = {
     "GET jobs/{job_id}/runs/{run_id}/series/data/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/metrics/": Row(values=_FINISHED),
     "GET jobs/{job_id}/runs/{run_id}/metrics/data/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/log/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/log/search/": Row(values=_FINISHED, also=(400,)),
+    "GET jobs/{job_id}/runs/{run_id}/log/marks/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/convergence/": Row(values=_FINISHED),
+    "GET jobs/{job_id}/runs/{run_id}/live/": Row(values=_RUNNING),
+    "GET jobs/{job_id}/runs/{run_id}/tree/": Row(values=_FINISHED),
+    # The path is missing, and a text is no picture.
+    "GET jobs/{job_id}/runs/{run_id}/preview/": Row(values=_FINISHED, also=(400,)),
+    "GET jobs/{job_id}/runs/{run_id}/image/": Row(values=_FINISHED, also=(400,)),
+    "GET files/{file_id}/preview/": Row(values=_SEEN_FILE),
+    "GET files/{file_id}/image/": Row(values=_SEEN_FILE, also=(400,)),
+    "POST jobs/{job_id}/archives/": Row(values=_FINISHED, json=_body({})),
+    "GET jobs/{job_id}/archives/{archive_id}/": Row(
+        values={**_FINISHED, "archive_id": lambda world: world.new_archive()}
+    ),
     "GET events/": _NOTHING,
     "GET jobs/{job_id}/instances/": Row(values=_FINISHED),
     "GET jobs/{job_id}/clusters/": Row(values=_FINISHED),
@@ -274,6 +336,13 @@ ROWS: dict[str, Row] = {
     "POST invitations/accept/": Row(json=lambda world: {"token": world.new_invitation()["token"]}),
     "GET organizations/{org}/workspaces/{workspace_id}/billing/": Row(values=_SITE),
     "GET organizations/{org}/workspaces/{workspace_id}/custom-fields/": Row(values=_SITE),
+    # Whoever asks: a session is in the cookie, and these callers have none.
+    "POST session/": Row(json=lambda world: {"key": world.owner.key}, headers=_OWN_PAGE),
+    "GET session/": Row(also=(401,)),
+    "DELETE session/": Row(headers=_OWN_PAGE),
+    "GET console/": _NOTHING,
+    "GET examples/": _NOTHING,
+    "GET examples/{name}/contents/": Row(values={"name": lambda _: "airfoil"}),
     "GET users/me/folders/": _NOTHING,
     "GET folders/{folder_id}/contents/": Row(values=_FOLDER),
     "POST folders/{folder_id}/": Row(values=_FOLDER, json=_body({"name": "inner"})),
@@ -310,7 +379,10 @@ def _ask(world: World, operation: Operation, row: Row, client: Client) -> httpx.
         body["json"] = row.json(world)
     if row.files is not None:
         body["files"] = row.files
+    if row.headers:
+        body["headers"] = row.headers
     url = client.base.removesuffix("/api/v2/") + path
+    client.http.cookies.clear()  # a session that another row has begun
     with client.http.stream(operation.method, url, **body) as reply:  # events never end
         if reply.headers.get("content-type", "").startswith("text/event-stream"):
             return reply

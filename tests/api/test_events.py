@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 import harness
+import studying
 from harness import CONFIG, Client, RunningServer, wait_for
 from simyard.blobs.keyring import Keyring, parse
 from simyard.service import users
@@ -173,6 +174,45 @@ def test_the_greeting(client: Client) -> None:
     client.call("DELETE", f"jobs/{job['id']}/", 204)
     time.sleep(0.3)
     assert listener.events == [hello]  # no job was asked for
+
+
+def test_how_far_uploads_are(server: RunningServer) -> None:
+    """Progress to their owner alone, and for each that it is a file."""
+    owner = server.somebody()
+    mine, other = Listener(owner, "?topics=uploads"), Listener(owner, "?topics=jobs")
+    stranger = Listener(server.somebody(), "?topics=uploads,jobs")
+    batch = "batch Yg=="  # b
+    headers = {"Upload-Length": "30", "Upload-Metadata": f"filename YS50eHQ=,{batch}"}
+    place = owner.call("POST", "uploads/", 201, headers=headers).headers["Location"]
+    upload = place.rsplit("/", 2)[-2]
+    for at in (0, 10, 20):
+        headers = {"Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"}
+        reply = owner.call("PATCH", f"uploads/{upload}/", 204, headers=headers, content=bytes(10))
+    done = mine.wait(lambda told: told.data.get("file") is not None, "the file")
+    said = {"id": upload, "filename": "a.txt", "size": 30, "batch": "b"}
+    assert done.data == {**said, "offset": 30, "file": reply.headers["Simyard-File"]}
+    first = mine.named("upload")[0]
+    assert first.data == {**said, "offset": 10, "file": None}
+    assert not other.named("upload") and not stranger.named("upload")
+
+
+def test_how_far_a_study_is(server: RunningServer) -> None:
+    owner, friend = server.somebody(), server.somebody("friend")
+    table = "".join(["x\n", *(f"{n}\n" for n in range(1, 5))])
+    body = studying.study(owner, 'test "$PARAM_X" != 3', table=table)
+    job = studying.created(owner, body)["id"]
+    owner.call("POST", f"jobs/{job}/share/", 200, json={"email": friend.get("users/me/")["email"]})
+    topic = f"?topics=study:{job}"
+    listeners = [Listener(owner, topic), Listener(friend, topic), Listener(owner)]
+    stranger = Listener(server.somebody(), f"{topic},jobs")
+    owner.submit(job)
+    owner.finished(job)
+    end = {"id": job, "total": 4, "done": 3, "failed": 1, "running": 0}
+    for listener in listeners:
+        listener.wait(lambda told: told.data == end, "its end")
+    for listener in listeners[:2]:
+        assert {told.name for told in listener.events} == {"hello", "study"}
+    assert {told.name for told in stranger.events} == {"hello"}
 
 
 def test_nobody_hears_of_what_he_does_not_see(server: RunningServer, client: Client) -> None:
@@ -349,6 +389,28 @@ def test_who_may_not_listen_any_longer(impatient: RunningServer) -> None:
     assert not stays.ended
     # What was not for him is not looked at again when he comes back.
     wait_for(lambda: stays.pings[-1] == stays.events[-1].id, "a ping that is up to date", 10)
+
+
+def test_a_session_listens_until_it_ends(impatient: RunningServer) -> None:
+    client = user(impatient, "browsing")
+    browser, other = impatient.client(client.key), impatient.client(client.key)
+    page = {"X-Simyard": "1", "Origin": impatient.address}
+    for each in (browser, other):
+        del each.http.headers["Authorization"]
+        each.call("POST", "session/", 200, json={"key": client.key}, headers=page)
+    ends, stays = Listener(browser), Listener(other)
+    job_id = client.create()["id"]
+    for listener in (ends, stays):
+        listener.wait(lambda told: told.data.get("id") == job_id, "the job")
+    wait_for(lambda: len(ends.pings) > 1 and len(stays.pings) > 1, "pings", 10)
+    assert not ends.ended
+    browser.call("DELETE", "session/", 204, headers=page)
+    wait_for(lambda: ends.ended, "the end of the stream", 10)
+    browser.call("GET", "events/", 401)
+    assert not stays.ended
+    (key,) = client.get("keys/")["results"]
+    client.call("DELETE", f"keys/{key['id']}/", 204)
+    wait_for(lambda: stays.ended, "the end of the other", 10)
 
 
 def test_many_viewers(server: RunningServer, client: Client) -> None:

@@ -14,16 +14,22 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import contract
-from harness import CONFIG, RunningServer
+from harness import CONFIG, Client, RunningServer, definition
 
 _EXAMPLES = 12  # of each operation
 _SCHEMA = schemathesis.openapi.from_dict(contract.DOCUMENT)
-_ENDLESS = {"/api/v2/events/"}
+_ENDLESS = {"/api/v2/events/", "/api/v2/jobs/{job_id}/runs/{run_id}/live/"}
 _OPERATIONS = {
     f"{found.ok().method.upper()} {found.ok().path}": found.ok()
     for found in _SCHEMA.get_all_operations()
     if found.ok().path not in _ENDLESS
 }
+
+
+def _begin_upload(client: Client) -> str:
+    headers = {"Upload-Length": "5", "Upload-Metadata": "filename YQ=="}
+    made = client.call("POST", "uploads/", 201, headers=headers)
+    return made.headers["Location"].rsplit("/", 2)[-2]
 
 
 class World:
@@ -47,11 +53,17 @@ class World:
             "workspace_id": ["01-0001"],
             "cluster_id": [client.get(f"jobs/{finished}/clusters/")["results"][0]["id"]],
             "token": [client.get(f"jobs/{finished}/servers/load/")["token"]],
+            "upload_id": [_begin_upload(client) for _ in range(3)],
+            "draft_id": [
+                client.call("POST", "drafts/", 201, json=body).json()["id"]
+                for body in ({}, definition(), definition())
+            ],
             "folder_id": list(client.get("/api/v3/users/me/folders/").values()),
             "member_id": [client.get("members/")["results"][0]["id"]],
             "project_id": [client.call("POST", "projects/", 201, json={"name": "P"}).json()["id"]],
             "key_id": ["0123456789ab"],
             "invitation_id": ["ABCDEFGH"],
+            "name": ["airfoil"],
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from harness import CONFIG, Client, RunningServer, wait_for
@@ -110,6 +111,39 @@ def test_an_output_that_does_not_fit_twice(
         "process_output.log": b"done\n"
     }
     assert waits(client, job) == []
+
+
+def test_an_upload_that_goes_on_once_there_is_room(
+    on_small_disk: RunningServer, small_disk: Callable[[int], Path]
+) -> None:
+    """Nothing of what was told to have arrived is lost, nor half of what was not."""
+    server, client, whole = on_small_disk, on_small_disk.client(), os.urandom(24 << 20)
+    headers = {"Upload-Length": str(len(whole)), "Upload-Metadata": "filename YQ=="}
+    made = client.call("POST", "uploads/", 201, headers=headers).headers["Location"]
+    path, half = f"uploads/{made.rsplit('/', 2)[-2]}/", 12 << 20
+
+    def patch(at: int, upto: int, expect: int) -> httpx.Response:
+        headers = {"Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"}
+        return client.call("PATCH", path, expect, headers=headers, content=whole[at:upto])
+
+    def offset() -> int:
+        return int(client.call("HEAD", path, 200).headers["Upload-Offset"])
+
+    patch(0, half, 204)
+    filler = server.data / "filler"
+    filler.write_bytes(bytes(os.statvfs(server.data).f_bavail * 4096 - (6 << 20)))
+    assert "no room" in patch(half, len(whole), 507).json()["detail"]
+    assert offset() == half
+    filler.unlink()
+    assert server.stop() == 0  # the rest is another part: all of it is copied in the end
+    client = server.start().client()
+    assert "no room" in patch(half, len(whole), 507).json()["detail"]
+    client.call("HEAD", path, 507)
+    small_disk(128)
+    told = client.call("HEAD", path, 200).headers
+    assert told["Upload-Offset"] == str(len(whole))
+    assert client.call("GET", f"files/{told['Simyard-File']}/contents/", 200).content == whole
+    assert client.get("files/")["count"] == 1
 
 
 def test_inputs_wait_for_room(

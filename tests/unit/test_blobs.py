@@ -18,7 +18,7 @@ from simyard.blobs import keyring as keys
 from simyard.blobs import tink
 from simyard.blobs.disk import DiskBlobs
 from simyard.blobs.keyring import Keyring
-from simyard.blobs.sealed import SealedBlobs
+from simyard.blobs.sealed import SealedBlobs, SealedWriter
 from simyard.domain.errors import Damaged, StorageFull
 from simyard.domain.files import Blob
 
@@ -274,3 +274,66 @@ def test_the_master_key_file(tmp_path: Path) -> None:
     for bad in ("", "zz", "ab" * 31):
         with pytest.raises(ValueError, match="64 hex digits"):
             Keyring(keys.parse(bad))
+
+
+# --- blobs that have no end yet -------------------------------------------------------------------
+
+
+def feed(blobs: SealedBlobs, content: bytes) -> tuple[SealedWriter, int]:
+    """A writer that has the whole segments of it, and how many bytes these are."""
+    writer = blobs.create(now=NOW)
+    whole = writer.whole(len(content))
+    if whole:
+        for lane in writer.lanes(content[:whole], last=False):
+            lane()
+    return writer, whole
+
+
+@pytest.mark.parametrize("size", EDGES)
+def test_what_was_flushed_can_be_read_before_and_after_the_end(
+    blobs: SealedBlobs, size: int
+) -> None:
+    content = random.Random(size).randbytes(size)
+    writer, whole = feed(blobs, content)
+    assert whole < size or size == whole == 0, "a segment that may be the last is held back"
+    assert size - whole <= tink.ROOM
+    part = blobs.flush(writer)
+    assert part.size_bytes == whole
+
+    def read() -> bytes:
+        with blobs.open_part(part) as source:
+            return b"".join(source.read_range(0, whole))
+
+    assert not whole or read() == content[:whole]
+    for lane in writer.lanes(content[whole:], last=True):
+        lane()
+    assert not whole or read() == content[:whole]
+    (blob,) = blobs.commit([writer])
+    assert get(blobs, blob) == content
+    assert not whole or read() == content[:whole]
+    blobs.store.delete(part.key)
+    with pytest.raises(Damaged):
+        blobs.open_part(part)
+
+
+def test_a_part_that_is_shorter_than_recorded_is_damaged(
+    blobs: SealedBlobs, tmp_path: Path
+) -> None:
+    writer, whole = feed(blobs, bytes(3 << 20))
+    part = blobs.flush(writer)
+    path = tmp_path / "blobs" / f"{part.key}.part"
+    with path.open("r+b") as file:
+        file.truncate(tink.SEGMENT_BYTES)
+    assert whole > tink.SEGMENT_BYTES
+    with pytest.raises(Damaged):
+        blobs.open_part(part)
+    writer.abort()
+
+
+def test_a_tail_belongs_to_one_place() -> None:
+    ring = Keyring(MASTER)
+    sealed = ring.seal_tail(b"tail", "upload/5")
+    assert ring.open_tail(sealed, "upload/5") == b"tail" and b"tail" not in sealed
+    for keyring, place in ((ring, "upload/6"), (Keyring(bytes(32)), "upload/5")):
+        with pytest.raises(Damaged):
+            keyring.open_tail(sealed, place)

@@ -232,7 +232,7 @@ def test_what_was_told_is_not_told_again() -> None:
         (("names",), False),
         (("engine", "name"), False),
     ):
-        assert bodies.covered(Problem(path, "y"), reported) is is_covered, path
+        assert (not bodies.uncovered([Problem(path, "y")], reported)) is is_covered, path
 
 
 # --- the tree of what is wrong --------------------------------------------------------------------

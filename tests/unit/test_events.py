@@ -231,6 +231,22 @@ def test_topics_of_single_jobs() -> None:
     assert "hTrNa" not in Topics.parse("uploads,admin")
 
 
+def test_topics_of_uploads_and_studies() -> None:
+    upload = Event(1, "upload", "", ("upload", "u"), {})
+    study = Event(2, "study", "hTrNa", ("study", "hTrNa"), {})
+    run = Event(3, "run", "hTrNa", ("run", "hTrNa", 1), {})
+
+    def wanted(asked: str) -> list[str]:
+        topics = Topics.parse(asked)
+        return [event.name for event in (upload, study, run) if topics.want(event)]
+
+    assert wanted("") == wanted("jobs") == wanted("job:hTrNa") == ["study", "run"]
+    assert wanted("study:hTrNa") == ["study"]
+    assert wanted("study:other,job:other,admin") == []
+    assert wanted("uploads") == ["upload"]
+    assert wanted("uploads,jobs") == ["upload", "study", "run"]
+
+
 # --- slow readers ---------------------------------------------------------------------------------
 
 ENTRIES = st.lists(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simyard.api.origin import origin
+from simyard.api.origin import origin, parts
 
 PROXY = "10.1.2.3"
 TRUSTED = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
@@ -195,3 +195,17 @@ def test_nothing_is_repeated_that_could_end_a_link(text: str) -> None:
 def test_sockets_of_both_kinds() -> None:
     assert seen(host=None) == SOCKET
     assert seen(host=None, server=("2001:db8::1", 8420)) == "http://[2001:db8::1]:8420"
+
+
+@pytest.mark.parametrize(
+    ("base", "own", "prefix"),
+    [
+        ("http://127.0.0.1:8420", "http://127.0.0.1:8420", ""),
+        ("https://Jobs.Example.org:443/a/b", "https://jobs.example.org", "/a/b"),
+        ("http://jobs.example.org:443", "http://jobs.example.org:443", ""),
+        ("http://[2001:DB8::1]:80/sim", "http://[2001:db8::1]", "/sim"),
+        ("http://a.example:8080", "http://a.example:8080", ""),
+    ],
+)
+def test_as_browsers_write_it(base: str, own: str, prefix: str) -> None:
+    assert parts(base) == (own, prefix)

@@ -7,14 +7,17 @@ import type { Notice, User } from "./types";
 
 export type Boot = {
   version: string;
+  siteName: string;
   user: User;
   rights: { canWrite: boolean; isAdmin: boolean };
-  prefix: string;
   isolation: string;
   isolationDetail: string;
-  engines: { name: string; isolation: string; trouble: string }[];
+  engines: Record<string, { isolation: string; isolationDetail: string; trouble: string }>;
   cores: number;
+  memoryBytes: number;
   features: string[];
+  solvers: { code: string; name: string; installed: boolean; version: string; installHint: string }[];
+  examples: { name: string; isRunnable: boolean; whyNot: string }[];
   now: string;
   notices: Notice[];
 };

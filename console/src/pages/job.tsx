@@ -1,3 +1,125 @@
-export default function Page() {
-  return null;
+/** A job: what it does now, its log, its files, its definition, and how to do all that without this page. */
+
+import { useEffect, useState } from "preact/hooks";
+import { Link } from "wouter-preact";
+import { part } from "../api/client";
+import { changed } from "../api/queries";
+import { onEvent } from "../lib/events";
+import { usePlace, write } from "../lib/query";
+import { Empty, Failure, Skeleton } from "../ui/parts";
+import { useCrumbs } from "../ui/shell";
+import { Commands } from "./job/commands-view";
+import { FilesView } from "./job/files";
+import { Header } from "./job/header";
+import "./job/job.css";
+import { useLive } from "./job/live";
+import { LogView } from "./job/log";
+import { DEFAULT_LOG, jobPath, standing, useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
+import { Overview } from "./job/overview";
+import { Setup } from "./job/setup";
+
+const VIEWS = [
+  { name: "overview", label: "Overview" },
+  { name: "log", label: "Log" },
+  { name: "files", label: "Files" },
+  { name: "setup", label: "Setup" },
+  { name: "api", label: "API" },
+];
+const ROUND_MS = 250;
+
+export default function Page({ params }: { params: Record<string, string | undefined> }) {
+  const id = params["id"] ?? "";
+  const view = params["view"] ?? "overview";
+  const [place] = usePlace();
+  const runId = /^\d{1,9}$/.test(place["run"] ?? "") ? place["run"]! : "1";
+  const job = useJob(id);
+  const history = useStatuses(id);
+  const runs = useRuns(id);
+  const count = runs.data?.count ?? 0;
+  const run = useRun(id, runId, count > 0);
+  const collecting = useEvents(id, runId);
+  const now = standing(history.data?.results ?? []);
+  const isAlive = Boolean(run.data && run.data.id === runId && run.data.dateStarted && !run.data.dateCompleted);
+  const mainLog = useMainLog(id, runId, Boolean(run.data?.dateStarted));
+  const log = view === "log" ? place["path"] || DEFAULT_LOG : mainLog;
+  const live = useLive(id, runId, log ?? "", isAlive && log !== null && (view === "overview" || view === "log"));
+  const label = VIEWS.find((each) => each.name === view)?.label ?? view;
+  const name = job.data?.name || id;
+  useCrumbs({ label: "Jobs", href: "/jobs" }, { label: name, ...(view === "overview" ? {} : { href: `/jobs/${part(id)}` }) }, ...(view === "overview" ? [] : [{ label }]));
+
+  const error = job.error ?? history.error ?? runs.error;
+  if (error && !job.data) {
+    return (
+      <>
+        <h1 class="hidden-visually">Job {id}</h1>
+        <Failure error={error} what="This job" again={() => changed(jobPath(id))} />
+      </>
+    );
+  }
+  if (!job.data || !history.data || !runs.data) return <Skeleton rows={8} />;
+  const known = run.data?.id === runId ? run.data : undefined;
+  const inQuery = runId === "1" ? "" : runId;
+  const href = (name: string): string => {
+    const query = write({ run: inQuery, path: name === "log" && mainLog && mainLog !== DEFAULT_LOG ? mainLog : "" });
+    return `/jobs/${part(id)}${name === "overview" ? "" : `/${name}`}${query ? `?${query}` : ""}`;
+  };
+  const isFull = view === "log" || view === "files";
+  return (
+    <div class={`page job-page ${isFull ? "page-full" : ""}`}>
+      <Header job={job.data} run={known} runId={runId} count={count} now={now} live={live} isCollecting={collecting.isOn} stored={collecting.count} />
+      <nav class="tabs" aria-label="Views of this job">
+        {VIEWS.map((each) => (
+          <Link
+            key={each.name}
+            href={href(each.name)}
+            {...(each.name === view ? { "aria-current": "page" as const } : {})}
+          >
+            {each.label}
+          </Link>
+        ))}
+      </nav>
+      {run.error ? (
+        <Failure error={run.error} what={`Run ${runId}`} again={() => changed(jobPath(id))} />
+      ) : count > 0 && !known && view !== "setup" && view !== "api" ? (
+        <Skeleton />
+      ) : view === "overview" ? (
+        <Overview job={job.data} run={known} runId={runId} now={now} history={history.data.results} live={live} log={mainLog} />
+      ) : view === "log" ? (
+        <LogView job={id} run={runId} live={live} isOver={known?.dateCompleted !== null && known !== undefined} isDraft={count === 0} />
+      ) : view === "files" ? (
+        <FilesView key={runId} job={id} run={runId} isDraft={count === 0} isOver={known?.dateCompleted !== null && known !== undefined} />
+      ) : view === "setup" ? (
+        <Setup job={job.data} />
+      ) : view === "api" ? (
+        <Commands job={job.data} run={runId} />
+      ) : (
+        <Empty title="There is no such view of a job">
+          <Link href={`/jobs/${part(id)}`}>To the overview</Link>
+        </Empty>
+      )}
+    </div>
+  );
+}
+
+/** Fetches again what an event of this job names; tells whether the run's outputs are being stored. */
+function useEvents(id: string, run: string): { isOn: boolean; count: number } {
+  const [collecting, set] = useState({ isOn: false, count: 0 });
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    set({ isOn: false, count: 0 });
+    const over = onEvent((name, data) => {
+      if ((name === "job" ? data["id"] : data["job"]) !== id) return;
+      if (name === "run" && data["run"] === run) set({ isOn: data["state"] === "collecting", count: 0 });
+      if (name === "files" && data["run"] === run) set((before) => ({ ...before, count: Number(data["count"]) }));
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        changed(jobPath(id));
+      }, ROUND_MS);
+    });
+    return () => {
+      over();
+      clearTimeout(timer);
+    };
+  }, [id, run]);
+  return collecting;
 }

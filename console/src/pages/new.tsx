@@ -1,3 +1,466 @@
-export default function Page() {
-  return null;
+/** A new job, in the steps that people know: saved as one types, checked by the server, submitted once. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Link, useLocation } from "wouter-preact";
+import { canWrite } from "../api/boot";
+import { ApiError, api, part } from "../api/client";
+import { changed, useGet } from "../api/queries";
+import type { Page } from "../api/types";
+import { connection } from "../lib/events";
+import { bytes, duration, moment, number, ago } from "../lib/format";
+import { list, usePlace, write } from "../lib/query";
+import { uploads } from "../lib/uploads";
+import { Confirm, Dialog } from "../ui/dialog";
+import { Check, TriangleAlert } from "../ui/icons";
+import { Banner, Button, Failure, Panel, Skeleton, Time } from "../ui/parts";
+import { useCrumbs } from "../ui/shell";
+import { toast } from "../ui/toasts";
+import { EMPTY, differences, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
+import { useDraft, type Draft, type Estimate, type Problem, type Saving } from "./new/draft";
+import { Hardware, Inputs, Parameters, Post, Software, useUploadedInputs } from "./new/steps";
+import "./new/new.css";
+
+const STEPS: [Step, string][] = [
+  ["inputs", "Inputs"],
+  ["parameters", "Parameters"],
+  ["software", "Software"],
+  ["hardware", "Hardware"],
+  ["post", "Post-processing"],
+  ["review", "Review"],
+];
+
+export default function NewJob() {
+  const [place] = usePlace();
+  // Another draft is another page: nothing of the one before is kept.
+  const created = useRef("");
+  const id = place["draft"] ?? "";
+  return <Editor key={id === created.current ? "new" : id || "new"} onCreated={(made) => (created.current = made)} />;
+}
+
+/** Fields that make a job a study are shown in their own step; the server counts them to the others. */
+const stepOf = (problem: Problem): Step => (/jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field) ? "parameters" : problem.step);
+
+function Editor({ onCreated }: { onCreated: (id: string) => void }) {
+  const [place, go] = usePlace();
+  const [, open] = useLocation();
+  const [batch] = useState(() => place["draft"] ?? `new-${Date.now()}`);
+  const [begin] = useState<Body>(() => (place["files"] ? withAnalysis(EMPTY, 0, { inputFiles: list(place["files"]).map((id) => ({ id, decompress: true })) }) : EMPTY));
+  const draft = useDraft(place["draft"] ?? "", begin, (id) => {
+    onCreated(id); // the address has it from now on, and the page stays
+    go({ draft: id, files: "" }, { replace: true });
+  });
+  const { body, edit, validation } = draft;
+  const [isStudyAsked, askStudy] = useState(place["study"] === "1");
+  const [isTried, tried] = useState(false);
+  const [touched, touch] = useState<ReadonlySet<string>>(new Set());
+  const [isBusy, busy] = useState(false);
+  const [refusal, refuse] = useState<Problem[]>([]);
+  const [said, say] = useState("");
+  const summary = useRef<HTMLDivElement>(null);
+  useCrumbs({ label: "Jobs", href: "/jobs" }, { label: body.name || "New job" });
+  useUploadedInputs({ at: 0, batch, edit });
+  const study = isStudyAsked || isStudy(body);
+  const steps = STEPS.filter(([name]) => study || name !== "parameters");
+  const step = steps.find(([name]) => name === place["step"])?.[0] ?? "inputs";
+  const problems = refusal.length ? refusal : (validation?.problems ?? []);
+  const at = Math.min(Number(place["at"]) || 0, Math.max(0, (body.jobanalyses?.length ?? 1) - 1));
+  useEffect(() => refuse([]), [body]);
+  useEffect(() => {
+    if (isTried) summary.current?.focus();
+  }, [refusal, isTried]);
+
+  if (draft.error) return <Failure error={draft.error} what="This draft" />;
+  if (place["draft"] && !draft.draft) return <Skeleton rows={8} />;
+  if (draft.draft?.job) {
+    return (
+      <Banner tone="good">
+        This draft was submitted: <Link href={`/jobs/${part(draft.draft.job)}`}>the job</Link>.
+      </Banner>
+    );
+  }
+  const shows = (problem: Problem): boolean => isTried || step === "review" || touched.has(problem.field);
+  const errors = (field: string): string[] => problems.filter((each) => each.field === field && shows(each)).map((each) => each.message);
+  const of = (name: Step): Problem[] => problems.filter((each) => stepOf(each) === name);
+  const pending = uploads.value.filter((each) => each.batch.startsWith(batch) && (each.state === "sending" || each.state === "waiting"));
+  const props = { body, at, batch, edit, errors };
+
+  const submit = async (): Promise<void> => {
+    tried(true);
+    say("");
+    if (validation?.problems.length) {
+      summary.current?.focus();
+      return;
+    }
+    busy(true);
+    try {
+      const job = await draft.submit();
+      changed("jobs/");
+      toast("Submitted.", "good");
+      open(`/jobs/${part(job)}`);
+    } catch (error) {
+      busy(false);
+      const fields = error instanceof ApiError ? error.fields : {};
+      const found = Object.entries(fields).flatMap(([field, messages]) => messages.map((message): Problem => ({ path: field.split("."), field, step: "review", message })));
+      refuse(found);
+      if (!found.length) say(error instanceof Error ? error.message : String(error));
+    }
+  };
+  return (
+    <div
+      class="page new-job"
+      onFocusOut={(event) => {
+        const id = (event.target as HTMLElement).id;
+        const field = problems.find((each) => `field-${each.field.replace(/[^\w-]/g, "-")}` === id)?.field;
+        const all = field ? [field] : fieldOf(id);
+        if (all.length) touch((before) => new Set([...before, ...all]));
+      }}
+    >
+      <div class="row spread">
+        <h1 class="ellipsis">
+          <bdi>{body.name || "New job"}</bdi>
+        </h1>
+        <div class="row">
+          <SavedAt saving={draft.saving} said={draft.said} draft={draft.draft} />
+          <label class="row">
+            Job type
+            <select
+              class="input"
+              value={study ? "study" : "basic"}
+              onChange={(event) => {
+                const isNow = event.currentTarget.value === "study";
+                askStudy(isNow);
+                if (!isNow) {
+                  edit(single);
+                  if (step === "parameters") go({ step: "inputs" });
+                }
+              }}
+            >
+              <option value="basic">Basic</option>
+              <option value="study">Study</option>
+            </select>
+          </label>
+        </div>
+      </div>
+      <nav aria-label="Steps" class="stepper">
+        <ol>
+          {steps.map(([name, label], n) => {
+            const wrong = of(name).filter(shows).length;
+            const isDone = name !== "review" && !of(name).length;
+            return (
+              <li key={name}>
+                <Link href={`/jobs/new?${write({ ...place, step: name })}`} {...(name === step ? { "aria-current": "step" as const } : {})}>
+                  {n + 1} {label}
+                  {wrong ? (
+                    <span class="step-errors">
+                      <TriangleAlert size={14} class="icon" /> {wrong}
+                    </span>
+                  ) : isDone && validation ? (
+                    <Check size={14} class="icon" aria-label="nothing missing" />
+                  ) : null}
+                </Link>
+              </li>
+            );
+          })}
+        </ol>
+      </nav>
+      {problems.some(shows) && (isTried || step === "review") ? (
+        <div class="error-summary" ref={summary} tabIndex={-1} role="alert" aria-labelledby="error-title">
+          <h2 id="error-title">What keeps it from being submitted</h2>
+          <ul>
+            {problems.map((problem) => (
+              <li key={`${problem.field}-${problem.message}`}>
+                <Link
+                  href={`/jobs/new?${write({ ...place, step: stepOf(problem), at: /^\d+$/.test(String(problem.path[1])) ? String(problem.path[1]) : "" })}`}
+                  onClick={() => {
+                    setTimeout(() => document.getElementById(`field-${problem.field.replace(/[^\w-]/g, "-")}`)?.focus(), 50);
+                  }}
+                >
+                  {problem.message} <span class="quiet">{problem.field}</span>
+                </Link>
+              </li>
+            ))}
+          </ul>
+        </div>
+      ) : null}
+      {said ? <Banner tone="bad">{said}</Banner> : null}
+      <div class="new-columns">
+        <form class="grow stack" onSubmit={(event) => event.preventDefault()} aria-label={STEPS.find(([name]) => name === step)![1]}>
+          <Analyses body={body} at={at} step={step} edit={edit} onChoose={(n) => go({ at: n ? String(n) : "" })} />
+          {step === "inputs" ? <Inputs {...props} /> : null}
+          {step === "parameters" ? <Parameters {...props} /> : null}
+          {step === "software" ? <Software key={at} {...props} /> : null}
+          {step === "hardware" ? <Hardware {...props} isStudy={study} /> : null}
+          {step === "post" ? <Post {...props} /> : null}
+          {step === "review" ? <Review body={body} warnings={validation?.warnings ?? []} /> : null}
+          <Moves
+            steps={steps.map(([name]) => name)}
+            step={step}
+            onGo={(name) => go({ step: name })}
+            submit={
+              <Button
+                kind="primary"
+                disabled={isBusy}
+                why={!canWrite() ? "Your role is to read only." : pending.length ? `${pending.length} uploads are under way.` : connection.value === "lost" ? "No connection to the server." : ""}
+                onClick={() => void submit()}
+              >
+                Submit
+              </Button>
+            }
+          />
+        </form>
+        <aside class="new-side stack">
+          <EstimateOf estimate={validation?.estimate ?? null} isStudy={study} />
+          <Drafts now={draft.draft?.id ?? ""} />
+        </aside>
+      </div>
+      {draft.conflict ? <Conflict mine={body} theirs={draft.conflict} onTheirs={draft.takeTheirs} onMine={draft.keepMine} /> : null}
+    </div>
+  );
+}
+
+/** Which fields a left input stands for: "field-jobanalyses-0-command" is no unique way back, so the usual ones. */
+function fieldOf(id: string): string[] {
+  const text = /^field-(.+)$/.exec(id)?.[1];
+  return text ? [text.replaceAll("-", ".")] : [];
+}
+
+function SavedAt({ saving, said, draft }: { saving: Saving; said: string; draft: Draft | null }) {
+  const text: Record<Saving, string> = {
+    new: "not saved yet",
+    saved: draft ? `saved ${moment(draft.updatedAt)}` : "saved",
+    saving: "saving",
+    unsaved: "not saved yet",
+    offline: "not saved: the server does not answer; tried again",
+    refused: `not saved: ${said}`,
+  };
+  return (
+    <span class={saving === "refused" || saving === "offline" ? "tone-warning" : "quiet"} role="status">
+      {text[saving]}
+    </span>
+  );
+}
+
+/** A job may run several programs one after the other. */
+function Analyses({ body, at, step, edit, onChoose }: { body: Body; at: number; step: Step; edit: (to: (body: Body) => Body) => void; onChoose: (n: number) => void }) {
+  const count = body.jobanalyses?.length ?? 1;
+  if (step === "review" || (count < 2 && step !== "software")) return null;
+  return (
+    <div class="row" role="group" aria-label="Analyses">
+      {count > 1
+        ? Array.from({ length: count }, (_, n) => (
+            <button key={n} type="button" class="chip" aria-pressed={n === at ? "true" : "false"} onClick={() => onChoose(n)}>
+              {n + 1} {body.jobanalyses?.[n]?.analysis?.code || "not chosen"}
+            </button>
+          ))
+        : null}
+      {step === "software" ? (
+        <>
+          <Button
+            small
+            onClick={() => {
+              edit((now) => ({ ...now, jobanalyses: [...(now.jobanalyses ?? [{}]), { ...EMPTY.jobanalyses![0]!, hardware: { ...now.jobanalyses?.[0]?.hardware } }] }));
+              onChoose(count);
+            }}
+          >
+            Add a step after it
+          </Button>
+          {count > 1 ? (
+            <Button
+              small
+              onClick={() => {
+                edit((now) => ({ ...now, jobanalyses: (now.jobanalyses ?? []).filter((_, n) => n !== at) }));
+                onChoose(Math.max(0, at - 1));
+              }}
+            >
+              Without this one
+            </Button>
+          ) : null}
+        </>
+      ) : null}
+    </div>
+  );
+}
+
+function Moves({ steps, step, onGo, submit }: { steps: Step[]; step: Step; onGo: (step: Step) => void; submit: preact.ComponentChildren }) {
+  const n = steps.indexOf(step);
+  const label = (name: Step): string => STEPS.find(([each]) => each === name)![1];
+  return (
+    <div class="row spread">
+      {n > 0 ? <Button onClick={() => onGo(steps[n - 1]!)}>‹ {label(steps[n - 1]!)}</Button> : <span />}
+      {n < steps.length - 1 ? (
+        <Button kind="primary" onClick={() => onGo(steps[n + 1]!)}>
+          {label(steps[n + 1]!)} ›
+        </Button>
+      ) : (
+        submit
+      )}
+    </div>
+  );
+}
+
+function EstimateOf({ estimate, isStudy }: { estimate: Estimate | null; isStudy: boolean }) {
+  const between = (low: number, high: number): string => (low === high ? number(low) : `${number(low)} to ${number(high)}`);
+  return (
+    <Panel title="Estimate">
+      {estimate ? (
+        <dl class="facts" aria-live="polite">
+          {isStudy ? (
+            <>
+              <dt>Runs</dt>
+              <dd>{estimate.runs || "not known before"}</dd>
+            </>
+          ) : null}
+          <dt>Cores</dt>
+          <dd>
+            {estimate.cores}
+            {estimate.clampedFrom ? <div class="quiet">There are fewer than {estimate.clampedFrom} here: its ranks share them.</div> : null}
+          </dd>
+          <dt>Core-hours</dt>
+          <dd>{between(estimate.coreHours.low, estimate.coreHours.high)}</dd>
+          <dt>Cost</dt>
+          <dd>{between(estimate.cost.low, estimate.cost.high)}</dd>
+          <dt>Queue</dt>
+          <dd>
+            {estimate.queue.ahead ? `after ${estimate.queue.ahead} runs` : "nothing before it"}
+            {estimate.queue.startsAt ? `, at the latest ${moment(estimate.queue.startsAt)}` : ""}
+          </dd>
+          <dt>Disk</dt>
+          <dd>{bytes(estimate.diskBytes)} of inputs</dd>
+          <dt>From</dt>
+          <dd>{estimate.basis === "no history" ? "the walltime: this command did not run yet" : estimate.basis}</dd>
+        </dl>
+      ) : (
+        <p class="quiet">Once software and hardware are chosen.</p>
+      )}
+    </Panel>
+  );
+}
+
+function Drafts({ now }: { now: string }) {
+  const drafts = useGet<Page<Draft>>("drafts/", { page_size: 6 }, { stale: 0 });
+  const [going, remove] = useState<Draft | null>(null);
+  const others = (drafts.data?.results ?? []).filter((each) => each.id !== now && !each.job);
+  if (!others.length) return null;
+  return (
+    <Panel title="Other drafts">
+      <ul class="stack-small plain-list">
+        {others.map((each) => (
+          <li key={each.id} class="row">
+            <Link class="grow ellipsis" href={`/jobs/new?draft=${part(each.id)}`}>
+              <bdi>{each.name || "without a name"}</bdi>
+            </Link>
+            <span class="quiet">{ago(each.updatedAt)}</span>
+            <Button small kind="plain" onClick={() => remove(each)} aria-label={`Delete the draft ${each.name}`}>
+              ×
+            </Button>
+          </li>
+        ))}
+      </ul>
+      {going ? (
+        <Confirm
+          title={`Delete the draft ${going.name || "without a name"}?`}
+          verb="Delete"
+          isDanger
+          onClose={() => remove(null)}
+          onConfirm={async () => {
+            await api("DELETE", `drafts/${part(going.id)}/`);
+            changed("drafts/");
+          }}
+        >
+          <p>Its files stay in the library.</p>
+        </Confirm>
+      ) : null}
+    </Panel>
+  );
+}
+
+function Review({ body, warnings }: { body: Body; warnings: { message: string }[] }) {
+  return (
+    <div class="stack">
+      {warnings.map((each) => (
+        <Banner key={each.message} tone="warning">
+          {each.message}
+        </Banner>
+      ))}
+      {(body.jobanalyses ?? []).map((each, n) => (
+        <Panel key={n} title={(body.jobanalyses?.length ?? 1) > 1 ? `Analysis ${n + 1}` : "What will run"}>
+          <dl class="facts">
+            <dt>Software</dt>
+            <dd>
+              {each.analysis?.code || "-"} {each.analysis?.version ?? ""}
+            </dd>
+            <dt>Command</dt>
+            <dd>
+              <pre class="code">{each.command || "-"}</pre>
+            </dd>
+            <dt>Inputs</dt>
+            <dd>{each.inputFiles?.length ?? 0} files</dd>
+            <dt>On</dt>
+            <dd>
+              {each.hardware?.coresPerSlot ?? "-"} cores of {each.hardware?.coreType || "-"}
+              {each.hardware?.slots && each.hardware.slots > 1 ? `, ${each.hardware.slots} runs at once` : ""}
+            </dd>
+            <dt>Walltime</dt>
+            <dd>{each.hardware?.walltime ? duration(each.hardware.walltime * 3600) : "as long as this server allows"}</dd>
+            {each.postProcessScriptCommand ? (
+              <>
+                <dt>Afterwards</dt>
+                <dd>
+                  <pre class="code">{each.postProcessScriptCommand}</pre>
+                </dd>
+              </>
+            ) : null}
+          </dl>
+        </Panel>
+      ))}
+    </div>
+  );
+}
+
+/** Another tab was first: nothing is overwritten without a word. */
+function Conflict({ mine, theirs, onMine, onTheirs }: { mine: Body; theirs: Draft; onMine: () => void; onTheirs: () => void }) {
+  const [isShown, show] = useState(false);
+  return (
+    <Dialog
+      title={`This draft was changed in another tab ${ago(theirs.updatedAt)}`}
+      isWide={isShown}
+      isFirm
+      onClose={() => {}}
+      actions={
+        <>
+          <Button onClick={() => show(!isShown)}>{isShown ? "Hide the difference" : "Show the difference"}</Button>
+          <Button onClick={onTheirs}>Take theirs</Button>
+          <Button kind="primary" onClick={onMine}>
+            Keep mine
+          </Button>
+        </>
+      }
+    >
+      <p>
+        The other version was saved <Time at={theirs.updatedAt} />. What you have here is not saved yet.
+      </p>
+      {isShown ? (
+        <div class="scroll-x">
+          <table class="table">
+            <thead>
+              <tr>
+                <th scope="col">Field</th>
+                <th scope="col">Mine</th>
+                <th scope="col">Theirs</th>
+              </tr>
+            </thead>
+            <tbody>
+              {differences(mine, theirs.body).map((each) => (
+                <tr key={each.path}>
+                  <td class="mono">{each.path}</td>
+                  <td class="mono">{each.mine}</td>
+                  <td class="mono">{each.theirs}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      ) : null}
+    </Dialog>
+  );
 }

@@ -1,3 +1,117 @@
-export default function Page() {
-  return null;
+/** The studies, newest first: how many of their runs are done. */
+
+import { useEffect } from "preact/hooks";
+import { Link } from "wouter-preact";
+import { part } from "../api/client";
+import { changed, useGet } from "../api/queries";
+import type { Outcome } from "../api/types";
+import { onEvent } from "../lib/events";
+import { usePlace } from "../lib/query";
+import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
+import { useCrumbs } from "../ui/shell";
+import { State } from "../ui/state";
+
+type Row = {
+  id: string;
+  name: string;
+  status: string;
+  reason: string | null;
+  outcome: Outcome | null;
+  analyses: { code: string; name: string }[];
+  study: { total: number; ended: number; done: number | null; failed: number | null } | null;
+  insertedAt: string;
+};
+type Rows = { rows: Row[]; next: string | null; previous: string | null };
+
+const GATHER_MS = 1_000;
+
+export default function Studies() {
+  useCrumbs({ label: "Studies" });
+  const [place, go] = usePlace();
+  const rows = useGet<Rows>("jobs/rows/", { kind: "study", cursor: place["cursor"], limit: 50 }, { keep: true });
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const stop = onEvent((name) => {
+      if (name !== "study" && name !== "job" && name !== "reset") return;
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        if (document.visibilityState === "visible") changed("jobs/rows/");
+      }, GATHER_MS);
+    });
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  }, []);
+  const found = rows.data?.rows ?? [];
+  return (
+    <div class="page stack">
+      <div class="row spread">
+        <h1>Studies</h1>
+        <Link class="button" href="/jobs/new?step=parameters&study=1">
+          New study
+        </Link>
+      </div>
+      {rows.error ? <Failure error={rows.error} what="The studies" again={() => void rows.refetch()} /> : null}
+      {!rows.data && !rows.error ? <Skeleton /> : null}
+      {rows.data && !found.length ? (
+        <Empty title="No studies yet">
+          <p>A study runs the same case at many points: from a table, over ranges, or where an optimizer wants to look.</p>
+        </Empty>
+      ) : null}
+      {found.length ? (
+        <Panel>
+          <div class="scroll-x">
+            <table class="table">
+              <thead>
+                <tr>
+                  <th scope="col">State</th>
+                  <th scope="col">Name</th>
+                  <th scope="col">Software</th>
+                  <th scope="col">Progress</th>
+                  <th scope="col" class="number">
+                    Failed
+                  </th>
+                  <th scope="col">Made</th>
+                </tr>
+              </thead>
+              <tbody>
+                {found.map((row) => (
+                  <tr key={row.id}>
+                    <td>
+                      <State status={row.status} outcome={row.outcome} reason={row.reason} />
+                    </td>
+                    <td>
+                      <Link href={row.status ? `/studies/${part(row.id)}` : `/jobs/${part(row.id)}`}>
+                        <bdi>{row.name}</bdi>
+                      </Link>
+                    </td>
+                    <td>{row.analyses.map((each) => each.name).join(", ")}</td>
+                    <td>
+                      <Progress value={row.study?.total ? row.study.ended / row.study.total : null} label={`${row.name}: runs that ended`} />{" "}
+                      {row.study ? `${row.study.ended} of ${row.study.total} runs` : "-"}
+                    </td>
+                    <td class="number">{row.study?.failed ?? "-"}</td>
+                    <td>
+                      <Time at={row.insertedAt} />
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </Panel>
+      ) : null}
+      {rows.data?.next || rows.data?.previous ? (
+        <nav class="row" aria-label="Pages">
+          <Button small disabled={!rows.data.previous} onClick={() => go({ cursor: rows.data!.previous ?? "" })}>
+            Newer
+          </Button>
+          <Button small disabled={!rows.data.next} onClick={() => go({ cursor: rows.data!.next ?? "" })}>
+            Older
+          </Button>
+        </nav>
+      ) : null}
+    </div>
+  );
 }

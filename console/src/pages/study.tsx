@@ -1,3 +1,435 @@
-export default function Page() {
-  return null;
+/** A study: which point is best, which failed, and how one column goes with another. */
+
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { Link, useLocation } from "wouter-preact";
+import { canWrite } from "../api/boot";
+import { address, api, ApiError, newKey, part } from "../api/client";
+import { changed, useGet } from "../api/queries";
+import { onEvent } from "../lib/events";
+import { duration } from "../lib/format";
+import { usePlace } from "../lib/query";
+import { Confirm } from "../ui/dialog";
+import { CircleCheck, CircleDashed, CirclePlay, Clock, Download, OctagonX, RotateCcw, Square, Star } from "../ui/icons";
+import { Menu } from "../ui/menu";
+import { Button, Empty, Failure, Field, Num, Panel, Skeleton } from "../ui/parts";
+import { useCrumbs } from "../ui/shell";
+import { toast } from "../ui/toasts";
+import { Window } from "../ui/window";
+import { merged, sorted, valueOf, type Columns, type Run } from "./study/data";
+import { Scatter } from "./study/scatter";
+import "./study/study.css";
+
+type Variable = { name: string; role: string; unit: string; isText: boolean };
+type Summary = {
+  version: string;
+  variables: Variable[];
+  counts: Record<string, number>;
+  total: number;
+  best: { id: string; inputs: Record<string, unknown>; outputs: Record<string, unknown> }[];
+  bestCount: number;
+  isOpen: boolean;
+  closedBecause: string | null;
+  slots: number;
+  optimizer: string | null;
+  design: string | null;
+};
+type Job = { id: string; name: string };
+type Column = { key: string; label: string; isNumber: boolean };
+
+const ROW = 32;
+const GATHER_MS = 500; // between two looks at what changed
+const PAGE = 2000;
+
+const STATES = [
+  ["done", "good", CircleCheck],
+  ["failed", "bad", OctagonX],
+  ["running", "running", CirclePlay],
+  ["waiting", "waiting", Clock],
+  ["planned", "draft", CircleDashed],
+  ["stopped", "draft", Square],
+] as const;
+
+export default function Study({ params }: { params: Record<string, string | undefined> }) {
+  const id = params["id"]!;
+  const job = useGet<Job>(`jobs/${part(id)}/`);
+  const summary = useGet<Summary>(`jobs/${part(id)}/study/`);
+  const { runs, error, again } = useRuns(id);
+  useCrumbs({ label: "Studies", href: "/studies" }, { label: job.data?.name ?? id });
+  useEffect(
+    () =>
+      onEvent((_name, data) => {
+        if (data["id"] === id || data["job"] === id) changed(`jobs/${part(id)}/study/`);
+      }),
+    [id],
+  );
+  const problem = job.error ?? summary.error ?? error;
+  if (problem && !summary.data) {
+    return problem instanceof ApiError && problem.status === 400 ? (
+      <Empty title="This job is no study">
+        <Link href={`/jobs/${part(id)}`}>Look at the job</Link>
+      </Empty>
+    ) : (
+      <Failure
+        error={problem}
+        what="This study"
+        again={() => {
+          void summary.refetch();
+          again();
+        }}
+      />
+    );
+  }
+  if (!summary.data || !runs) return <Skeleton rows={8} />;
+  return (
+    <div class="page stack">
+      <div class="row spread">
+        <h1 class="ellipsis">
+          <bdi>{job.data?.name ?? id}</bdi>
+        </h1>
+        <Actions id={id} summary={summary.data} />
+      </div>
+      <Counts summary={summary.data} />
+      {error ? <Failure error={error} what="The newest runs" again={again} /> : null}
+      <Views id={id} summary={summary.data} runs={runs} />
+    </div>
+  );
 }
+
+/** The runs, kept up to date by what changed since. */
+function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () => void } {
+  const [runs, set] = useState<Run[] | null>(null);
+  const [error, fail] = useState<unknown>(null);
+  const [turn, again] = useState(0);
+  useEffect(() => {
+    let known = new Map<string, Run>();
+    let version = "";
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    let isBusy = false;
+    let isOwed = false;
+    const over = new AbortController();
+    const look = async (): Promise<void> => {
+      timer = undefined;
+      if (isBusy) {
+        isOwed = true;
+        return;
+      }
+      isBusy = true;
+      try {
+        const reply = await api<Columns>("GET", `jobs/${part(id)}/study/columns/`, { query: { since: version }, signal: over.signal });
+        known = merged(known, reply);
+        version = reply.version;
+        set([...known.values()].toSorted((a, b) => Number(a.id) - Number(b.id)));
+        fail(null);
+      } catch (problem) {
+        if (!over.signal.aborted) fail(problem);
+      }
+      isBusy = false;
+      if (isOwed) {
+        isOwed = false;
+        soon();
+      }
+    };
+    const soon = (): void => {
+      if (document.visibilityState === "visible") timer ??= setTimeout(() => void look(), GATHER_MS);
+      else isOwed = true;
+    };
+    const seen = (): void => {
+      if (isOwed && document.visibilityState === "visible") {
+        isOwed = false;
+        soon();
+      }
+    };
+    void look();
+    const stop = onEvent((name, data) => {
+      if (name === "reset" || data["job"] === id || data["id"] === id) soon();
+    });
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      over.abort();
+      clearTimeout(timer);
+      stop();
+      document.removeEventListener("visibilitychange", seen);
+    };
+  }, [id, turn]);
+  return { runs, error, again: () => again((n) => n + 1) };
+}
+
+function Counts({ summary }: { summary: Summary }) {
+  const { counts, total } = summary;
+  const share = (name: string): string => `${((counts[name] ?? 0) / Math.max(1, total)) * 100}%`;
+  return (
+    <section class="stack-small" aria-label="Runs by state">
+      <div class="study-counts" aria-hidden="true">
+        {["done", "failed", "stopped", "running"].map((name) => (
+          <span key={name} class={`is-${name}`} style={{ width: share(name) }} />
+        ))}
+      </div>
+      <div class="row quiet" role="status">
+        {STATES.filter(([name]) => counts[name]).map(([name]) => (
+          <span key={name}>
+            {counts[name]} {name}
+          </span>
+        ))}
+        <span>of {total} runs</span>
+        <span>{summary.slots} at a time</span>
+        {summary.optimizer ? <span>optimizer {summary.optimizer}</span> : null}
+        {summary.design ? <span>design {summary.design}</span> : null}
+        {summary.isOpen ? <span>more runs come</span> : summary.closedBecause ? <span>{summary.closedBecause}</span> : null}
+      </div>
+    </section>
+  );
+}
+
+function Actions({ id, summary }: { id: string; summary: Summary }) {
+  const [isAsking, ask] = useState(false);
+  const [place] = usePlace();
+  const failed = summary.counts["failed"] ?? 0;
+  const file = (format: string): string => address(`jobs/${part(id)}/study/export/`, { format, filter: place["filter"] });
+  return (
+    <div class="row">
+      <Link class="button" href={`/jobs/${part(id)}`}>
+        The job
+      </Link>
+      <Button icon={RotateCcw} why={!canWrite() ? "Your role is to read only." : failed ? "" : "No run failed."} onClick={() => ask(true)}>
+        Re-run failed ({failed})
+      </Button>
+      <Menu
+        label="Export the runs"
+        icon={Download}
+        items={[
+          { label: "CSV", href: file("csv"), isDownload: true },
+          { label: "JSON", href: file("json"), isDownload: true },
+        ]}
+      >
+        Export
+      </Menu>
+      {isAsking ? <Rerun id={id} where="failed" count={failed} onClose={() => ask(false)} /> : null}
+    </div>
+  );
+}
+
+function Rerun({ id, where, runs, count, onClose }: { id: string; where?: string; runs?: string[]; count: number; onClose: () => void }) {
+  const [once] = useState(newKey);
+  return (
+    <Confirm
+      title={`Run ${count} ${count === 1 ? "run" : "runs"} again?`}
+      verb="Run again"
+      onClose={onClose}
+      onConfirm={async () => {
+        const reply = await api<{ count: number }>("POST", `jobs/${part(id)}/study/rerun/`, { json: runs ? { runs } : { where }, once });
+        changed(`jobs/${part(id)}/study/`);
+        toast(`${reply.count} ${reply.count === 1 ? "run" : "runs"} will be run again.`, "good");
+      }}
+    >
+      <p>The same points are computed anew. Outputs with new content take the place of those that are there; each attempt is charged.</p>
+    </Confirm>
+  );
+}
+
+function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[] }) {
+  const [place, go] = usePlace();
+  const [hovered, hover] = useState("");
+  const [, open] = useLocation();
+  const columns = useMemo(() => columnsOf(summary.variables, runs), [summary.variables, runs]);
+  const { ids, error, isAsked } = useFilter(id, place["filter"] ?? "", summary.version);
+  const state = place["status"] ?? "";
+  const sort = place["sort"] || "id";
+  const shown = useMemo(() => {
+    const some = runs.filter((run) => (!state || run.status === state) && (!ids || ids.has(run.id)));
+    return sort === "id" ? some : sorted(some, sort);
+  }, [runs, state, ids, sort]);
+  const drawn = columns.filter((column) => column.isNumber);
+  const isKnown = (key: string | undefined): boolean => drawn.some((column) => column.key === key);
+  const x = isKnown(place["x"]) ? place["x"]! : (drawn.find((column) => column.key.startsWith("inputs."))?.key ?? "id");
+  const y = isKnown(place["y"]) ? place["y"]! : (drawn.find((column) => column.key.startsWith("outputs."))?.key ?? "duration");
+  const name = (key: string): string => columns.find((column) => column.key === key)?.label ?? key;
+  const openRun = (run: string): void => open(`/jobs/${part(id)}?run=${part(run)}`);
+  const choice = (label: string, value: string, parameter: string) => (
+    <Field label={label} name={parameter}>
+      {(props) => (
+        <select {...props} class="input" value={value} onChange={(event) => go({ [parameter]: event.currentTarget.value })}>
+          {drawn.map((column) => (
+            <option key={column.key} value={column.key}>
+              {column.label}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+  return (
+    <>
+      <Panel title="Scatter">
+        <div class="row">
+          {choice("Across", x, "x")}
+          {choice("Up", y, "y")}
+        </div>
+        <Scatter runs={shown} x={x} y={y} xName={name(x)} yName={name(y)} hovered={hovered} onHover={hover} onOpen={openRun} />
+      </Panel>
+      <Panel title="Runs">
+        <div class="stack-small">
+          <div class="row">
+            <button type="button" class="chip" aria-pressed={state === "" ? "true" : "false"} onClick={() => go({ status: "" })}>
+              all {summary.total}
+            </button>
+            {STATES.filter(([each]) => summary.counts[each]).map(([each, tone, Icon]) => (
+              <button key={each} type="button" class={`chip tone-${tone}`} aria-pressed={state === each ? "true" : "false"} onClick={() => go({ status: state === each ? "" : each })}>
+                <Icon size={14} class="icon" /> {each} {summary.counts[each]}
+              </button>
+            ))}
+          </div>
+          <Filter text={place["filter"] ?? ""} error={error} onFilter={(filter) => go({ filter })} example={example(columns)} />
+          {isAsked && !ids ? <Skeleton rows={2} /> : null}
+          {shown.length ? (
+            <Table id={id} runs={shown} columns={columns} sort={sort} onSort={(key) => go({ sort: sort === key ? `-${key}` : key })} hovered={hovered} onHover={hover} />
+          ) : (
+            <Empty title="No run fits">
+              <Button onClick={() => go({ status: "", filter: "" })}>Clear the filters</Button>
+            </Empty>
+          )}
+        </div>
+      </Panel>
+    </>
+  );
+}
+
+function columnsOf(variables: Variable[], runs: Run[]): Column[] {
+  const units = new Map(variables.map((variable) => [variable.name, variable.unit]));
+  const texts = new Set(variables.filter((variable) => variable.isText).map((variable) => variable.name));
+  const first = runs[0];
+  const of = (group: "inputs" | "outputs"): Column[] =>
+    Object.keys(first?.[group] ?? {}).map((name) => ({
+      key: `${group}.${name}`,
+      label: units.get(name) ? `${name} [${units.get(name)}]` : name,
+      isNumber: !texts.has(name),
+    }));
+  return [...of("inputs"), ...of("outputs"), { key: "duration", label: "Time [s]", isNumber: true }, { key: "coreHours", label: "Core-hours", isNumber: true }];
+}
+
+const example = (columns: Column[]): string => {
+  const output = columns.find((column) => column.key.startsWith("outputs."));
+  return output ? `${output.key.slice("outputs.".length)} > 0.1 and status = "done"` : 'status = "done"';
+};
+
+/** The ids of the runs that the server finds for a filter; null: all, or not known yet. */
+function useFilter(id: string, filter: string, version: string): { ids: ReadonlySet<string> | null; error: string; isAsked: boolean } {
+  const [found, set] = useState<{ filter: string; ids: ReadonlySet<string> } | null>(null);
+  const [error, fail] = useState("");
+  useEffect(() => {
+    if (!filter) {
+      set(null);
+      fail("");
+      return;
+    }
+    const over = new AbortController();
+    const ask = async (): Promise<void> => {
+      const ids = new Set<string>();
+      for (let page = 1; ; page++) {
+        const reply = await api<{ next: string | null; results: { id: string }[] }>("GET", `jobs/${part(id)}/study/table/`, {
+          query: { filter, page, page_size: PAGE },
+          signal: over.signal,
+        });
+        for (const run of reply.results) ids.add(run.id);
+        if (!reply.next) break;
+      }
+      set({ filter, ids });
+      fail("");
+    };
+    ask().catch((problem: unknown) => {
+      if (over.signal.aborted) return;
+      set(null);
+      fail(problem instanceof ApiError ? (problem.fields["filter"]?.[0] ?? problem.message) : String(problem));
+    });
+    return () => over.abort();
+  }, [id, filter, version]);
+  return { ids: found?.filter === filter ? found.ids : null, error, isAsked: Boolean(filter) && !error };
+}
+
+function Filter({ text, error, onFilter, example }: { text: string; error: string; onFilter: (text: string) => void; example: string }) {
+  const [typed, type] = useState(text);
+  useEffect(() => type(text), [text]);
+  return (
+    <form
+      onSubmit={(event) => {
+        event.preventDefault();
+        onFilter(typed.trim());
+      }}
+    >
+      <Field label="Filter" name="filter" hint={<>Such as {<code>{example}</code>}</>} errors={error ? [error] : []}>
+        {(props) => (
+          <div class="row">
+            <input {...props} class="input mono grow" value={typed} onInput={(event) => type(event.currentTarget.value)} />
+            <Button type="submit">Filter</Button>
+          </div>
+        )}
+      </Field>
+    </form>
+  );
+}
+
+type TableProps = { id: string; runs: Run[]; columns: Column[]; sort: string; onSort: (key: string) => void; hovered: string; onHover: (id: string) => void };
+
+function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps) {
+  const head = useRef<HTMLDivElement>(null);
+  const layout = { gridTemplateColumns: `64px 112px repeat(${columns.length}, minmax(96px, 1fr)) minmax(180px, 2fr)`, minWidth: `${380 + columns.length * 104}px` };
+  const sortOf = (key: string): "ascending" | "descending" | "none" => (sort === key ? "ascending" : sort === `-${key}` ? "descending" : "none");
+  const heading = (key: string, label: string, isNumber = true) => (
+    <div key={key} role="columnheader" aria-sort={sortOf(key)} class={isNumber ? "number" : ""}>
+      <button type="button" class="sort" onClick={() => onSort(key)} title={label}>
+        {label} {sort === key ? "↑" : sort === `-${key}` ? "↓" : ""}
+      </button>
+    </div>
+  );
+  return (
+    <div class="study-grid" role="table" aria-label="Runs of the study" aria-rowcount={runs.length + 1} ref={head}>
+      <div role="rowgroup" class="study-head">
+        <div role="row" aria-rowindex={1} class="study-row is-head" style={layout}>
+          {heading("id", "Run")}
+          {heading("status", "State", false)}
+          {columns.map((column) => heading(column.key, column.label))}
+          <div role="columnheader">Why</div>
+        </div>
+      </div>
+      <Window
+        count={runs.length}
+        row={ROW}
+        role="rowgroup"
+        render={(n) => {
+          const run = runs[n]!;
+          const state = STATES.find(([name]) => name === run.status) ?? STATES[4];
+          const Icon = state[2];
+          return (
+            <div
+              role="row"
+              aria-rowindex={n + 2}
+              class={`study-row ${hovered === run.id ? "is-lit" : ""}`}
+              style={layout}
+              onMouseEnter={() => onHover(run.id)}
+              onMouseLeave={() => onHover("")}
+            >
+              <div role="cell" class="number">
+                <Link href={`/jobs/${part(id)}?run=${part(run.id)}`}>{run.id}</Link>
+                {run.isOptimal ? <Star size={12} class="icon" aria-label="best" /> : null}
+              </div>
+              <div role="cell">
+                <span class={`badge tone-${state[1]}`}>
+                  <Icon size={14} class="icon" />
+                  {run.status}
+                </span>
+              </div>
+              {columns.map((column) => (
+                <div key={column.key} role="cell" class="number ellipsis">
+                  {column.key === "duration" ? <span title={`${run.duration ?? ""}`}>{run.duration === null ? "-" : duration(run.duration)}</span> : <Num value={valueOf(run, column.key)} />}
+                </div>
+              ))}
+              <div role="cell" class="ellipsis quiet" title={run.reason}>
+                {run.reason}
+              </div>
+            </div>
+          );
+        }}
+      />
+    </div>
+  );
+}
+

@@ -1,3 +1,245 @@
-export default function Page() {
-  return null;
+/** The first minutes: what works here, and a real job from upload to result, with the calls that it took. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Link } from "wouter-preact";
+import { boot, canWrite } from "../api/boot";
+import { api, part, prefix, request } from "../api/client";
+import { changed, useGet } from "../api/queries";
+import { onEvent } from "../lib/events";
+import { bytes, number } from "../lib/format";
+import { CircleCheck, CircleDashed, CirclePlay, OctagonX, Play } from "../ui/icons";
+import { Banner, Button, CopyButton, Failure, Panel, Skeleton, Sparkline } from "../ui/parts";
+import { useCrumbs } from "../ui/shell";
+import "./welcome/welcome.css";
+
+type Example = { name: string; title: string; analysis: string; isRunnable: boolean; whyNot: string; fileName: string; job: Body };
+type Body = { name: string; jobanalyses: { inputFiles: { id: string }[]; command: string }[] };
+type Job = { id: string };
+type Series = { x: number[]; keys: Record<string, { last: (number | string)[] }> };
+type Status = { status: string; statusReason: string | null };
+type Call = { title: string; method: string; path: string; body?: unknown; form?: string };
+type Stage = "upload" | "create" | "submit" | "watch" | "results";
+
+const STAGES: [Stage, string][] = [
+  ["upload", "Upload the case"],
+  ["create", "Set up the job"],
+  ["submit", "Submit it"],
+  ["watch", "Watch it converge"],
+  ["results", "Get the results"],
+];
+const LOOK_MS = 1_000;
+
+export default function Welcome() {
+  useCrumbs({ label: "First minutes" });
+  const examples = useGet<Example[] | { results: Example[] }>("examples/", undefined, { stale: 60_000 });
+  const all = Array.isArray(examples.data) ? examples.data : (examples.data?.results ?? []);
+  const example = all.find((each) => each.isRunnable) ?? all[0];
+  return (
+    <div class="page stack">
+      <h1>First minutes with Simyard</h1>
+      <div class="welcome">
+        <div class="grow stack">
+          {examples.error ? <Failure error={examples.error} what="The example" again={() => void examples.refetch()} /> : null}
+          {!examples.data && !examples.error ? <Skeleton /> : null}
+          {example ? <Run example={example} /> : null}
+          <p>
+            Or <Link href="/jobs/new">set up a job of your own</Link>, or <Link href="/jobs">go to the jobs</Link>. This page is in the menu at the top right again.
+          </p>
+        </div>
+        <Checks />
+      </div>
+    </div>
+  );
+}
+
+function Checks() {
+  const here = boot.value!;
+  const solvers = here.solvers.toSorted((a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name));
+  const missing = solvers.filter((each) => !each.installed);
+  return (
+    <Panel title="What is here" class="welcome-checks">
+      <dl class="facts">
+        <dt>Isolation</dt>
+        <dd>
+          {here.isolation} <span class="quiet">{here.isolationDetail}</span>
+        </dd>
+        <dt>Machine</dt>
+        <dd>
+          {here.cores} cores, {bytes(here.memoryBytes)}
+        </dd>
+        {solvers
+          .filter((each) => each.installed)
+          .map((each) => [
+            <dt key={`${each.code}-name`}>{each.name}</dt>,
+            <dd key={each.code}>
+              <CircleCheck size={14} class="icon" /> {each.version || "installed"}
+            </dd>,
+          ])}
+      </dl>
+      {missing.length ? (
+        <details>
+          <summary>{missing.length} more can be installed</summary>
+          <dl class="facts">
+            {missing.map((each) => [<dt key={`${each.code}-name`}>{each.name}</dt>, <dd key={each.code}>{each.installHint || "-"}</dd>])}
+          </dl>
+        </details>
+      ) : null}
+    </Panel>
+  );
+}
+
+function Run({ example }: { example: Example }) {
+  const [stage, enter] = useState<Stage | "" | "over">("");
+  const [failed, fail] = useState("");
+  const [calls, record] = useState<Call[]>([]);
+  const [job, created] = useState("");
+  const [status, told] = useState<Status | null>(null);
+  const isOver = useRef(false);
+  useEffect(
+    () => () => {
+      isOver.current = true;
+    },
+    [],
+  );
+  const made = (call: Call): void => record((before) => [...before, call]);
+
+  const go = async (): Promise<void> => {
+    fail("");
+    record([]);
+    created("");
+    told(null);
+    try {
+      enter("upload");
+      const archive = await (await request("GET", `examples/${part(example.name)}/contents/`)).blob();
+      const form = new FormData();
+      form.append("file", archive, example.fileName);
+      const file = (await (await request("POST", "files/contents/", { body: form })).json()) as { id: string };
+      made({ title: "Upload the case", method: "POST", path: "files/contents/", form: example.fileName });
+      enter("create");
+      const body: Body = { ...example.job, jobanalyses: example.job.jobanalyses.map((each, n) => (n ? each : { ...each, inputFiles: [{ id: file.id }] })) };
+      const { id } = await api<Job>("POST", "jobs/", { json: body });
+      made({ title: "Set up the job", method: "POST", path: "jobs/", body });
+      created(id);
+      enter("submit");
+      await api("POST", `jobs/${part(id)}/submit/`);
+      made({ title: "Submit it", method: "POST", path: `jobs/${id}/submit/` });
+      made({ title: "Watch it", method: "GET", path: `jobs/${id}/statuses/` });
+      changed("jobs/");
+      enter("watch");
+    } catch (error) {
+      fail(error instanceof Error ? error.message : String(error));
+    }
+  };
+
+  // The events say when to look.
+  useEffect(() => {
+    if (!job || stage !== "watch") return;
+    const look = async (): Promise<void> => {
+      const page = await api<{ results: Status[] }>("GET", `jobs/${part(job)}/statuses/`).catch(() => null);
+      const newest = page?.results[0];
+      if (!newest || isOver.current) return;
+      told(newest);
+      if (newest.status !== "Completed") return;
+      made({ title: "Get the results", method: "GET", path: `jobs/${job}/files/` });
+      if (newest.statusReason === "Completed successfully") enter("results");
+      else fail(newest.statusReason ?? "The job ended.");
+    };
+    void look();
+    return onEvent((_name, data) => {
+      if (data["id"] === job || data["job"] === job) void look();
+    });
+  }, [job, stage]);
+
+  const at = stage === "" ? -1 : STAGES.findIndex(([name]) => name === stage);
+  const isRunning = stage !== "" && stage !== "results" && !failed;
+  return (
+    <Panel title={example.title}>
+      <div class="stack">
+        <p>A real solver computes the flow around an airfoil, in the five steps that every job has.</p>
+        <div class="row">
+          <Button
+            kind="primary"
+            icon={Play}
+            disabled={isRunning}
+            why={!example.isRunnable ? example.whyNot : canWrite() ? "" : "Your role is to read only."}
+            onClick={() => void go()}
+          >
+            {stage ? "Run it again" : "Run the airfoil example"}
+          </Button>
+          {example.isRunnable ? null : <span class="quiet">{example.whyNot}</span>}
+        </div>
+        <ol class="stages" aria-label="Steps">
+          {STAGES.map(([name, label], n) => {
+            const isDone = n < at || stage === "results";
+            const isBad = failed && n === at;
+            const Icon = isBad ? OctagonX : isDone ? CircleCheck : n === at ? CirclePlay : CircleDashed;
+            return (
+              <li key={name} class={isBad ? "tone-bad" : isDone ? "tone-good" : n === at ? "tone-running" : ""}>
+                <Icon size={16} class="icon" /> {label}
+                {name === "watch" && n === at && status ? <span class="quiet"> {status.status}</span> : null}
+                <span class="hidden-visually">{isBad ? "failed" : isDone ? "done" : n === at ? "under way" : "to come"}</span>
+              </li>
+            );
+          })}
+        </ol>
+        {failed ? <Banner tone="bad">{failed}</Banner> : null}
+        {job ? <Curves job={job} isLive={isRunning} /> : null}
+        {job ? (
+          <p>
+            <Link href={`/jobs/${part(job)}`}>{stage === "results" ? "Look at its results" : "Watch it on its own page"}</Link>
+          </p>
+        ) : null}
+        {calls.length ? <Happened calls={calls} /> : null}
+      </div>
+    </Panel>
+  );
+}
+
+function Curves({ job, isLive }: { job: string; isLive: boolean }) {
+  const data = useGet<Series>(`jobs/${part(job)}/runs/1/series/data/`, { points: 200 }, { keep: true, ...(isLive ? { every: LOOK_MS } : {}) });
+  useEffect(() => {
+    if (!isLive) void data.refetch();
+  }, [isLive]);
+  const entries = Object.entries(data.data?.keys ?? {}).filter(([, values]) => values.last.length > 1);
+  if (!entries.length) return <p class="quiet">The curves are drawn as soon as the solver prints its first steps.</p>;
+  return (
+    <ul class="curves">
+      {entries.map(([key, { last }]) => {
+        const isResidual = key.startsWith("residuals/");
+        const values = last.map((value) => (isResidual ? Math.log10(Number(value)) : Number(value)));
+        const newest = last.at(-1) ?? null;
+        return (
+          <li key={key}>
+            <span class="mono">{key}</span>
+            <Sparkline values={values} label={`${key}, now ${number(newest)}`} width={160} height={36} />
+            <span class="number">{number(newest)}</span>
+          </li>
+        );
+      })}
+    </ul>
+  );
+}
+
+/** The calls as a terminal makes them. */
+export function curl({ method, path, body, form }: Call, origin: string): string {
+  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = [`curl -X ${method} -H "Authorization: Token $SIMYARD_API_KEY"`];
+  if (form) lines.push(`-F ${quoted(`file=@${form}`)}`);
+  if (body) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
+  return [...lines, `${origin}/api/v2/${path}`].join(" \\\n  ");
+}
+
+function Happened({ calls }: { calls: Call[] }) {
+  const origin = `${window.location.origin}${prefix}`;
+  const all = calls.map((call) => `# ${call.title}\n${curl(call, origin)}`).join("\n\n");
+  return (
+    <details class="stack-small" open>
+      <summary>What just happened: the calls of the API</summary>
+      <p class="quiet">
+        The same from your terminal, with a key from <Link href="/settings/keys">your settings</Link> in <code>SIMYARD_API_KEY</code>.
+      </p>
+      <pre class="code">{all}</pre>
+      <CopyButton text={all} />
+    </details>
+  );
 }

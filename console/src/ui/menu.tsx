@@ -2,7 +2,7 @@
 
 import type { LucideIcon } from "lucide-preact";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Button } from "./parts";
 import { ChevronDown } from "./icons";
 
@@ -24,9 +24,10 @@ type Props = {
   isSmall?: boolean;
   kind?: "primary" | "plain" | "";
   side?: "start" | "end";
+  tabIndex?: number; // -1 in a grid, whose keys lead here
 };
 
-export function Menu({ label, items, icon, children, isSmall, kind = "", side = "end" }: Props) {
+export function Menu({ label, items, icon, children, isSmall, kind = "", side = "end", tabIndex }: Props) {
   const [isOpen, open] = useState(false);
   const anchor = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLDivElement>(null);
@@ -34,14 +35,23 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
     open(false);
     if (giveBack) anchor.current?.querySelector<HTMLElement>("button")?.focus();
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!isOpen) return;
-    list.current?.querySelector<HTMLElement>("[role^=menuitem]")?.focus();
+    list.current!.showPopover?.();
+    place(anchor.current!, list.current!, side);
+    list.current!.querySelector<HTMLElement>("[role^=menuitem]")?.focus();
     const outside = (event: Event): void => {
-      if (!anchor.current?.contains(event.target as Node)) open(false);
+      if (!(event.target instanceof Node && anchor.current?.contains(event.target))) open(false);
     };
     document.addEventListener("pointerdown", outside);
-    return () => document.removeEventListener("pointerdown", outside);
+    const moved = (): void => place(anchor.current!, list.current!, side);
+    document.addEventListener("scroll", moved, true);
+    window.addEventListener("resize", moved);
+    return () => {
+      document.removeEventListener("pointerdown", outside);
+      document.removeEventListener("scroll", moved, true);
+      window.removeEventListener("resize", moved);
+    };
   }, [isOpen]);
   const keys = (event: KeyboardEvent): void => {
     const all = [...(list.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
@@ -66,6 +76,7 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
         kind={kind}
         {...(icon ? { icon } : {})}
         {...(children === undefined ? { label } : {})}
+        {...(tabIndex === undefined ? {} : { tabIndex })}
         aria-haspopup="menu"
         aria-expanded={isOpen ? "true" : "false"}
         onClick={() => open(!isOpen)}
@@ -78,7 +89,7 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
         )}
       </Button>
       {isOpen ? (
-        <div role="menu" aria-label={label} class={`menu ${side === "start" ? "start" : ""}`} ref={list}>
+        <div role="menu" aria-label={label} class="menu" popover="manual" ref={list}>
           {items.map((item) => {
             const Icon = item.icon;
             const inside = (
@@ -119,4 +130,18 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
       ) : null}
     </div>
   );
+}
+
+const GAP = 4;
+
+/** Below its button or, where there is no room, above. In the top layer nothing cuts it off. */
+function place(anchor: HTMLElement, menu: HTMLElement, side: "start" | "end"): void {
+  const at = anchor.getBoundingClientRect();
+  const { offsetWidth: width, offsetHeight: height } = menu;
+  const { clientWidth, clientHeight } = document.documentElement;
+  const left = side === "start" ? at.left : at.right - width;
+  const below = at.bottom + GAP;
+  const top = below + height <= clientHeight || at.top < height + GAP ? below : at.top - GAP - height;
+  menu.style.left = `${Math.max(GAP, Math.min(left, clientWidth - width - GAP))}px`;
+  menu.style.top = `${Math.max(GAP, Math.min(top, clientHeight - height - GAP))}px`;
 }

@@ -108,7 +108,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
             ))}
           </ol>
         </nav>
-        <Button icon={Search} small onClick={() => (isPaletteOpen.value = true)} aria-label="Search (Ctrl K)">
+        <Button icon={Search} small onClick={() => (isPaletteOpen.value = true)} aria-label="Search, Ctrl K">
           <kbd>Ctrl K</kbd>
         </Button>
         <ConnectionState />
@@ -130,11 +130,11 @@ export function Shell({ children }: { children: ComponentChildren }) {
       </header>
       <div class="notice-line">
         <Lost />
-        {(boot.value?.engines ?? [])
-          .filter((engine) => engine.trouble)
-          .map((engine) => (
-            <Banner key={engine.name} tone="warning">
-              {engine.name}: {engine.trouble}
+        {Object.entries(boot.value?.engines ?? {})
+          .filter(([, engine]) => engine.trouble)
+          .map(([name, engine]) => (
+            <Banner key={name} tone="warning">
+              {name}: {engine.trouble}
             </Banner>
           ))}
       </div>

@@ -15,12 +15,14 @@ type Props = {
   role?: "rowgroup" | "list" | "presentation";
   label?: string;
   class?: string;
+  kept?: number; // a row that exists also out of view: it has the focus
+  tabIndex?: number; // -1 where a row takes the focus instead
 };
 
 const AROUND = 4; // rows beyond the view, for the next frame
 const SETTLE_MS = 150;
 
-export function Window({ count, row, render, onView, handle, role = "presentation", label, class: more }: Props) {
+export function Window({ count, row, render, onView, handle, role = "presentation", label, class: more, kept, tabIndex = 0 }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const scroll = useRef(new Scroll()).current;
   const [view, setView] = useState(0);
@@ -64,16 +66,20 @@ export function Window({ count, row, render, onView, handle, role = "presentatio
   };
 
   const rows: ComponentChildren[] = [];
-  for (let index = first; index <= last; index++) {
+  const put = (index: number): void => {
     rows.push(
       <div key={index} role="presentation" class="window-row" style={{ height: `${row}px`, top: `${index * row - scroll.top}px` }}>
         {render(index)}
       </div>,
     );
-  }
+  };
+  const isKept = kept !== undefined && kept >= 0 && kept < count;
+  if (isKept && kept < first) put(kept);
+  for (let index = first; index <= last; index++) put(index);
+  if (isKept && kept > last) put(kept);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls takes the focus
-    <div class={`window ${more ?? ""}`} ref={box} onScroll={onScroll} role={role} {...(label ? { "aria-label": label } : {})} tabIndex={0}>
+    <div class={`window ${more ?? ""}`} ref={box} onScroll={onScroll} role={role} {...(label ? { "aria-label": label } : {})} tabIndex={tabIndex}>
       <div class="window-height" role="presentation" style={{ height: `${scroll.height}px` }}>
         <div class="window-layer" role="presentation" style={{ height: `${Math.min(view, scroll.height || view)}px` }}>
           {rows}

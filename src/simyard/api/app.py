@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from simyard import __version__
 from simyard.api import errors
@@ -21,29 +21,49 @@ from simyard.api.events import Hub
 from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
 from simyard.api.replies import STATIC, reply
+from simyard.api.resumable import Resumable
 from simyard.api.routes import Dispatcher
 from simyard.api.v2 import (
+    bulk,
     catalogue,
     clusters,
+    console,
+    drafts,
     elsewhere,
     events,
     figures,
     files,
+    glances,
     jobs,
+    live,
+    logs,
+    outputs,
+    previews,
     results,
+    rows,
     runs,
+    sessions,
     studies,
+    uploads,
     users,
 )
 from simyard.api.v3 import folders
+from simyard.api.watching import Watches
 from simyard.domain.errors import SimyardError
-from simyard.service.results import ResultsBook
+from simyard.service.bulk import BulkBook
+from simyard.service.convergence import ConvergenceBook
+from simyard.service.logmarks import MarkBook
+from simyard.service.logs import LineBook
+from simyard.service.rows import RowBook
 from simyard.service.series import SeriesBook
 from simyard.service.site import Site
+from simyard.service.trees import TreeBook
 from simyard.service.users import nobody_yet
 
 _MODELS = 2  # that are made of studies' runs at the same time: each takes seconds of a core
 _PLANS = 2  # tables of runs and templates that are read at the same time
+_LAID_OUT = 2  # archives whose files are looked up at the same time
+_SEARCHES = 4  # of logs, at the same time: each takes up to half a second of a core
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
 # Every route of the API, in the order of the documentation.
@@ -51,15 +71,26 @@ OPERATIONS = [
     operation
     for module in (
         files,
+        uploads,
         catalogue,
         jobs,
+        rows,
+        bulk,
+        glances,
         runs,
+        logs,
+        live,
+        outputs,
+        previews,
         studies,
+        drafts,
         results,
         figures,
         events,
         clusters,
         users,
+        sessions,
+        console,
         folders,
         elsewhere,
     )
@@ -68,25 +99,42 @@ OPERATIONS = [
 
 
 def create_app(
-    site: Site, hub: Hub, *, on_start: Callable[[], None], on_stop: Callable[[], None]
+    site: Site,
+    hub: Hub,
+    pages: ASGIApp | None,
+    *,
+    on_start: Callable[[], None],
+    on_stop: Callable[[], None],
 ) -> ASGIApp:
     """The server's whole HTTP side. `on_start` and `on_stop` frame the time in which it serves;
-    the hub is closed before it may end, or it waits for streams that never do.
+    the hub is closed before it may end, or it waits for streams that never do. pages: the
+    console, which answers beside the API; None where it is not built.
     """
     pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="bytes")
+
+    many = BulkBook(site)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         on_start()
+        many.start()
         try:
             yield
         finally:
             hub.close()
+            many.close()
+            app.state.lines.close()
+            app.state.watches.close()
             on_stop()
             pool.shutdown()
 
     async def openapi(_request: Request) -> Response:
         return Response(_document(), media_type="application/json")
+
+    async def the_rest(scope: Scope, receive: Receive, send: Send) -> None:
+        if pages is None or scope["path"].startswith("/api/"):
+            raise HTTPException(404)
+        await pages(scope, receive, send)
 
     app = Starlette(
         lifespan=lifespan,
@@ -94,20 +142,31 @@ def create_app(
             Route("/api/openapi.json/", openapi),
             Route("/health", _health),
             Route("/metrics", _metrics),
-            Route("/", _index),
+            *([Route("/", _index)] if pages is None else []),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         exception_handlers={HTTPException: errors.handle, Exception: errors.handle},
     )
     app.router.redirect_slashes = False
+    app.router.default = the_rest
     app.state.site = site
     app.state.pool = pool
     app.state.hub = hub
     app.state.series = SeriesBook(site)
-    app.state.results = ResultsBook(site.db)
+    app.state.convergence = ConvergenceBook(site, app.state.series)
+    app.state.watches = Watches(site, app.state.series, app.state.convergence)
+    app.state.lines = LineBook(site)
+    app.state.marks = MarkBook(site)
+    app.state.searching = asyncio.Semaphore(_SEARCHES)
+    app.state.rows = RowBook(site, app.state.series)
+    app.state.bulk = many
+    app.state.trees = TreeBook(site)
+    app.state.results = hub.results
+    app.state.uploads = Resumable(site, pool, hub.tell_upload)
     app.state.metrics = Metrics(site, hub)
     app.state.modelling = asyncio.Semaphore(_MODELS)
     app.state.planning = asyncio.Semaphore(_PLANS)
+    app.state.laying = asyncio.Semaphore(_LAID_OUT)
     open_paths = [operation.path for operation in OPERATIONS if operation.right is None]
     inner: ASGIApp = Dispatcher(OPERATIONS, app)
     if site.profile == "faithful":

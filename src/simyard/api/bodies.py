@@ -6,7 +6,7 @@ every field has a default, and fields that must be there are marked with `needed
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import parse_qsl
@@ -273,10 +273,12 @@ def _missing(body: Body, path: Path, reported: set[Path]) -> Iterator[Problem]:
                     yield from _missing(entry, (*place, i), reported)
 
 
-def covered(problem: Problem, reported: list[Problem]) -> bool:
-    """Whether something at, above or below this place was reported already."""
-    return any(
-        problem.path[: len(other.path)] == other.path
-        or other.path[: len(problem.path)] == problem.path
-        for other in reported
-    )
+def uncovered(problems: Iterable[Problem], reported: Iterable[Problem]) -> list[Problem]:
+    """Those at places where nothing at, above or below was reported yet."""
+    places = {problem.path for problem in reported}
+    above = {path[:n] for path in places for n in range(len(path) + 1)}
+    return [
+        one
+        for one in problems
+        if one.path not in above and not any(one.path[:n] in places for n in range(len(one.path)))
+    ]

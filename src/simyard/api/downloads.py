@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -17,8 +18,10 @@ from simyard.service.site import Site
 
 # More digits than these no file has, and Python reads only so many.
 _RANGE = re.compile(r"bytes=([0-9]{0,100})-([0-9]{0,100})")
+KIND = "application/octet-stream"
 _AT_ONCE_BYTES = 64 << 10  # a smaller reply is sent in one piece
 _READ_AHEAD = 3  # segments
+_TOGETHER_BYTES = 512 << 10
 
 
 def asked_range(header: str, size: int) -> tuple[int, int] | None:
@@ -46,11 +49,21 @@ def disposition(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
-async def send(request: Request, site: Site, file: File, pool: ThreadPoolExecutor) -> Response:
-    size = file.blob.size_bytes
-    etag = f'"{file.blob.sha512[:32]}"'
+@dataclass(frozen=True)
+class Part:
+    """What a download is to send."""
+
+    start: int
+    end: int
+    status: int
+    headers: dict[str, str]
+
+
+def part_of(request: Request, name: str, size: int, etag: str) -> Part | Response:
+    """The part of a file that a request wants, or the reply where nothing of it is to be sent."""
+    etag = f'"{etag}"'
     headers = {
-        "Content-Disposition": disposition(file.name),
+        "Content-Disposition": disposition(name),
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
@@ -67,20 +80,25 @@ async def send(request: Request, site: Site, file: File, pool: ThreadPoolExecuto
             {"Content-Range": f"bytes */{size}"},
         )
     start, end = part or (0, size)
-    status = 200
     if part is not None:
-        status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    kind = "application/octet-stream"
+    return Part(start, end, 200 if part is None else 206, headers)
+
+
+async def send(request: Request, site: Site, file: File, pool: ThreadPoolExecutor) -> Response:
+    part = part_of(request, file.name, file.blob.size_bytes, file.blob.sha512[:32])
+    if isinstance(part, Response):
+        return part
     if request.method == "HEAD":
-        return Response(None, status, headers, kind)
+        return Response(None, part.status, part.headers, KIND)
     loop = asyncio.get_running_loop()
     reader = await loop.run_in_executor(pool, site.blobs.open, file.blob)
-    if end - start <= _AT_ONCE_BYTES:
-        content = await loop.run_in_executor(pool, _read, reader, start, end)
-        return Response(content, status, headers, kind)
-    return StreamingResponse(_stream(reader, start, end, pool), status, headers, kind)
+    if part.end - part.start <= _AT_ONCE_BYTES:
+        content = await loop.run_in_executor(pool, _read, reader, part.start, part.end)
+        return Response(content, part.status, part.headers, KIND)
+    stream = _stream(reader, part.start, part.end, pool)
+    return StreamingResponse(stream, part.status, part.headers, KIND)
 
 
 def _read(reader: SealedReader, start: int, end: int) -> bytes:
@@ -105,3 +123,36 @@ async def _stream(
         if ahead:
             await asyncio.wait(ahead)  # nobody may read when the file is closed
         reader.close()
+
+
+async def in_threads(
+    made: Generator[bytes | memoryview], pool: ThreadPoolExecutor
+) -> AsyncIterator[bytes]:
+    """Bytes that are made one after the other, many small ones together, the next ones while some
+    are sent.
+    """
+    loop = asyncio.get_running_loop()
+    ahead = loop.run_in_executor(pool, _some, made)
+    try:
+        # Who is cancelled does not wait: the thread goes on to the end of its piece.
+        while some := await asyncio.shield(ahead):
+            ahead = loop.run_in_executor(pool, _some, made)
+            yield some
+    finally:
+        ahead.add_done_callback(lambda done: _let_go(done, made))
+
+
+def _let_go(done: asyncio.Future[bytes], made: Generator[bytes | memoryview]) -> None:
+    if not done.cancelled():
+        done.exception()  # nobody else asks
+    made.close()
+
+
+def _some(made: Generator[bytes | memoryview]) -> bytes:
+    parts, size = [], 0
+    for part in made:
+        parts.append(part)
+        size += len(part)
+        if size >= _TOGETHER_BYTES:
+            break
+    return b"".join(parts)

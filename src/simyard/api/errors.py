@@ -25,18 +25,28 @@ class UnsupportedMediaType(SimyardError):
     """A body of a kind that the route does not take."""
 
 
+class PreconditionRequired(SimyardError):
+    """A change that does not say what it was made from."""
+
+
 STATUS: dict[type[SimyardError], int] = {
     UnsupportedMediaType: 415,
+    PreconditionRequired: 428,
     errors.NotFound: 404,
     errors.Invalid: 400,
     errors.Refused: 400,
     errors.IllegalTransition: 400,
     errors.NotEnough: 422,
     errors.NotOpen: 409,
+    errors.Miscounted: 409,
+    errors.OutOfStep: 409,
+    errors.Busy: 423,
+    errors.Corrupted: 460,
     errors.Unauthenticated: 401,
     errors.KeyExpired: 401,
     errors.Forbidden: 403,
     errors.KeyReused: 422,
+    errors.Changed: 412,
     errors.TooLarge: 413,
     errors.StorageFull: 507,
     errors.Unavailable: 503,
@@ -60,7 +70,10 @@ def from_domain(error: SimyardError) -> Response:
         headers["WWW-Authenticate"] = "Token"
     if status in (503, 507):
         headers["Retry-After"] = "10"
-    return reply({"detail": str(error)}, status, headers)
+    body: dict[str, Any] = {"detail": str(error)}
+    if isinstance(error, errors.Miscounted):
+        body["count"] = error.count
+    return reply(body, status, headers)
 
 
 def from_http(error: HTTPException, method: str) -> Response:

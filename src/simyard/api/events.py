@@ -10,21 +10,27 @@ Plain ASGI: a stream is idle for hours and there are hundreds (docs/adr/0021).
 import asyncio
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from simyard.api.middleware import identify
 from simyard.api.replies import instant_text
 from simyard.domain.errors import SimyardError
+from simyard.domain.files import File
+from simyard.domain.lifecycle import FINAL
+from simyard.domain.uploads import Upload
 from simyard.domain.users import User
 from simyard.service import journal
 from simyard.service.journal import News
+from simyard.service.results import Results, ResultsBook, Status
 from simyard.service.site import Site
 
 T = TypeVar("T")
@@ -40,6 +46,10 @@ _GATHER_SECONDS = 0.02
 _GATHER_EACH_SECONDS = 0.0002  # for an entry, or a stream that was told
 _GATHER_MOST_SECONDS = 0.08
 _RETRY_SECONDS = 1.0
+_UPLOAD_SECONDS = 1.0  # between two events of an upload that is under way
+_UPLOADS_NOTED = 1000
+_STUDY_SECONDS = 0.5  # between two events of a study ...
+_STUDY_SHARE = 10  # ... or so many times what reading it took
 _FOR_EVER = 1 << 62
 
 _encode = msgspec.json.Encoder().encode
@@ -63,13 +73,18 @@ class Event:
     job: str  # code, "" where it is about none
     key: tuple[object, ...]  # a newer one with the same takes its place
     data: Mapping[str, Any]
-    _frame: bytes = b""
+    _body: bytes = b""
 
-    def frame(self, epoch: str) -> bytes:
-        if not self._frame:
-            head = f"id: {epoch}-{self.id}\nevent: {self.name}\ndata: "
-            self._frame = b"".join((head.encode(), _encode(self.data), b"\n\n"))
-        return self._frame
+    def frame(self, mark: str) -> bytes:
+        """As it is sent; the mark is what a client names to go on behind it."""
+        if not self._body:
+            self._body = body_of(self.name, self.data)
+        return f"id: {mark}\n".encode() + self._body
+
+
+def body_of(name: str, data: Mapping[str, Any]) -> bytes:
+    """An event without its id."""
+    return b"".join((f"event: {name}\ndata: ".encode(), _encode(data), b"\n\n"))
 
 
 def event_of(news: News) -> Event:
@@ -99,6 +114,27 @@ def notice_of(news: News) -> Event:
     if news.kind == "job.shared":
         data.update(by=news.data.get("by"), message=news.data.get("message", ""))
     return Event(news.id, "notice", news.job, ("notice", news.id), data)
+
+
+def upload_event(entry_id: int, upload: Upload, file: File | None) -> Event:
+    """What its owner reads of an upload: how far it is, or that it is a file now."""
+    sent = upload.announced
+    data = {
+        "id": upload.code,
+        "filename": sent.name,
+        "offset": sent.size_bytes if file else upload.offset_bytes,
+        "size": sent.size_bytes,
+        "file": file.code if file else None,
+        "batch": sent.batch,
+    }
+    return Event(entry_id, "upload", "", ("upload", upload.code), data)
+
+
+def study_event(entry_id: int, job: str, results: Results) -> Event:
+    """How far a study is."""
+    counts = results.counts()
+    told = {name.value: counts[name] for name in (Status.DONE, Status.FAILED, Status.RUNNING)}
+    return Event(entry_id, "study", job, ("study", job), {"id": job, "total": len(results), **told})
 
 
 class Telling:
@@ -146,16 +182,26 @@ class Topics:
 
     every_job: bool
     jobs: frozenset[str] = frozenset()  # codes
+    studies: frozenset[str] = frozenset()  # codes of those of which only that is told
+    uploads: bool = False  # his own
 
     @classmethod
     def parse(cls, asked: str | None) -> "Topics":
         """Of `jobs,job:ID,...`; without any, all jobs. What is unknown here is passed over."""
         names = {name.strip() for name in (asked or "jobs").split(",")}
-        codes = frozenset(n.removeprefix("job:") for n in names if n.startswith("job:"))
-        return cls("jobs" in names, codes)
+        codes = {
+            kind: frozenset(n.removeprefix(kind) for n in names if n.startswith(kind))
+            for kind in ("job:", "study:")
+        }
+        return cls("jobs" in names, codes["job:"], codes["study:"], "uploads" in names)
 
     def __contains__(self, job: str) -> bool:
         return self.every_job or job in self.jobs
+
+    def want(self, event: Event) -> bool:
+        if event.name == "upload":
+            return self.uploads
+        return event.job in self or (event.name == "study" and event.job in self.studies)
 
 
 # --- one client -----------------------------------------------------------------------------------
@@ -185,7 +231,7 @@ class Stream(Response):
 
     def tell(self, event: Event) -> bool:
         """Returns whether its client wants to hear of it."""
-        if event.job not in self._topics:
+        if not self._topics.want(event):
             return False
         queue = self._queue
         if event.name == "notice" and event.data["kind"] != "shared":
@@ -197,6 +243,10 @@ class Stream(Response):
                 queue[:] = [reset(event.id)]
         self._woken.set()
         return True
+
+    def follows(self, job: str) -> bool:
+        """Whether its client wants to hear how far this study is."""
+        return job in self._topics or job in self._topics.studies
 
     def end(self) -> None:
         self._over = True
@@ -215,10 +265,14 @@ class Stream(Response):
                 await send({"type": "http.response.body", "body": frames, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._hub.leave(self)
+            self.leave()
             watch.cancel()
             if self._timer is not None:
                 self._timer.cancel()
+
+    def leave(self) -> None:
+        """Idempotent."""
+        self._hub.leave(self)
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -229,7 +283,6 @@ class Stream(Response):
         """What is sent, piece by piece. Before anything is sent where a ping is due, the key is
         looked at again: who was held up for hours may not hear what he was held up from.
         """
-        hub = self._hub
         try:
             async for frames in self._missed():
                 if self._is_over(scope):
@@ -242,14 +295,29 @@ class Stream(Response):
             ping = self._ping_due
             if self._is_over(scope):
                 return
-            if self._queue or ping:
-                frames = b"".join(event.frame(hub.epoch) for event in self._queue)
-                self._queue.clear()
-                self._told = hub.position
-                yield frames + self._ping() if ping else frames
-            else:
-                self._woken.clear()
+            self._woken.clear()  # first: what comes while it is looked wakes it again
+            try:
+                frames = await self._due()
+            except SimyardError as error:
+                log.warning("a stream of events ends: %s", error)
+                return
+            if ping:
+                frames += self._ping()
+            if frames:
+                yield frames
+            elif not self._over:
                 await self._woken.wait()
+
+    async def _due(self) -> bytes:
+        """What there is to send; b"" where there is nothing."""
+        self._told = self._hub.position
+        frames = b"".join(event.frame(self._mark(event.id)) for event in self._queue)
+        self._queue.clear()
+        return frames
+
+    def _mark(self, entry_id: int) -> str:
+        """The id of an event."""
+        return f"{self._hub.epoch}-{entry_id}"
 
     async def _missed(self) -> AsyncIterator[bytes]:
         """The greeting, and what was written between the client's last event and its joining."""
@@ -260,16 +328,16 @@ class Stream(Response):
         )
         self._told = asked if goes_on and asked is not None else now_at
         hello = {"epoch": hub.epoch, "now": instant_text(hub.site.clock())}
-        yield Event(self._told, "hello", "", ("hello",), hello).frame(hub.epoch)
+        yield Event(self._told, "hello", "", ("hello",), hello).frame(self._mark(self._told))
         if self._last_id is not None and not goes_on:
-            yield reset(now_at).frame(hub.epoch)
+            yield reset(now_at).frame(self._mark(now_at))
         while self._told < now_at:
             news = await hub.read(journal.between, self._told, now_at)
             self._told = news[-1].id if news else now_at
             events = [Telling(each).to(self.user) for each in news]
             mine = [event for event in events if event and event.job in self._topics]
             if mine:
-                yield b"".join(event.frame(hub.epoch) for event in mine)
+                yield b"".join(event.frame(self._mark(event.id)) for event in mine)
 
     def _is_over(self, scope: Scope) -> bool:
         if self._ping_due and not self._over:
@@ -290,7 +358,7 @@ class Stream(Response):
 
     def _ping(self) -> bytes:
         """Says how far the stream is, too: what was not for this user need not be read again."""
-        return f": ping\nid: {self._hub.epoch}-{self._told}\n\n".encode()
+        return f": ping\nid: {self._mark(self._told)}\n\n".encode()
 
 
 # --- all of them ----------------------------------------------------------------------------------
@@ -310,6 +378,10 @@ class Hub:
         self._is_closed = False
         # One thread reads for all: a crowd that comes back at once waits its turn.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self.results = ResultsBook(site.db)
+        self._uploads_told: dict[str, float] = {}  # by code: when
+        self._studies: dict[str, set[int]] = {}  # by code: who is to be told how far it is
+        self._counting: asyncio.Task[None] | None = None
         site.db.on_commit(self._committed)
 
     def __len__(self) -> int:
@@ -346,6 +418,10 @@ class Hub:
             self._loop = None
             self._pump.cancel()
             self._pump = None
+            if self._counting is not None:
+                self._counting.cancel()
+                self._counting = None
+            self._studies.clear()
 
     def close(self) -> None:
         """End every stream: the server stops. Idempotent."""
@@ -387,6 +463,7 @@ class Hub:
                 for each in news:
                     told |= self._tell(each)
                     self.position = each.id
+                    self._note_end(each)
                 if len(news) == journal.AT_ONCE:
                     self._news.set()
             except Exception as error:
@@ -406,3 +483,59 @@ class Hub:
             if event is not None:
                 told |= {stream for stream in streams if stream.tell(event)}
         return told
+
+    # --- what is in no journal --------------------------------------------------------------------
+
+    def tell_upload(self, upload: Upload, file: File | None) -> None:
+        """Tell its owner how far an upload is: not too often, but always that it is a file now."""
+        streams = self._streams.get(upload.owner_id)
+        if not streams:
+            return
+        now = time.monotonic()
+        if file is not None:
+            self._uploads_told.pop(upload.code, None)
+        elif now - self._uploads_told.get(upload.code, -_UPLOAD_SECONDS) < _UPLOAD_SECONDS:
+            return
+        else:
+            if len(self._uploads_told) >= _UPLOADS_NOTED:
+                self._uploads_told.clear()
+            self._uploads_told[upload.code] = now
+        event = upload_event(self.position, upload, file)
+        for stream in streams:
+            stream.tell(event)
+
+    def _note_end(self, news: News) -> None:
+        """Where a run ended that may be one of a study's, have it told soon how far that is."""
+        listening = self._streams.keys() & news.viewers
+        if news.kind == "run.state" and news.data.get("state") in FINAL and listening:
+            self._studies.setdefault(news.job, set()).update(listening)
+            if self._counting is None or self._counting.done():
+                self._counting = asyncio.get_running_loop().create_task(self._tell_studies())
+
+    async def _tell_studies(self) -> None:
+        pause = _STUDY_SECONDS
+        while self._studies:
+            await asyncio.sleep(pause)
+            began_at = time.monotonic()
+            studies, self._studies = self._studies, {}
+            for job, users in studies.items():
+                for user_id in users:
+                    try:
+                        await self._tell_study(job, user_id)
+                    except Exception:
+                        log.exception("how far a study is could not be told")
+            pause = max(_STUDY_SECONDS, _STUDY_SHARE * (time.monotonic() - began_at))
+
+    async def _tell_study(self, job: str, user_id: int) -> None:
+        """Whether the user sees the job is asked now."""
+        user = next((s.user for s in self._streams.get(user_id, ()) if s.follows(job)), None)
+        if user is None:
+            return
+        try:
+            results = await run_in_threadpool(self.results.read, user, job)
+        except SimyardError as error:  # no study, or not any more to be seen
+            log.debug("nothing is told of the study %s: %s", job, error)
+            return
+        event = study_event(self.position, job, results)
+        for stream in self._streams.get(user_id, ()):
+            stream.tell(event)

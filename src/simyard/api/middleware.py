@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simyard.api import errors
+from simyard.api import errors, sessions
 from simyard.api.metrics import Metrics
 from simyard.domain.errors import SimyardError, Unauthenticated
 from simyard.domain.users import Caller
@@ -73,19 +73,23 @@ class Authentication:
 
 
 def identify(site: Site, scope: Scope) -> Caller:
-    """Who sends this request. Raises Unauthenticated or KeyExpired."""
-    return site.callers.identify(_key_of(scope))
-
-
-def _key_of(scope: Scope) -> str:
-    """The key of `Authorization: Token KEY` or `Bearer KEY`, the scheme in any case."""
+    """Who sends this request: by the key of `Authorization: Token KEY` or `Bearer KEY`, the scheme
+    in any case; without that header by the session of a cookie. Raises Unauthenticated, KeyExpired,
+    or Forbidden where a session is not enough for it.
+    """
     for name, value in scope["headers"]:
         if name == b"authorization":
             words = value.split()
             if len(words) == 2 and words[0].lower() in (b"token", b"bearer"):
-                return str(words[1].decode("latin-1"))
+                return site.callers.identify(words[1].decode("latin-1"))
             raise Unauthenticated("Invalid token header. Send: Authorization: Token <api-key>")
-    raise Unauthenticated("Authentication credentials were not provided.")
+    token = sessions.token_of(site, scope)
+    if token is None:
+        raise Unauthenticated("Authentication credentials were not provided.")
+    caller = site.sessions.identify(token)
+    if scope["method"] not in sessions.SAFE:
+        sessions.need_own_page(site, scope)
+    return caller
 
 
 class Timing:

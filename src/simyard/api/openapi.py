@@ -21,12 +21,16 @@ _ABOUT = {
     401: "No key, or none that is in force.",
     403: "You may look and not change.",
     404: "There is no such thing, or you may not see it.",
-    409: "The study takes no more runs.",
+    409: "The study takes no more runs, or the upload goes on at another byte.",
+    412: "It was changed by somebody else meanwhile, or another version of tus is wanted.",
     413: "It is larger than this site takes.",
     415: "A body of another kind is wanted.",
     416: "The file ends before the range begins.",
     422: "The Idempotency-Key was used before with another request, or too few runs have finished.",
+    423: "Another request is writing this upload; retry.",
+    428: "Say with `If-Match` what the change was made from.",
     429: "Too many requests; `Retry-After` says when to come again.",
+    460: "What arrived has not the checksum that was sent; nothing of it was kept.",
     503: "A part of the server does not answer; retry.",
     507: "There is no room left on the server's disk.",
 }
@@ -35,11 +39,15 @@ _ERRORS = {
     403: "You do not have permission to perform this action.",
     404: "Not found.",
     409: "This study takes no more runs: finished by the user.",
+    412: "This draft was changed meanwhile.",
     413: "The body is larger than 16777216 bytes.",
     415: 'Unsupported media type "text/plain" in request.',
     416: "Requested range not satisfiable.",
     422: "This Idempotency-Key was used before with a different request.",
+    423: "Another request is writing this upload.",
+    428: 'Send the header If-Match with the ETag of the draft: If-Match: "3".',
     429: "Request was throttled. Expected available in 12 seconds.",
+    460: "What arrived has not the checksum that was sent; nothing of it was kept.",
     503: "The server is stopping.",
     507: "There is no room left on the disk of the database.",
 }
@@ -136,9 +144,13 @@ def _errors() -> dict[str, Any]:
     """What went wrong, by status."""
     found = {}
     for status in (400, *_ERRORS):
-        content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Detail"}}
+        detail = {"$ref": "#/components/schemas/Detail"}
+        content: dict[str, Any] = {"schema": detail}
         if status == 400:
             content = {"schema": {"$ref": "#/components/schemas/Problems"}}
+        elif status == 412:  # of a draft with more than a sentence
+            draft = {"$ref": "#/components/schemas/DraftChanged"}
+            content = {"schema": {"anyOf": [draft, detail]}}
         else:
             content["example"] = {"detail": _ERRORS[status]}
         about = {"description": _ABOUT[status], "content": {"application/json": content}}

@@ -21,7 +21,7 @@ _LONGEST_PREFIX = 200
 def origin(scope: Scope, proxies: Sequence[IPv4Network | IPv6Network]) -> str:
     """Scheme, host, port and a prefix that the proxy takes away; without a slash at the end."""
     scheme, port, prefix = scope["scheme"], "", ""
-    host = _host(_header(scope, b"host"))
+    host = _host(header(scope, b"host"))
     if proxies and _is_within(scope["client"], proxies):
         said = _first(scope, b"x-forwarded-proto").lower()
         scheme = said if said in _PORTS else scheme
@@ -47,13 +47,20 @@ def _is_within(
     return address is not None and any(address in network for network in networks)
 
 
-def _header(scope: Scope, name: bytes) -> str:
+def parts(base: str) -> tuple[str, str]:
+    """Of such an address (or the public one) the origin as browsers write it, and the prefix."""
+    scheme, _, rest = base.partition("://")
+    host, slash, prefix = rest.partition("/")
+    return f"{scheme}://{host.lower().removesuffix(f':{_PORTS[scheme]}')}", slash + prefix
+
+
+def header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
 def _first(scope: Scope, name: bytes) -> str:
     """The first of several values: that of the proxy that the client spoke with."""
-    return _header(scope, name).partition(",")[0].strip(" \t")
+    return header(scope, name).partition(",")[0].strip(" \t")
 
 
 def _host(text: str) -> str:

@@ -199,9 +199,20 @@ class Dispatcher:
                 if operation.right is not None and not who(request).may(operation.right):
                     raise Forbidden
                 response = await operation.endpoint(request, **parameters)
+                if response.media_type != "application/json":
+                    _disarm(response)
             except Exception as error:
                 response = errors.answer(error, request)
         await response(scope, receive, send)
+
+
+def _disarm(response: Response) -> None:
+    """Contents come from users, and browsers show them in the origin of the console: nothing in
+    them may run there, whatever they say they are.
+    """
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Content-Security-Policy", "sandbox; default-src 'none'")
+    response.headers.setdefault("Cache-Control", "private")  # a cookie does not say so by itself
 
 
 PARAMETER = re.compile(r"\{(\w+)(:path)?\}")

@@ -118,7 +118,12 @@ def _with(about: str, shape: Shape) -> Shape:
     return {**shape, "description": about} if about else shape
 
 
-DETAIL = object_("Detail", detail=text("Not found.", "What is wrong, in a sentence."))
+DETAIL = object_(
+    "Detail",
+    ("count",),
+    detail=text("Not found.", "What is wrong, in a sentence."),
+    count=integer(3, "Only where it is wrong how many were expected: how many there are."),
+)
 PROBLEMS: Shape = {
     "description": "`detail`, or for each wrong field a list of sentences, nested as fields are."
     " A list of objects has one entry for each that was sent, `{}` for the good ones.",

@@ -16,6 +16,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from starlette.requests import Request
 
 from simyard.api.errors import UnsupportedMediaType
+from simyard.blobs.protocol import Bytes
 from simyard.blobs.sealed import SealedBlobs, SealedWriter
 from simyard.domain.errors import Invalid, Problem, TooLarge
 from simyard.domain.files import Blob, FileType
@@ -58,7 +59,7 @@ class Intake:
         self._working: list[asyncio.Future[None]] = []
         self.size_bytes = 0
 
-    async def feed(self, data: bytes | bytearray) -> None:
+    async def feed(self, data: Bytes) -> None:
         self.size_bytes += len(data)
         view = memoryview(data)
         while view:
@@ -115,9 +116,28 @@ class Intake:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, end)
 
-    async def abort(self) -> None:
+    async def pause(self) -> bytes:
+        """Seal all whole segments, but for one that may be the last. Returns what is left behind
+        them, from one byte to a segment where anything was fed; more may be fed all the same.
+        """
+        await self._settled()
+        whole = self._writer.whole(self._filled)
+        if whole:
+            self._start(*self._writer.lanes(self._buffer[:whole], last=False))
+            await self._settled()
+            rest = bytes(self._buffer[whole : self._filled])
+            self._buffer[: len(rest)] = rest
+            self._filled = len(rest)
+            self._room = self._writer.room(_BATCH_SEGMENTS)
+        return bytes(self._buffer[: self._filled])
+
+    async def rest(self) -> None:
+        """Wait until no thread works on it any more, whatever became of that."""
         with contextlib.suppress(Exception):
             await self._settled()
+
+    async def abort(self) -> None:
+        await self.rest()
         self._writer.abort()
 
 

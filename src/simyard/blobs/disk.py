@@ -69,6 +69,12 @@ class DiskBlobs:
         except FileNotFoundError:
             raise Damaged("The stored bytes of this file are missing.") from None
 
+    def open_cut(self, key: str) -> BlobReader:
+        path = self._path(key)
+        with contextlib.suppress(FileNotFoundError):
+            return _DiskReader(os.open(path.with_name(path.name + _PART), os.O_RDONLY))
+        return self.open(key)
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         for name in (path, path.with_name(path.name + _PART)):
@@ -122,6 +128,7 @@ class _DiskWriter:
         self._store = store
         self._unchecked = 0
         self._size = self._written_out = 0
+        self._is_flushed = False
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with _full_disk_is_known():
             self._file: int | None = os.open(self.part, flags, 0o600)
@@ -150,6 +157,14 @@ class _DiskWriter:
             ctypes.c_int64(self._size - start),
             _SYNC_FILE_RANGE_WRITE,
         )
+
+    def flush(self) -> None:
+        assert self._file is not None, "flushed after its end"
+        with _full_disk_is_known():
+            os.fsync(self._file)
+        if not self._is_flushed:
+            _flush(self.part.parent)
+            self._is_flushed = True
 
     def close(self) -> None:
         if self._file is not None:

@@ -28,6 +28,7 @@ class Keyring:
         if len(master_key) != MASTER_KEY_BYTES:
             raise ValueError(f"the master key must be {MASTER_KEY_BYTES} bytes, as 64 hex digits")
         self._wrapping = AESGCM(_derive(master_key, b"simyard file keys"))
+        self._tails = AESGCM(_derive(master_key, b"simyard upload tails"))
         self._api_keys = _derive(master_key, b"simyard api keys")
         self._made_keys = _derive(master_key, b"simyard made keys")
         self._job_keys = _derive(master_key, b"simyard job keys")
@@ -35,16 +36,25 @@ class Keyring:
         self.installation = _derive(master_key, b"simyard installation")[:6].hex()  # no secret
 
     def wrap(self, file_key: bytes, blob_key: str) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return nonce + self._wrapping.encrypt(nonce, file_key, blob_key.encode())
+        return _seal(self._wrapping, file_key, blob_key)
 
     def unwrap(self, wrapped: bytes, blob_key: str) -> bytes:
         """Raises Damaged where it was wrapped under another master key, or for another blob."""
-        nonce, sealed = wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:]
         try:
-            return self._wrapping.decrypt(nonce, sealed, blob_key.encode())
+            return _open(self._wrapping, wrapped, blob_key)
         except InvalidTag:
             raise Damaged("The file's key does not open with this master key.") from None
+
+    def seal_tail(self, tail: bytes, place: str) -> bytes:
+        """The last bytes of an unfinished upload. place: which upload's, and where in it."""
+        return _seal(self._tails, tail, place)
+
+    def open_tail(self, sealed: bytes, place: str) -> bytes:
+        """Raises Damaged where it is not what was sealed for this place."""
+        try:
+            return _open(self._tails, sealed, place)
+        except InvalidTag:
+            raise Damaged("The end of this upload does not verify.") from None
 
     def api_key_digest(self, api_key: str) -> bytes:
         """What is stored of an API key. The same key gives the same digest."""
@@ -68,6 +78,16 @@ class Keyring:
         token = api_key[:_TOKEN_DIGITS]
         good = hmac.compare_digest(self.job_key(token).encode(), api_key.encode())
         return token if good and len(token) == _TOKEN_DIGITS else None
+
+
+def _seal(key: AESGCM, plain: bytes, place: str) -> bytes:
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + key.encrypt(nonce, plain, place.encode())
+
+
+def _open(key: AESGCM, sealed: bytes, place: str) -> bytes:
+    """Raises InvalidTag."""
+    return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], place.encode())
 
 
 def _derive(master_key: bytes, purpose: bytes) -> bytes:

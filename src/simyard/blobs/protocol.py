@@ -18,6 +18,9 @@ class BlobWriter(Protocol):
     def write(self, data: Bytes) -> None:
         """Append. Raises StorageFull where there is no room."""
 
+    def flush(self) -> None:
+        """Make what was written so far durable: `BlobStore.open_cut` finds it from then on."""
+
     def close(self) -> None:
         """No more bytes will come. Optional before a commit; lets go of what an open file holds."""
 
@@ -48,8 +51,13 @@ class BlobStore(Protocol):
     def open(self, key: str) -> BlobReader:
         """Raises Damaged where the blob is missing."""
 
+    def open_cut(self, key: str) -> BlobReader:
+        """What was flushed of a blob, committed or not; there may be more behind it. Raises Damaged
+        where it is missing.
+        """
+
     def delete(self, key: str) -> None:
-        """Remove a blob if it is there. Idempotent."""
+        """Remove a blob, finished or not, if it is there. Idempotent."""
 
     def days(self) -> list[str]:
         """Days (YYYYMMDD) that there may be blobs of, the oldest first."""

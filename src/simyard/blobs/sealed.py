@@ -1,13 +1,15 @@
 """Encryption and checksums as a layer over any blob store.
 
-Writing: plain bytes go in as whole segments; md5, sha512 and the cipher are three lanes that a
-caller may run one after the other or side by side (all three release the interpreter's lock).
+Writing: plain bytes go in as whole segments; md5, sha512 and the cipher, with crc32 beside it, are
+three lanes that a caller may run one after the other or side by side (all release the interpreter's
+lock).
 Reading: any range, segment by segment, each verified. Never more than a few segments in memory.
 """
 
 import hashlib
 import secrets
 import uuid
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +19,7 @@ from simyard.blobs.keyring import Keyring
 from simyard.blobs.protocol import BlobReader, BlobStore, BlobWriter, Bytes
 from simyard.domain.errors import Damaged
 from simyard.domain.files import Blob
+from simyard.domain.uploads import Part
 
 Lane = Callable[[], None]
 
@@ -44,9 +47,30 @@ class SealedBlobs:
                 size_bytes=writer.size_bytes,
                 md5=writer.md5,
                 sha512=writer.sha512,
+                crc32=writer.crc32,
             )
             for writer in writers
         ]
+
+    def flush(self, writer: "SealedWriter") -> Part:
+        """Make all that was sealed so far, whole segments without an end, durable."""
+        writer.sink.flush()
+        key = writer.sink.key
+        wrapped = self._keyring.wrap(writer.file_key, key)
+        return Part(key=key, wrapped_key=wrapped, size_bytes=writer.size_bytes)
+
+    def open_part(self, part: Part) -> "SealedReader":
+        """What was flushed at that time, whatever came behind it."""
+        file_key = self._keyring.unwrap(part.wrapped_key, part.key)
+        source = self.store.open_cut(part.key)
+        return SealedReader(source, file_key, part.size_bytes, is_cut=True)
+
+    def seal_tail(self, tail: bytes, place: str) -> bytes:
+        """See Keyring: what is too short for a segment of its own."""
+        return self._keyring.seal_tail(tail, place)
+
+    def open_tail(self, sealed: bytes, place: str) -> bytes:
+        return self._keyring.open_tail(sealed, place)
 
     def verify(self, blob: Blob) -> None:
         """See that a stored blob is there, as long as it should be, and ends in a segment that
@@ -71,6 +95,7 @@ class SealedWriter:
         self.sink = sink
         self.file_key = secrets.token_bytes(tink.KEY_BYTES)
         self.size_bytes = 0
+        self.crc32 = 0
         header = bytes([tink.HEADER_BYTES]) + secrets.token_bytes(tink.HEADER_BYTES - 1)
         self._cipher = tink.Cipher(self.file_key, header)
         self._header = header
@@ -90,6 +115,13 @@ class SealedWriter:
         """Plain bytes that the next so many segments hold."""
         return tink.room(self._segment) + (segments - 1) * tink.ROOM
 
+    def whole(self, size: int) -> int:
+        """Plain bytes of the whole segments among the next `size`, of which some are left over: a
+        segment that may be the last is not sealed yet.
+        """
+        first = self.room(1)
+        return 0 if size <= first else first + (size - first - 1) // tink.ROOM * tink.ROOM
+
     def lanes(self, plain: Bytes, *, last: bool) -> tuple[Lane, Lane, Lane]:
         """The work that the next bytes mean. All of it must be done before the next call.
 
@@ -107,6 +139,7 @@ class SealedWriter:
         self.size_bytes += len(view)
 
         def seal() -> None:
+            self.crc32 = zlib.crc32(view, self.crc32)
             if first == 0:
                 self.sink.write(self._header)
             for i, part in enumerate(parts):
@@ -149,10 +182,15 @@ def _read_full(read: Callable[[int], bytes], size: int) -> bytes:
 class SealedReader:
     """A stored file as plain bytes. Every byte that comes out was verified."""
 
-    def __init__(self, source: BlobReader, file_key: bytes, size_bytes: int) -> None:
+    def __init__(
+        self, source: BlobReader, file_key: bytes, size_bytes: int, *, is_cut: bool = False
+    ) -> None:
+        """is_cut: these are whole segments, none of them the last, and more may follow."""
         self.size_bytes = size_bytes
         self._source = source
-        if source.size != tink.sealed_size(size_bytes):
+        self._is_cut = is_cut
+        wanted = tink.sealed_size(size_bytes)
+        if source.size < wanted or (source.size > wanted and not is_cut):
             raise Damaged("The stored file has not the length it should have.")
         self._cipher = tink.Cipher(file_key, source.read(0, tink.HEADER_BYTES))
 
@@ -169,7 +207,7 @@ class SealedReader:
         at = segment.number * tink.SEGMENT_BYTES
         offset = at + (tink.HEADER_BYTES if segment.number == 0 else 0)
         sealed = self._source.read(offset, at + tink.SEGMENT_BYTES - offset)
-        last = at + tink.SEGMENT_BYTES >= self._source.size
+        last = not self._is_cut and at + tink.SEGMENT_BYTES >= self._source.size
         plain = self._cipher.open(segment.number, sealed, last=last)
         if segment.start == 0 and segment.end >= len(plain):
             return plain

@@ -91,6 +91,26 @@ def revoke(data: Path, email: str, key_id: str) -> None:
     time.sleep(users.REMEMBERED_SECONDS)  # a server that runs may remember the key for so long
 
 
+@keys.command()
+@options.data
+@click.option("--email", required=True, help="The user that it makes of a browser.")
+def link(data: Path, email: str) -> None:
+    """Print a link that opens the console as a user, once and within 15 minutes."""
+    from simyard.service import sessions
+
+    settings = options.settings_of(data)
+    base = settings.public_url.rstrip("/") or lock.address(settings.data)
+    if not base:
+        options.fail(f"no server is using the data folder {data}", "start it first: simyard serve")
+    from simyard import bootstrap
+
+    def show(database: "Database") -> None:
+        keyring = bootstrap.open_keyring(settings)
+        print(sessions.address(base, database.write(sessions.make_link, keyring, email)))
+
+    _with_database(data, show)
+
+
 def _with_database(data: Path, use: Callable[["Database"], object]) -> None:
     """Do something with the database of an installation, running or not."""
     os.umask(0o077)

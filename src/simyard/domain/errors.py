@@ -5,12 +5,17 @@ SimyardError
 ├── Invalid               what was sent is wrong; carries every problem with its path
 ├── Refused               well-formed, but not possible in the present state
 │   ├── IllegalTransition a command that the state machine does not allow
-│   └── NotOpen           a study that takes no more runs
+│   ├── NotOpen           a study that takes no more runs
+│   ├── Miscounted        another number of things matches than the caller has seen
+│   ├── OutOfStep         bytes for another place of an upload than where it goes on
+│   └── Busy              another request is at it; retry helps
+├── Corrupted             what arrived has not the checksum that was sent; nothing of it was kept
 ├── NotEnough             too little is known yet to answer; more finished runs help
 ├── Unauthenticated       no key, an unknown key
 │   └── KeyExpired        a key that was good once
 ├── Forbidden             known to you, but not yours to change
 ├── KeyReused             an Idempotency-Key came back with another request
+├── Changed               somebody else changed it since you looked; carries what is there now
 ├── TooLarge              beyond a limit that the site has set
 ├── StorageFull           the disk has no room; retry when there is some
 ├── Unavailable           a part of the installation does not answer; retry helps
@@ -77,6 +82,26 @@ class NotOpen(Refused):
     """The study takes no more runs."""
 
 
+class Miscounted(Refused):
+    """Another number of things matches than the caller has seen. Nothing was done."""
+
+    def __init__(self, message: str, count: int = 0) -> None:
+        super().__init__(message)
+        self.count = count  # that match now
+
+
+class OutOfStep(Refused):
+    """The upload goes on at another byte than the request begins with."""
+
+
+class Busy(Refused):
+    """Another request is writing the same upload. Retry helps."""
+
+
+class Corrupted(SimyardError):
+    """What arrived has not the checksum that came with it. Nothing of it was kept; retry helps."""
+
+
 class NotEnough(SimyardError):
     """The question is fine, what is known is too little or not fit to answer it: "needs at least 8
     finished runs, has 5".
@@ -100,6 +125,14 @@ class Forbidden(SimyardError):
 
 class KeyReused(SimyardError):
     """The same Idempotency-Key was sent before with a different request."""
+
+
+class Changed(SimyardError):
+    """The thing is another by now than the one that the caller wants to change."""
+
+    def __init__(self, message: str, current: object) -> None:
+        super().__init__(message)
+        self.current = current  # the thing as it is
 
 
 class TooLarge(SimyardError):

@@ -1,7 +1,7 @@
 """Files: what users upload and what runs leave behind."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from posixpath import splitext
 
@@ -73,6 +73,7 @@ class Blob:
     size_bytes: int  # of the plain content
     md5: str  # hex
     sha512: str  # hex
+    crc32: int | None = None  # None: it was stored by a release that did not take it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,7 @@ class File:
     type: FileType
     blob: Blob
     uploaded_at: datetime
+    modified_at: datetime | None = None  # of outputs: when the run wrote it, where that is known
     job_id: int | None = None  # of outputs; internal
     run_number: int | None = None  # of outputs
     folder_code: str | None = None  # None: the library itself, or an output
@@ -135,6 +137,22 @@ def viewable(name: str, size_bytes: int) -> bool:
     """Whether the name and size suggest text that a browser can show."""
     suffix = splitext(name)[1].lower()
     return size_bytes <= VIEWABLE_BYTES and (suffix in _TEXT_SUFFIXES or name.startswith("log."))
+
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST_MICROSECOND = 4_354_819_198_000_000  # in 2107: the last that a zip can say
+
+
+def modified(mtime_ns: int) -> datetime:
+    """When a file of a run was changed. A run may set any time: what is not from 1970 to 2107 is
+    the nearest that is.
+    """
+    return instant(min(max(mtime_ns // 1000, 0), _LAST_MICROSECOND))
+
+
+def instant(microseconds: int) -> datetime:
+    """A time from its microseconds since 1970."""
+    return _BEGINNING + timedelta(microseconds=microseconds)
 
 
 def base_name(sent: str) -> str:

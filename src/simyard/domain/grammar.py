@@ -53,6 +53,11 @@ class Grammar:
     end_pattern: str = ""  # what follows belongs to no step and to no table: averages, summaries
     series: tuple[SeriesRule, ...] = field(default_factory=tuple)
     tables: tuple[TableRule, ...] = field(default_factory=tuple)
+    # What the log says near its start of what residuals are to fall below: groups `label`, a
+    # series' or a pattern in quotes, and `y`.
+    target_pattern: str = ""
+    last_x_file: str = ""  # the end of the path of the input that says what the last step is ...
+    last_x_pattern: str = ""  # ... and where, with a group `x`
 
     def source_rank(self, path: str) -> int | None:
         """How well a file suits as the source (0 is best); None where it does not."""
@@ -72,6 +77,7 @@ class Series:
     log_scale: bool
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)  # of a log: in which each was printed last
 
 
 class Reader:
@@ -80,6 +86,7 @@ class Reader:
     def __init__(self, grammar: Grammar) -> None:
         self.series: dict[str, Series] = {}
         self.steps = 0
+        self.changes = 0  # points that were added or took another value
         self._grammar = grammar
         self._x_pattern = re.compile(grammar.x_pattern) if grammar.x_pattern else None
         self._end_pattern = re.compile(grammar.end_pattern) if grammar.end_pattern else None
@@ -153,9 +160,13 @@ class Reader:
         if series.x and series.x[-1] == x:
             if pick is Pick.LAST or (pick is Pick.MAX and y > series.y[-1]):
                 series.y[-1] = y
+                series.steps[-1] = self.steps
+                self.changes += 1
             return
         series.x.append(x)
         series.y.append(y)
+        series.steps.append(self.steps)
+        self.changes += 1
 
 
 _MOST_COLUMNS = 60

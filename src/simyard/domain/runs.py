@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from simyard.domain.lifecycle import LOCAL, State, Wait
-from simyard.domain.outcome import Outcome
+from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.outputs import Outputs
 from simyard.domain.studies import Value
 
@@ -246,11 +246,19 @@ class Run:
     is_optimal: bool = False
     inputs: tuple[Value, ...] | None = None  # None: it is no study's
     outputs: Outputs | None = None
+    outputs_version: int = 0  # another one whenever its files are others
 
     @property
     def is_well(self) -> bool:
         """Whether it came to an end that is said to be good."""
         return self.ending is not None and reason(self.ending, self.outcome) == WELL
+
+    @property
+    def has_good_result(self) -> bool:
+        """Whether what it left can be used: nothing can of one that was stopped before it began."""
+        if self.outcome is None or not self.outcome.verdict.is_good:
+            return False
+        return self.started_at is not None or self.outcome.verdict is not Verdict.STOPPED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,14 @@ class ApiKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Session:
+    """A browser that is somebody, by a cookie."""
+
+    user: User
+    expires_at: datetime  # or the key that it was made from, whichever is first
+
+
+@dataclass(frozen=True, kw_only=True)
 class Invitation:
     """An offer to become a member, open until it is taken, withdrawn or too old."""
 

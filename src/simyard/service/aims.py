@@ -220,11 +220,15 @@ def _asker(study: Study, variables: Sequence[Chosen], found: Aims) -> Asker:
 # --- asking ---------------------------------------------------------------------------------------
 
 
+def first_count(study: Study, slots: int) -> int:
+    """How many runs an optimisation begins with."""
+    assert study.optimizer is not None
+    return min(slots, study.optimizer.budget)
+
+
 def first(study: Study, slots: int) -> list[NewRun]:
     """The runs that an optimisation begins with. Takes a moment: call it in a thread."""
-    assert study.optimizer is not None
-    count = min(slots, study.optimizer.budget)
-    packed = points(study, [], [], count)
+    packed = points(study, [], [], first_count(study, slots))
     return [
         NewRun(number=n, kind=Kind.ITERATION, inputs=inputs)
         for n, inputs in enumerate(packed, start=1)

@@ -226,6 +226,11 @@ def _check_grammar(path: Path, grammar: Grammar) -> None:
     elif grammar.series or not all(table.x for table in grammar.tables):
         raise CatalogueError(f"{path}: grammar.x_pattern: nothing else says what a step is")
     _check_pattern(path, "grammar.end_pattern", grammar.end_pattern)
+    if grammar.target_pattern:
+        _check_pattern(path, "grammar.target_pattern", grammar.target_pattern, group="label")
+        _check_pattern(path, "grammar.target_pattern", grammar.target_pattern, group="y")
+    if grammar.last_x_file or grammar.last_x_pattern:
+        _check_pattern(path, "grammar.last_x_pattern", grammar.last_x_pattern, group="x")
     for i, rule in enumerate(grammar.series):
         place = f"grammar.series[{i}]"
         pattern = _check_pattern(path, f"{place}.pattern", rule.pattern, group="y")

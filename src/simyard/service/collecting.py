@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from simyard.blobs.sealed import SealedWriter
 from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
-from simyard.domain.files import Blob, File
+from simyard.domain.files import Blob, File, modified
 from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILES, Job
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
@@ -41,6 +41,7 @@ class Output:
     size_bytes: int
     blob: Blob | int  # stored just now, or the id of a recorded blob
     is_input: bool = False  # it lies there as it was laid out
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _files(work: Path) -> Iterator[Found]:
             target = Path(os.path.realpath(work / path))
             if target.is_file():
                 seen = target.stat()
-                yield Found(path, seen.st_size, 0, 0)
+                yield Found(path, seen.st_size, 0, 0, seen.st_mtime_ns)
 
 
 def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterator[Output]:
@@ -141,7 +142,8 @@ def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterato
             site.blobs.verify(blob)  # the run's folder is removed on the word of it
             stored[blob.size_bytes, blob.sha512] = blob
         for kept, content in waiting:
-            yield Output(kept.found.path, content[0], stored[content], kept.is_input)
+            path, at = kept.found.path, kept.found.mtime_ns
+            yield Output(path, content[0], stored[content], kept.is_input, at)
         batch.clear()
         waiting.clear()
         size = 0
@@ -150,7 +152,7 @@ def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterato
         for kept in wanted:
             found = kept.found
             if kept.blob is not None:
-                yield Output(found.path, found.size, kept.blob)
+                yield Output(found.path, found.size, kept.blob, mtime_ns=found.mtime_ns)
                 continue
             writer = _seal(site, work, found)
             if writer is None:
@@ -221,7 +223,8 @@ def record(
         else:
             blob_id = recorded[output.blob.key] = store.insert_blob(tx.conn, output.blob, now=now)
         path = workfolder.shown(output.path)
-        rows.append(NewOutput(path, folder + path, blob_id, output.size_bytes))
+        at = modified(output.mtime_ns)
+        rows.append(NewOutput(path, folder + path, blob_id, output.size_bytes, modified_at=at))
         if output.is_input and isinstance(output.blob, Blob):
             learned[output.path] = blob_id, output.blob.key
     if learned and run.inputs is not None and run.restart is None:

@@ -57,10 +57,26 @@ def record_upload(
     if done is not None:
         return get_file(tx.conn, owner, done), False
     quotas.room(tx.conn, site, owner).check(blob.size_bytes)
+    file = add_file(tx, owner, name, file_type, blob)
+    idempotency.note(tx, once, "file", file.code)
+    crash_point("upload.recorded")
+    tx.after_commit(lambda: crash_point("upload.committed"))
+    return file, True
+
+
+def add_file(
+    tx: Transaction,
+    owner: User,
+    name: str,
+    file_type: FileType,
+    blob: Blob,
+    relative_path: str = "",
+) -> File:
+    """Put a file into its owner's library, whatever his quota says."""
     path = PurePosixPath(name)
     unique = blob.key.split("/")[-1]
     storage_path = f"user/user_{owner.code}/{path.stem}-{unique}{path.suffix}"
-    file = store.insert(
+    return store.insert(
         tx.conn,
         owner=owner,
         name=name,
@@ -68,11 +84,8 @@ def record_upload(
         file_type=file_type,
         blob=blob,
         now=tx.now(),
+        relative_path=relative_path,
     )
-    idempotency.note(tx, once, "file", file.code)
-    crash_point("upload.recorded")
-    tx.after_commit(lambda: crash_point("upload.committed"))
-    return file, True
 
 
 def get_file(conn: Connection, viewer: User, code: str) -> File:

@@ -1,7 +1,7 @@
 """Creating, submitting, stopping, sharing and deleting jobs, and looking at them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +77,63 @@ def check_job(
     known = files.usable(conn, (code for _, code in definition.files()), owner.id)
     problems = rules.check(definition, catalogue, site.machine, site.limits, frozenset(known))
     _, wrong = _project(conn, site, definition.project_id, present=project)
-    return [*problems, *wrong]
+    problems += wrong
+    if not problems and store.size_of(definition) > DEFINITION_BYTES:
+        problems.append(Problem((), f"A job's definition has at most {DEFINITION_BYTES} bytes."))
+    return problems
 
 
-def input_bytes(conn: Connection, owner: User, definition: JobDefinition) -> int:
-    """How much the files take that a definition names."""
-    found = files.usable(conn, (code for _, code in definition.files()), owner.id)
-    return sum(file.blob.size_bytes for file in found.values())
+def check_labels(tags: Sequence[str], custom_fields: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with what is said of a job beside its definition."""
+    problems: list[Problem] = []
+    for check in (
+        lambda: labels.checked_tags(tags),
+        lambda: labels.checked_fields(custom_fields, ("customFields",)),
+    ):
+        try:
+            check()
+        except Invalid as error:
+            problems += error.problems
+    return problems
+
+
+def check_installed(
+    site: Site, catalogue: Catalogue, definition: JobDefinition
+) -> Iterator[Problem]:
+    """Analyses of a definition that cannot be submitted because their programs are not there."""
+    if site.run_uninstalled:
+        return
+    for i, sent in enumerate(definition.analyses):
+        path = ("jobanalyses", i, "analysis", "code")
+        analysis = catalogue.analysis(sent.code)
+        if analysis is None:
+            yield Problem(path, f'"{sent.code}" is no longer an analysis of this site.')
+            continue
+        present = catalogue.present(analysis)
+        if not present.installed:
+            package = analysis.probe.package if analysis.probe else ""
+            hint = f" On Debian or Ubuntu: apt install {package}" if package else ""
+            yield Problem(
+                path,
+                f"{analysis.name} is not installed on this machine ({present.detail}).{hint}",
+            )
+
+
+def check_room(
+    conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
+) -> tuple[list[Problem], list[Notice]]:
+    """Whether quotas and budgets have room for a definition that is good and complete, were it
+    submitted now; and what its owner would be told.
+    """
+    booked, _ = _project(conn, site, definition.project_id)
+    definition = dataclasses.replace(definition, project_id=booked)
+    placement = rules.placement(definition, catalogue, site.machine, site.limits)
+    count = studies.first_count(definition)
+    try:
+        needs = quotas.check(conn, site, owner.id, definition, placement.charge, runs=count)
+    except Refused as error:
+        return [Problem((), str(error))], []
+    return [], [needs.waits] if needs.waits is not None else []
 
 
 def _project(
@@ -114,8 +164,6 @@ def _checked(
     problems = check_job(conn, site, catalogue, owner, definition, project=project)
     if problems:
         raise Invalid(problems, _lengths(definition))
-    if store.size_of(definition) > DEFINITION_BYTES:
-        raise Invalid.at((), f"A job's definition has at most {DEFINITION_BYTES} bytes.")
     booked, _ = _project(conn, site, definition.project_id, present=project)
     return _Checked(
         definition=dataclasses.replace(definition, project_id=booked),
@@ -277,8 +325,9 @@ def submit_job(
         ]
         if gone:
             raise Invalid(gone, _lengths(definition))
-    if not site.run_uninstalled:
-        _need_installed(catalogue, definition)
+    uninstalled = next(check_installed(site, catalogue, definition), None)
+    if uninstalled is not None:
+        raise Refused(uninstalled.message)
     if planned is None:
         terms = studies.terms_of(tx, site, job, 1)
         run_store.insert(
@@ -295,29 +344,14 @@ def submit_job(
     return True
 
 
-def not_installed(conn: Connection, catalogue: Catalogue, caller: User, code: str) -> list[str]:
+def not_installed(catalogue: Catalogue, definition: JobDefinition) -> list[str]:
     """The analyses of a job whose program was not there when somebody last looked."""
-    job = _owned(conn, caller, code)
     found = []
-    for sent in job.definition.analyses:
+    for sent in definition.analyses:
         analysis = catalogue.analysis(sent.code)
         if analysis is not None and not catalogue.present(analysis).installed:
             found.append(analysis.code)
     return found
-
-
-def _need_installed(catalogue: Catalogue, definition: JobDefinition) -> None:
-    for sent in definition.analyses:
-        analysis = catalogue.analysis(sent.code)
-        if analysis is None:
-            raise Refused(f'"{sent.code}" is no longer an analysis of this site.')
-        present = catalogue.present(analysis)
-        if not present.installed:
-            package = analysis.probe.package if analysis.probe else ""
-            hint = f" On Debian or Ubuntu: apt install {package}" if package else ""
-            raise Refused(
-                f"{analysis.name} is not installed on this machine ({present.detail}).{hint}"
-            )
 
 
 def stop_job(tx: Transaction, site: Site, caller: User, code: str) -> None:

@@ -118,6 +118,9 @@ class LiveFile:
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self.descriptor, length, offset)
 
+    def status(self) -> os.stat_result:
+        return os.fstat(self.descriptor)
+
     def close(self) -> None:
         os.close(self.descriptor)
 

@@ -45,6 +45,11 @@ class LoadBook:
             )
         )
 
+    @property
+    def newest(self) -> Measurement | None:
+        """None right after a start."""
+        return self._kept[-1] if self._kept else None
+
     def during(
         self, attempts: Sequence[Attempt], now: datetime, *, last_hours: int | None = None
     ) -> list[Measurement]:
@@ -76,7 +81,7 @@ def keep(tx: Transaction, user: User, job: str) -> str:
 
 def kept(conn: Connection, user: User, token: str) -> str:
     """The job that was asked about. Raises NotFound, also for somebody else's task."""
-    result = tasks.result(conn, token, user.id)
+    result = tasks.result_as(conn, token, user.id, str)
     if result is None:
         raise NotFound
-    return str(result)
+    return result

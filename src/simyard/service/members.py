@@ -37,7 +37,8 @@ def member(conn: Connection, code: str) -> User:
 def change_member(
     tx: Transaction, code: str, *, full_name: str | None, role: Role | None, active: bool | None
 ) -> User:
-    """Change what is not None. Who leaves loses all keys; his jobs and files stay. Idempotent.
+    """Change what is not None. Who leaves loses all keys and sessions; his jobs and files
+    stay. Idempotent.
 
     Raises NotFound, and Refused where nobody would be left to administer the installation.
     """
@@ -62,6 +63,7 @@ def change_member(
     if not active:
         for key in store.keys_of(tx.conn, before.id):
             store.revoke_key(tx.conn, key.id, now=now)
+        store.end_sessions(tx.conn, before)
     return member(tx.conn, code)
 
 

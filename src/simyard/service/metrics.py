@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from simyard.domain.grammar import Series
+from simyard.domain.lifecycle import LOCAL
 from simyard.domain.runs import Run, Sample
 from simyard.service.site import Site
 from simyard.store import runs as store
@@ -57,3 +58,44 @@ def of_run(site: Site, run: Run) -> list[Series]:
         if series.x:
             found.append(series)
     return found
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a run uses, beside what it may. None: nobody knows, or there is no limit."""
+
+    seconds: float  # since its payload began
+    used: dict[str, float | None]
+    limits: dict[str, float | None]
+
+
+def newest(site: Site, run: Run) -> Use | None:
+    """Of a run that is alive; None where nothing is known (any more). Reads a file: call it in a
+    thread.
+    """
+    if run.completed_at is not None or run.token is None:
+        return None
+    samples = site.engine_of(run).samples(run.token)
+    if not samples:
+        return None
+    last = samples[-1]
+    cores = list(_cores(samples[-2:])) if len(samples) > 1 else []
+    allowance, here = site.allowance, site.machine.memory_mb * 10**6 * 9 // 10
+    memory = allowance.memory or (here if run.engine == LOCAL else 0)
+    return Use(
+        last.seconds,
+        {
+            "cpu": cores[-1][1] if cores else None,
+            "memory": last.memory,
+            "processes": last.processes,
+            "disk": last.disk,
+            "files": last.files,
+        },
+        {
+            "cpu": run.cores,
+            "memory": memory or None,
+            "processes": allowance.processes or None,
+            "disk": allowance.disk or None,
+            "files": allowance.files or None,
+        },
+    )

@@ -1,17 +1,13 @@
-"""Looking at a study before it costs anything: rendered templates, and what it will take."""
+"""Looking at the templates of a study before it costs anything."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import quantiles
-
-from sqlalchemy import Connection
 
 from simyard.domain import jobs as rules
 from simyard.domain.errors import Invalid, NotFound
 from simyard.domain.files import File
-from simyard.domain.jobs import Job, JobDefinition
-from simyard.domain.runs import charge_micros
+from simyard.domain.jobs import Job
 from simyard.domain.studies import Value
 from simyard.domain.templates import CannotRender, Template, normal_target
 from simyard.domain.users import User
@@ -19,12 +15,10 @@ from simyard.service import aims, studies, templates
 from simyard.service.comparing import unified
 from simyard.service.site import Site
 from simyard.store import files, jobs, runs
-from simyard.store import quotas as queue_store
 
 _SHOWN_BYTES = 1 << 20
 _DIFF_LINES = 5000
 _MOST_TEMPLATES = 50  # of one job
-_HISTORY_JOBS = 50
 
 
 # --- templates ------------------------------------------------------------------------------------
@@ -137,68 +131,6 @@ def _doubts(seen: Sequence[tuple[File, Template]], values: Mapping[str, Value]) 
         other = folded.setdefault(name.casefold(), name)
         if other != name:
             yield f"{other} and {name} differ in case only."
-
-
-# --- what it will take ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    runs: int  # 0: not known
-    cores: int  # of one run
-    clamped_from: int | None
-    core_hours: tuple[float, float]  # low, high
-    cost_micros: tuple[int, int]
-    ahead: int  # runs that wait for cores before it
-    disk_bytes: int  # of inputs, once for each run
-    basis: str
-
-
-def estimate(site: Site, user: User, definition: JobDefinition, storage: int) -> Estimate:
-    """What a checked definition will take: from the caller's last runs of the same command, else
-    from its walltime.
-    """
-    catalogue = site.book.current()
-    placement = rules.placement(definition, catalogue, site.machine, site.limits)
-    asked = max(a.hardware.cores_per_slot for a in definition.analyses)
-    study = definition.study
-    count = 1 if study is None or study.is_plain else study.expected_runs or 0
-    seconds = site.db.read(_history, user, definition)
-    if seconds:
-        low, high = (seconds[0], seconds[-1]) if len(seconds) < 2 else _quartiles(seconds)
-        basis = f"your last {len(seconds)} runs of this command"
-    else:
-        walltimes = (rules.walltime_seconds(a.hardware, site.limits) for a in definition.analyses)
-        low, high = 0.0, float(min(walltimes))
-        basis = "no history"
-    price = placement.core_type.price_micros(low_priority=definition.low_priority)
-    hours = [count * placement.charge * each / 3600 for each in (low, high)]
-    cost = [charge_micros(round(each * 3_600_000_000), price) for each in hours]
-    return Estimate(
-        runs=count,
-        cores=placement.charge,
-        clamped_from=asked if placement.charge < asked else None,
-        core_hours=(hours[0], hours[1]),
-        cost_micros=(cost[0], cost[1]),
-        ahead=site.db.read(queue_store.waiting),
-        disk_bytes=storage * max(count, 1),
-        basis=basis,
-    )
-
-
-def _quartiles(seconds: Sequence[float]) -> tuple[float, float]:
-    low, _, high = quantiles(seconds, n=4)
-    return max(low, min(seconds)), min(high, max(seconds))
-
-
-def _history(conn: Connection, user: User, definition: JobDefinition) -> list[float]:
-    """How many seconds runs of the same commands took, of the caller's last jobs."""
-    wanted = [(a.code, a.command) for a in definition.analyses]
-    found: list[float] = []
-    for job in jobs.last_of_owner(conn, user.id, most=_HISTORY_JOBS):
-        if [(a.code, a.command) for a in job.definition.analyses] == wanted:
-            found += runs.seconds_of(conn, job.id, most=_HISTORY_JOBS)
-    return found
 
 
 def parse_number(text: str | None) -> int:

@@ -20,11 +20,11 @@ from sqlalchemy import Connection
 from simyard.domain import jobs as rules
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused, TooLarge
-from simyard.domain.jobs import Job
+from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.runs import Run
 from simyard.domain.users import Project, User
 from simyard.service.site import Site
-from simyard.store import counters, idempotency, jobs, runs, users
+from simyard.store import counters, idempotency, jobs, runs, uploads, users
 from simyard.store import quotas as store
 from simyard.store.database import Transaction
 
@@ -38,7 +38,7 @@ WAITS_FOR_OWN = "jobs-running-quota"  # code of the notice on a job that waits f
 
 @dataclass(frozen=True)
 class Room:
-    """What somebody has stored and may store, in bytes."""
+    """What somebody has stored, or was promised room for, and may store, in bytes."""
 
     used: int
     limit: int  # 0: any number
@@ -60,13 +60,16 @@ def room(conn: Connection, site: Site, owner: User, key: str | None = None) -> R
     limit = site.quotas.storage_bytes
     if limit and key is not None and idempotency.find(conn, owner.id, key) is not None:
         limit = 0
-    return Room(counters.value(conn, counters.stored(owner.id)) if limit else 0, limit)
+    if not limit:
+        return Room(0, 0)
+    _, promised = uploads.count_unfinished(conn, owner.id)
+    return Room(counters.value(conn, counters.stored(owner.id)) + promised, limit)
 
 
-def need_room(tx: Transaction, site: Site, owner_id: int) -> None:
+def need_room(conn: Connection, site: Site, owner_id: int) -> None:
     """Raises Refused where somebody who asks for more files has more than he may store already."""
     limit = site.quotas.storage_bytes
-    used = counters.value(tx.conn, counters.stored(owner_id)) if limit else 0
+    used = counters.value(conn, counters.stored(owner_id)) if limit else 0
     if used > limit:
         raise Refused(
             f"Your files take {used} bytes and may take {limit} (user_storage_bytes). Delete some,"
@@ -110,51 +113,78 @@ def admit(
     Raises Refused where a quota or a budget does not allow it. To be called in the transaction of
     the submit; what is reserved is given back by `release`.
     """
-    quotas, owner = site.quotas, job.owner_id
-    need_room(tx, site, owner)
+    needs = check(tx.conn, site, job.owner_id, job.definition, cores, runs=runs, is_new=is_new)
+    for holder in _holders(job.owner_id, job.definition.project_id or ""):
+        counters.add(tx.conn, counters.reserved(holder), needs.each * runs)
+    if needs.waits is not None and not _says(job, needs.waits.code):
+        jobs.set_notices(tx.conn, job.id, (*job.notices, needs.waits))
+    return needs.each
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a submit takes that is found good."""
+
+    each: int  # core-time that is reserved for each run, in microseconds
+    waits: Notice | None  # it will wait for other jobs of its owner
+
+
+def check(
+    conn: Connection,
+    site: Site,
+    owner_id: int,
+    definition: JobDefinition,
+    cores: int,
+    *,
+    runs: int = 1,
+    is_new: bool = True,
+) -> Needs:
+    """What `admit` reserves, found without any effect. Raises Refused as it does."""
+    quotas = site.quotas
+    need_room(conn, site, owner_id)
     most = max(quotas.jobs_queued, quotas.jobs_running)
-    waiting = store.runs_waiting(tx.conn, owner, most=most) if most else 0
+    waiting = store.runs_waiting(conn, owner_id, most=most) if most else 0
     if is_new and quotas.jobs_queued and waiting >= quotas.jobs_queued:
         raise Refused(
             f"{quotas.jobs_queued} of your jobs wait for cores, and no more may"
             f" (user_jobs_queued_most is {quotas.jobs_queued}). Submit this one when one of them"
             " has started."
         )
-    reserved = _reserve(tx, site, job, cores, runs)
+    each = _core_time_of_each(conn, site, owner_id, definition, cores, runs)
+    notice = None
     if quotas.jobs_running:
-        before = waiting + len(store.jobs_running(tx.conn, owner))
-        if before >= quotas.jobs_running and not _says(job, WAITS_FOR_OWN):
+        before = waiting + len(store.jobs_running(conn, owner_id))
+        if before >= quotas.jobs_running:
             message = (
                 f"At most {quotas.jobs_running} of your jobs run at the same time"
                 f" (user_jobs_running_most). As many ran or waited when this one was submitted, so"
                 " it waits for one of them to end. Jobs of others may pass it."
             )
             notice = Notice(code=WAITS_FOR_OWN, message=message)
-            jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
-    return reserved
+    return Needs(each, notice)
 
 
-def _reserve(tx: Transaction, site: Site, job: Job, cores: int, runs: int) -> int:
-    seconds = min(rules.walltime_seconds(a.hardware, site.limits) for a in job.definition.analyses)
+def _core_time_of_each(
+    conn: Connection, site: Site, owner_id: int, definition: JobDefinition, cores: int, runs: int
+) -> int:
+    """Raises Refused where a budget has not so much left for all of them."""
+    seconds = min(rules.walltime_seconds(a.hardware, site.limits) for a in definition.analyses)
     each = cores * seconds * 1_000_000
     wanted = each * runs
     for_each = f"{cores} for {seconds / 3600:g} h"
     needs = f"{_hours(wanted)} core-hours ({f'{runs} runs, each ' if runs > 1 else ''}{for_each})"
     if site.quotas.core_hours_per_month:
-        his = of_user(tx.conn, site, job.owner_id, tx.now())
+        his = of_user(conn, site, owner_id, site.clock())
         _check(his, wanted, needs, "you (user_core_hours_per_month)")
-    project = job.definition.project_id or ""
-    if project:
-        _check_project(tx, project, wanted, needs)
-    for holder in _holders(job.owner_id, project):
-        counters.add(tx.conn, counters.reserved(holder), wanted)
+    if definition.project_id:
+        _check_project(conn, definition.project_id, wanted, needs, site.clock())
     return each
 
 
-def _check_project(tx: Transaction, code: str, wanted: int, needs: str) -> None:
-    project = users.project_named(tx.conn, code)
+def _check_project(conn: Connection, code: str, wanted: int, needs: str, now: datetime) -> None:
+    project = users.project_named(conn, code)
     if project is not None:
-        its = of_project(tx.conn, project, tx.now())
+        its = of_project(conn, project, now)
         _check(its, wanted, needs, f"the project {project.name} (its coreHoursPerMonth)")
 
 
@@ -198,7 +228,7 @@ def rebook(tx: Transaction, job: Job, project: str | None) -> None:
     if not amount:
         return
     if now:
-        _check_project(tx, now, amount, f"{_hours(amount)} core-hours")
+        _check_project(tx.conn, now, amount, f"{_hours(amount)} core-hours", tx.now())
         counters.add(tx.conn, counters.reserved(counters.project(now)), amount)
     if before:
         counters.add(tx.conn, counters.reserved(counters.project(before)), -amount)

@@ -27,6 +27,7 @@ from simyard.domain.runs import WELL, Again, Cause, Ending, Run, Waiting, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
     collecting,
+    drafts,
     idempotency,
     moves,
     optimising,
@@ -36,14 +37,17 @@ from simyard.service import (
     stopping,
     studies,
     told,
+    uploads,
     verdicts,
 )
 from simyard.service.moves import Happening
 from simyard.service.site import Site
 from simyard.service.staging import CannotStart, StopWanted
+from simyard.store import drafts as draft_store
 from simyard.store import events, files, jobs, runs, tasks
 from simyard.store import idempotency as idempotency_store
 from simyard.store import studies as study_store
+from simyard.store import uploads as upload_store
 from simyard.store.database import Transaction
 
 log = logging.getLogger(__name__)
@@ -514,12 +518,15 @@ class Reconciler:
 
     def tidy(self, *, orphan_seconds: float = _ORPHAN_SECONDS, every_day: bool = False) -> None:
         """Remove what nothing shows any more: deleted blobs, blobs that were never recorded,
-        folders of attempts that nobody knows, old journal entries and old idempotency keys.
+        folders of attempts that nobody knows, uploads that nobody went on with, old journal entries
+        and old idempotency keys.
 
         every_day: look at the blobs of all days, which takes long where there are millions.
         """
         site = self._site
         self._told_waiting.clear()
+        while site.db.write(uploads.forget_expired, _DELETE_AT_ONCE):
+            pass
         while keys := site.db.read(files.blobs_to_delete, _DELETE_AT_ONCE):
             for key in keys:
                 site.blobs.store.delete(key)
@@ -542,7 +549,10 @@ class Reconciler:
             keys = [key for key, _ in site.blobs.store.keys(day)]
             for i in range(0, len(keys), 500):
                 part = keys[i : i + 500]
-                for key in set(part) - site.db.read(files.known_keys, part):
+                known = site.db.read(files.known_keys, part) | site.db.read(
+                    upload_store.known_keys, part
+                )
+                for key in set(part) - known:
                     seen_at = unrecorded[key] = self._unrecorded.get(key, now)
                     if now - seen_at >= orphan_seconds:
                         log.info("blob %s was never recorded; it is removed", key)
@@ -609,3 +619,4 @@ def _prune(tx: Transaction) -> None:
     events.prune(tx.conn, before=tx.now() - _EVENTS_KEPT)
     idempotency_store.prune(tx.conn, before=tx.now() - idempotency.KEPT)
     tasks.prune(tx.conn, before=tx.now() - _TASKS_KEPT)
+    draft_store.prune(tx.conn, before=tx.now() - drafts.KEPT)

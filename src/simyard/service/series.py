@@ -7,9 +7,10 @@ from there. A finished run is read from its stored outputs.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from heapq import nsmallest
+from typing import TypeVar
 
 from simyard.domain.errors import NotFound, Refused
 from simyard.domain.files import File
@@ -20,6 +21,8 @@ from simyard.engines.protocol import Folder
 from simyard.service import live, workfolder
 from simyard.service.site import Site
 from simyard.store import files as store
+
+T = TypeVar("T")
 
 _LOGS_KEPT = 64
 _TRIED = 3  # logs of a run, where the first tell nothing
@@ -46,6 +49,32 @@ class _Progress:
             self.reader.feed(line.decode("utf-8", "replace").rstrip("\r"))
 
 
+@dataclass(frozen=True)
+class Reading:
+    """The series of a run while they are looked at."""
+
+    series: list[Series]
+    whole_steps: int  # to which no point will come any more
+    changes: int  # another number whenever there is more
+    path: str  # of the log that they are from
+    grammar: Grammar | None
+
+
+def _reading(
+    progress: _Progress, path: str, grammar: Grammar, *, is_whole: bool = False
+) -> Reading:
+    reader = progress.reader
+    steps = reader.steps if is_whole else max(0, reader.steps - 1)
+    return Reading(list(reader.series.values()), steps, reader.changes, path, grammar)
+
+
+def _copies(reading: Reading) -> list[Series]:
+    return [
+        replace(each, x=list(each.x), y=list(each.y), steps=list(each.steps))
+        for each in reading.series
+    ]
+
+
 class SeriesBook:
     """What was read of the logs of recent runs. Thread-safe."""
 
@@ -58,39 +87,46 @@ class SeriesBook:
         """All series of a run so far; empty where its analyses have no grammar or it has not
         begun. Reads what is new: call it in a thread.
         """
+        return self.read(job, run, _copies)
+
+    def read(self, job: Job, run: Run, look: Callable[[Reading], T]) -> T:
+        """What `look` gives for all series of a run so far, as `series`. Nothing of them may be
+        kept: they grow as soon as it returns.
+        """
         grammars = self._grammars(job)
         if not grammars or run.token is None:
-            return []
+            return look(Reading([], 0, 0, "", None))
         try:
             folder = live.folder(self._site, run)
         except Refused:
-            return self._finished(run, grammars)
+            return self._finished(run, grammars, look)
         there = ((f.path, f.size) for f in workfolder.walk(folder.work))
         for path, grammar in _best(there, grammars):
-            if found := self._live(run, folder, path, grammar):
-                return found
-        return []
+            progress = self._progress(run, path, grammar)
+            with progress.lock:
+                self._read_live(folder, path, progress, grammar)
+                if progress.reader.series:
+                    return look(_reading(progress, path, grammar))
+        return look(Reading([], 0, 0, "", None))
 
-    def _live(self, run: Run, folder: Folder, path: str, grammar: Grammar) -> list[Series]:
-        progress = self._progress(run, path, grammar)
-        with progress.lock:
-            try:
-                file = workfolder.open_file(folder.work, path)
-            except NotFound:
-                return list(progress.reader.series.values())
-            try:
-                seen = os.fstat(file)
-                if seen.st_ino != progress.inode or seen.st_size < progress.offset:
-                    progress.reader = Reader(grammar)  # another file, or written from the start
-                    progress.offset, progress.rest, progress.inode = 0, b"", seen.st_ino
-                while data := os.pread(file, _READ_BYTES, progress.offset):
-                    progress.offset += len(data)
-                    progress.feed(data)
-            finally:
-                os.close(file)
-            return list(progress.reader.series.values())
+    def _read_live(self, folder: Folder, path: str, progress: _Progress, grammar: Grammar) -> None:
+        try:
+            file = workfolder.open_file(folder.work, path)
+        except NotFound:
+            return
+        try:
+            seen = os.fstat(file)
+            if seen.st_ino != progress.inode or seen.st_size < progress.offset:
+                # Another file, or written from the start.
+                progress.reader = Reader(grammar)
+                progress.offset, progress.rest, progress.inode = 0, b"", seen.st_ino
+            while data := os.pread(file, _READ_BYTES, progress.offset):
+                progress.offset += len(data)
+                progress.feed(data)
+        finally:
+            os.close(file)
 
-    def _finished(self, run: Run, grammars: list[Grammar]) -> list[Series]:
+    def _finished(self, run: Run, grammars: list[Grammar], look: Callable[[Reading], T]) -> T:
         site = self._site
         outputs = {
             file.relative_path: file
@@ -105,8 +141,8 @@ class SeriesBook:
                 if progress.offset == 0:
                     self._read_stored(outputs[path], progress)
                 if progress.reader.series:
-                    return list(progress.reader.series.values())
-        return []
+                    return look(_reading(progress, path, grammar, is_whole=True))
+        return look(Reading([], 0, 0, "", None))
 
     def _read_stored(self, file: File, progress: _Progress) -> None:
         with self._site.blobs.open(file.blob) as source:

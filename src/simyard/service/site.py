@@ -34,7 +34,8 @@ class Site:
     db: Database
     blobs: SealedBlobs
     keyring: Keyring
-    callers: Callers
+    callers: Callers  # by key
+    sessions: Callers  # by the token of a session
     engines: Mapping[str, Engine]  # by name; the installation's own first
     book: CatalogueBook
     machine: Machine

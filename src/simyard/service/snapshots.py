@@ -67,7 +67,7 @@ def ask(
         raise Refused("This run is not executing.")
     owed = store.owed_to(tx.conn, run.id)
     if owed is None:
-        quotas.need_room(tx, site, job.owner_id)
+        quotas.need_room(tx.conn, site, job.owner_id)
     idempotency.note(tx, once, "snapshot", owed or store.ask(tx.conn, run.id, now=tx.now()))
     if owed is None:
         tx.after_commit(site.wake)

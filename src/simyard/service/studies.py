@@ -70,24 +70,42 @@ class _Reading:
 
 
 def complete(
-    site: Site, owner_id: int, definition: JobDefinition
+    site: Site, owner_id: int, definition: JobDefinition, *, to_submit: bool = False
 ) -> tuple[JobDefinition, list[Problem], tuple[Notice, ...]]:
     """A definition with what follows from its study: the variables that its table names, its seed,
     how many runs it will have. Also what is wrong with the study, and what to know about it. Files
     that are not there are another's to report. Reads files: call it in a thread.
+
+    to_submit: also what `plan_submit` would find wrong with it.
     """
     problems = [*_targets(definition)]
-    if definition.study is None:
+    sent = definition.study
+    if sent is None and not to_submit:
         return definition, problems, ()
-    reading = _Reading(site, definition, definition.study, _usable(site, owner_id, definition))
-    planned = None if definition.study.is_plain else _plan(reading)
+    reading = _reading(site, owner_id, definition)
+    planned = None if reading.study.is_plain else _plan(reading)
     study = reading.study
     if planned is not None:
         study = dataclasses.replace(study, expected_runs=_expected(study, planned))
-    wrong = _as_sent(reading.problems, study, definition.study)
-    definition = dataclasses.replace(definition, study=study)
+    if to_submit:
+        reading.problems += _faults(reading, _names(reading, planned))
+    wrong = _as_sent(reading.problems, study, sent or Study())
+    if sent is not None:
+        definition = dataclasses.replace(definition, study=study)
     notices = tuple(Notice(code="study", message=text) for text in reading.notices)
     return definition, [*problems, *wrong], notices
+
+
+def first_count(definition: JobDefinition) -> int:
+    """How many runs a completed definition begins with."""
+    study = definition.study
+    if study is None or study.is_plain:
+        return 1
+    if study.optimizer is None:
+        return study.expected_runs or 1
+    external = study.optimizer.method == aims.EXTERNAL
+    first = 0 if external else aims.first_count(study, rules.slots(definition))
+    return first + study.nominal_run
 
 
 def _as_sent(problems: Sequence[Problem], found: Study, sent: Study) -> list[Problem]:
@@ -112,18 +130,17 @@ def _as_sent(problems: Sequence[Problem], found: Study, sent: Study) -> list[Pro
     return told
 
 
-def plan_submit(site: Site, job: Job) -> Planned | None:
+def plan_submit(site: Site, owner_id: int, definition: JobDefinition) -> Planned | None:
     """The runs of a draft, for `jobs.submit_job`; None for a job that is no study. Reads files and
     draws samples: call it in a thread.
 
     Raises Invalid with everything that is wrong, the templates' faults with line and column too.
     """
-    definition, reading = job.definition, _reading(site, job)
+    reading = _reading(site, owner_id, definition)
     study = reading.study
     planned = None if study.is_plain else _plan(reading)
     reading.problems += _targets(definition)
-    names = planned.names if planned else tuple(v.name for v in reading.study.inputs())
-    reading.problems += _faults(reading, names)
+    reading.problems += _faults(reading, _names(reading, planned))
     if reading.problems:
         raise Invalid(reading.problems)
     if planned is None:
@@ -134,6 +151,11 @@ def plan_submit(site: Site, job: Job) -> Planned | None:
         first = aims.first(reading.study, slots)
         new = [*first, *(dataclasses.replace(run, number=len(first) + 1) for run in new)]
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
+
+
+def _names(reading: _Reading, planned: Plan | None) -> Sequence[str]:
+    """Of the variables that templates may use."""
+    return planned.names if planned else tuple(v.name for v in reading.study.inputs())
 
 
 def new_runs(planned: Plan) -> Iterator[NewRun]:
@@ -148,7 +170,7 @@ def new_runs(planned: Plan) -> Iterator[NewRun]:
 
 def tables(site: Site, job: Job) -> tuple[RunTable | None, RunTable | None]:
     """The run table and the case table of a study, None where it has none. Raises Invalid."""
-    reading = _reading(site, job)
+    reading = _reading(site, job.owner_id, job.definition)
     table = _table(reading, "paramFile", reading.study.param_file)
     cases = _table(reading, "caseFile", reading.study.case_file)
     if reading.problems:
@@ -158,7 +180,7 @@ def tables(site: Site, job: Job) -> tuple[RunTable | None, RunTable | None]:
 
 def rows(site: Site, job: Job) -> tuple[Plan, Study]:
     """The plan of a draft, and its study with all that follows from it. Raises Invalid."""
-    reading = _reading(site, job)
+    reading = _reading(site, job.owner_id, job.definition)
     planned = _plan(reading)
     if planned is None or reading.problems:
         raise Invalid(reading.problems)
@@ -180,9 +202,8 @@ def _usable(site: Site, owner_id: int, definition: JobDefinition) -> dict[str, F
 # --- reading a definition -------------------------------------------------------------------------
 
 
-def _reading(site: Site, job: Job) -> _Reading:
-    definition = job.definition
-    found = _usable(site, job.owner_id, definition)
+def _reading(site: Site, owner_id: int, definition: JobDefinition) -> _Reading:
+    found = _usable(site, owner_id, definition)
     return _Reading(site, definition, definition.study or Study(), found)
 
 

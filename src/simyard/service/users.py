@@ -1,6 +1,7 @@
 """Who a key belongs to, and the first keys."""
 
 import secrets
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -100,6 +101,9 @@ def authenticate(
     return Caller(user=found.user), found.expires_at
 
 
+Ask = Callable[[Connection, Keyring, str, datetime], tuple[Caller, datetime | None]]
+
+
 class Callers:
     """Who sends which key, remembered for a moment: scripts ask the same every few seconds.
 
@@ -107,13 +111,16 @@ class Callers:
     another process writes (`simyard keys revoke`) counts after REMEMBERED_SECONDS at most.
     """
 
-    def __init__(self, db: Database, keyring: Keyring, clock: Clock) -> None:
-        self._db, self._keyring, self._clock = db, keyring, clock
+    def __init__(
+        self, db: Database, keyring: Keyring, clock: Clock, ask: Ask = authenticate
+    ) -> None:
+        """ask: who that is, and until when, by the database."""
+        self._db, self._keyring, self._clock, self._ask = db, keyring, clock, ask
         self._known: dict[str, tuple[Caller, datetime]] = {}  # until when
         self._commits = -1  # of the database when this was known
 
     def identify(self, key: str) -> Caller:
-        """Raises as `authenticate` does. For one thread at a time."""
+        """Raises as asking does. For one thread at a time."""
         now, commits = self._clock(), self._db.commits
         if self._commits != commits or len(self._known) > _KNOWN_MOST:
             self._known.clear()
@@ -121,7 +128,7 @@ class Callers:
         known = self._known.get(key)
         if known is not None and now < known[1]:
             return known[0]
-        caller, until = self._db.read(authenticate, self._keyring, key, now)
+        caller, until = self._db.read(self._ask, self._keyring, key, now)
         soon = now + timedelta(seconds=REMEMBERED_SECONDS)
         self._known[key] = (caller, min(soon, until) if until else soon)
         return caller

@@ -29,6 +29,7 @@ class Found:
     size: int
     ctime_ns: int
     inode: int
+    mtime_ns: int
 
 
 def open_file(root: Path, relative: str) -> int:
@@ -176,7 +177,8 @@ def walk(root: Path) -> Iterator[Found]:
             except OSError:
                 continue
             if stat.S_ISREG(seen.st_mode):
-                yield Found(folder.path_of(name), seen.st_size, seen.st_ctime_ns, seen.st_ino)
+                path = folder.path_of(name)
+                yield Found(path, seen.st_size, seen.st_ctime_ns, seen.st_ino, seen.st_mtime_ns)
 
 
 def links(root: Path) -> Iterator[str]:

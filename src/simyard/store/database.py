@@ -11,8 +11,9 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -49,6 +50,22 @@ class Transaction:
     def after_commit(self, hook: Callable[[], None]) -> None:
         """Call this once the work is durable. It must be quick and must not raise."""
         self.hooks.append(hook)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """What is done in here fails alone: where it raises, it is undone and the rest stands."""
+        raw = self.conn.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        before = len(self.hooks)
+        raw.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            del self.hooks[before:]
+            raw.execute("ROLLBACK TO part")
+            raw.execute("RELEASE part")
+            raise
+        raw.execute("RELEASE part")
 
 
 @dataclass

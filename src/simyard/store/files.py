@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    type_coerce,
     update,
 )
 
@@ -57,6 +59,7 @@ _COLUMNS = (
     files.c.job_ordinal,
     files.c.run_ordinal,
     files.c.trashed_at,
+    files.c.modified_at,
     folders.c.code.label("folder"),
     files.c.blob_id,
     blobs.c.key,
@@ -64,6 +67,7 @@ _COLUMNS = (
     blobs.c.size_bytes,
     blobs.c.md5,
     blobs.c.sha512,
+    blobs.c.crc32,
 )
 _FILES = (
     select(*_COLUMNS)
@@ -85,6 +89,7 @@ def _file(row: AnyRow) -> File:
         storage_path=row.storage_path,
         type=FileType(row.type_id),
         uploaded_at=row.uploaded_at,
+        modified_at=row.modified_at,
         run_number=row.run_number,
         job_id=row.job_id,
         folder_code=row.folder,
@@ -96,6 +101,7 @@ def _file(row: AnyRow) -> File:
             size_bytes=row.size_bytes,
             md5=row.md5,
             sha512=row.sha512,
+            crc32=row.crc32,
         ),
     )
 
@@ -116,6 +122,7 @@ def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
             "size_bytes": blob.size_bytes,
             "md5": blob.md5,
             "sha512": blob.sha512,
+            "crc32": blob.crc32,
             "created_at": now,
         },
     )
@@ -156,6 +163,37 @@ def existing_blobs(conn: Connection, ids: Iterable[int]) -> dict[int, str]:
     return {row.id: row.key for row in _EXISTING.rows(conn, wanted=wanted)} if wanted else {}
 
 
+_BLOBS = Prepared(
+    select(
+        blobs.c.id,
+        blobs.c.key,
+        blobs.c.wrapped_key,
+        blobs.c.size_bytes,
+        blobs.c.md5,
+        blobs.c.sha512,
+        blobs.c.crc32,
+    ).where(any_of(blobs.c.id, "wanted"))
+)
+
+
+def blobs_by_id(conn: Connection, ids: Iterable[int]) -> dict[int, Blob]:
+    """Those of these blobs that there are."""
+    rows = _BLOBS.rows(conn, wanted=sorted(set(ids)))
+    return {row.id: Blob(**row._asdict()) for row in rows}
+
+
+_SET_CRC32 = Prepared(
+    update(blobs)
+    .where(blobs.c.id == bindparam("blob"), blobs.c.key == bindparam("name"))
+    .values(crc32=bindparam("sum"))
+)
+
+
+def set_crc32(conn: Connection, blob: Blob, crc32: int) -> None:
+    """Keep the checksum of a blob that was stored without. Does nothing where it is gone."""
+    _SET_CRC32.run(conn, blob=blob.id, name=blob.key, sum=crc32)
+
+
 def blobs_to_delete(conn: Connection, most: int) -> list[str]:
     return list(conn.scalars(select(blob_deletions.c.key).limit(most)))
 
@@ -180,6 +218,7 @@ def insert(
     file_type: FileType,
     blob: Blob,
     now: datetime,
+    relative_path: str = "",
 ) -> File:
     """One uploaded file and its blob."""
     code = codes.unused(conn, files, codes.FILE_LETTERS)
@@ -193,7 +232,7 @@ def insert(
             blob_id=blob_id,
             type_id=file_type.value,
             name=name,
-            relative_path=name,
+            relative_path=relative_path or name,
             storage_path=storage_path,
             uploaded_at=now,
         )
@@ -220,6 +259,7 @@ class NewOutput:
     size_bytes: int
     type: FileType = FileType.OUTPUT
     code: str | None = None  # None: any
+    modified_at: datetime | None = None
 
 
 def add_outputs(
@@ -250,6 +290,7 @@ def add_outputs(
                 "relative_path": output.relative_path,
                 "storage_path": output.storage_path,
                 "uploaded_at": now,
+                "modified_at": output.modified_at,
             }
             for i, (code, output) in enumerate(zip(_fresh_codes(conn, count), outputs, strict=True))
         ],
@@ -334,6 +375,23 @@ def seen_through_job(conn: Connection, file: File, viewer_id: int) -> bool:
     return conn.execute(_VISIBLE, {"file": file.id, "viewer": viewer_id}).first() is not None
 
 
+_OF_RUN = Prepared(
+    _LISTED.where(
+        files.c.job_id == bindparam("job"),
+        files.c.run_number == bindparam("run"),
+        files.c.relative_path == bindparam("path"),
+    )
+    .order_by(files.c.run_ordinal.desc())
+    .limit(1)
+)
+
+
+def output_at(conn: Connection, run: Run, path: str) -> File | None:
+    """The newest output of a run with this path."""
+    rows = _OF_RUN.rows(conn, job=run.job_id, run=run.number, path=path)
+    return _file(rows[0]) if rows else None
+
+
 _DELETED = (
     select(files.c.code, files.c.name, files.c.type_id, files.c.uploaded_at, users.c.email)
     .join(users, users.c.id == files.c.owner_id)
@@ -354,6 +412,8 @@ def change(conn: Connection, file: File, *, name: str, file_type: FileType) -> N
     relative_path = name
     if file.run_number is not None:
         relative_path = file.relative_path.removesuffix(file.name) + name
+    if file.job_id is not None and file.run_number is not None:
+        runs.change_outputs(conn, file.job_id, file.run_number, count=0, size_bytes=0)
     conn.execute(
         update(files)
         .where(files.c.id == file.id)
@@ -580,6 +640,52 @@ def outputs_of_run(conn: Connection, job_id: int, run_number: int) -> list[File]
 def paths_of_run(conn: Connection, job_id: int, run_number: int) -> Iterator[str]:
     """The paths of the same, in no particular order."""
     yield from conn.scalars(_PATHS_OF_RUN, {"job": job_id, "number": run_number})
+
+
+_modified = func.coalesce(files.c.modified_at, files.c.uploaded_at)
+
+
+class StoredRow(Protocol):
+    """What trees and archives need to know of a file of a run."""
+
+    run_ordinal: int
+    code: str
+    relative_path: str
+    blob_id: int
+    size_bytes: int
+    crc32: int | None
+    sha512: str
+    modified: int  # microseconds since 1970
+
+
+_STORED_OF_RUN = Prepared(
+    select(
+        files.c.run_ordinal,
+        files.c.code,
+        files.c.relative_path,
+        files.c.blob_id,
+        blobs.c.size_bytes,
+        blobs.c.crc32,
+        blobs.c.sha512,
+        type_coerce(_modified, BigInteger).label("modified"),
+    )
+    .join(blobs, blobs.c.id == files.c.blob_id)
+    .where(
+        files.c.job_id == bindparam("job"),
+        files.c.run_number == bindparam("number"),
+        files.c.run_ordinal > bindparam("after"),
+        files.c.trashed_at.is_(None),
+    )
+    .order_by(files.c.run_ordinal)
+    .limit(bindparam("most"))
+)
+
+
+def stored_of_run(
+    conn: Connection, job_id: int, run_number: int, *, after: int, most: int
+) -> list[StoredRow]:
+    """The next files that are listed of a run, snapshots too, behind an ordinal and by it."""
+    return _STORED_OF_RUN.rows(conn, job=job_id, number=run_number, after=after, most=most)
 
 
 def supersede(conn: Connection, file: File, *, now: datetime) -> None:

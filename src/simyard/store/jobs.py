@@ -1,6 +1,6 @@
 """Jobs, who sees them, and their history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -365,10 +365,10 @@ _LAST_OF_OWNER = (
 )
 
 
-def last_of_owner(conn: Connection, owner_id: int, *, most: int) -> list[Job]:
-    """The newest of somebody's own jobs that came to their end."""
+def last_of_owner(conn: Connection, owner_id: int, *, most: int) -> Iterator[Job]:
+    """The newest of somebody's own jobs that came to their end, one by one."""
     rows = conn.execute(_LAST_OF_OWNER, {"owner": owner_id, "most": most})
-    return [_job(row) for row in rows]
+    return (_job(row) for row in rows)
 
 
 def id_of(conn: Connection, code: str) -> int | None:

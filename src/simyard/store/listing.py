@@ -42,6 +42,12 @@ def total(conn: Connection, name: str) -> int:
     return row.total if row else 0
 
 
+def next_ordinal(conn: Connection, name: str) -> int:
+    """Larger than the number of any entry."""
+    row = _HEAD.first(conn, l=name)
+    return row.next_ordinal if row else 0
+
+
 def append(conn: Connection, name: str, count: int = 1) -> int:
     """Make room for `count` more entries and return the number of the first."""
     head = _HEAD.first(conn, l=name)

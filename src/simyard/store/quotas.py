@@ -1,6 +1,8 @@
 """What a user has in the queue and on the machine, and the core-time that is kept free for it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import bindparam, func, literal_column, select, update
 from sqlalchemy.engine import Connection
@@ -44,14 +46,59 @@ def jobs_waiting(conn: Connection, user_id: int) -> int:
     return int(_JOBS_WAITING.scalar(conn, owner=user_id))
 
 
-_ALL_WAITING = Prepared(
-    select(func.count().label("waiting")).select_from(runs).where(_IS_WAITING, _UNFINISHED)
+@dataclass(frozen=True)
+class Place:
+    """A run that holds cores, or that waits for some."""
+
+    cores: int
+    started_at: datetime | None
+    # What it may take from its start; None: not known.
+    reserved_core_microseconds: int | None
+
+
+_PLACES = select(runs.c.cores, runs.c.started_at, runs.c.reserved_core_microseconds).where(
+    _UNFINISHED, runs.c.engine == bindparam("engine")
+)
+_BEFORE = runs.c.low_priority <= bindparam("low_priority")
+_HOLDING = Prepared(_PLACES.where(_HOLDS))
+# One state at a time: so they come in the index's order, and not all are looked at.
+_AHEAD = [
+    Prepared(
+        _PLACES.where(runs.c.state == literal_column(f"'{state.value}'"), _BEFORE)
+        .order_by(runs.c.low_priority, runs.c.id)
+        .limit(bindparam("most"))
+    )
+    for state in (State.QUEUED, State.PENDING)
+]
+_PLANNED = Prepared(
+    select(runs.c.id)
+    .where(
+        _UNFINISHED,
+        runs.c.state == literal_column(f"'{State.PLANNED.value}'"),
+        runs.c.engine == bindparam("engine"),
+        _BEFORE,
+    )
+    .limit(literal_column("1"))
 )
 
 
-def waiting(conn: Connection) -> int:
-    """How many runs of anybody wait for cores: counted in an index."""
-    return int(_ALL_WAITING.scalar(conn))
+def holding(conn: Connection, engine: str) -> list[Place]:
+    """The runs of an engine that hold cores. On this machine no more than it has."""
+    return [Place(*row) for row in _HOLDING.rows(conn, engine=engine)]
+
+
+def ahead(conn: Connection, engine: str, *, low_priority: bool, most: int) -> list[Place]:
+    """The first of an engine's runs that wait and are served before one that is submitted now."""
+    found: list[Place] = []
+    for part in _AHEAD:
+        values = {"engine": engine, "low_priority": low_priority, "most": most - len(found)}
+        found += (Place(*row) for row in part.rows(conn, **values))
+    return found
+
+
+def more_may_come(conn: Connection, engine: str, *, low_priority: bool) -> bool:
+    """Whether runs of studies wait for their slots that will be served before it too."""
+    return _PLANNED.first(conn, engine=engine, low_priority=low_priority) is not None
 
 
 def runs_waiting(conn: Connection, user_id: int, *, most: int) -> int:

@@ -20,8 +20,8 @@ from sqlalchemy import (
     update,
 )
 
-from simyard.domain.lifecycle import HOLDS_CORES, HOLDS_SLOT, LOCAL, State
-from simyard.domain.outcome import Outcome
+from simyard.domain.lifecycle import FINAL, HOLDS_CORES, HOLDS_SLOT, LOCAL, State
+from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.outputs import Outputs
 from simyard.domain.runs import Again, Attempt, Ended, Ending, Kind, Restart, Run, Sample
 from simyard.domain.studies import Value
@@ -54,6 +54,7 @@ def _run(row: AnyRow) -> Run:
         completed_at=row.completed_at,
         output_count=row.output_count,
         output_bytes=row.output_bytes,
+        outputs_version=row.outputs_version,
         ending=_ending.decode(row.ending) if row.ending else None,
         outcome=_outcome.decode(row.outcome) if row.outcome else None,
         token=row.token,
@@ -173,6 +174,16 @@ def by_number(conn: Connection, job_id: int, number: int) -> Run | None:
     return _run(row) if row else None
 
 
+_FIRST_ONES = Prepared(
+    _RUNS.where(any_of(runs.c.job_id, "wanted"), runs.c.number == literal_column("1"))
+)
+
+
+def first_ones(conn: Connection, job_ids: Sequence[int]) -> dict[int, Run]:
+    """The first run of each of these jobs, by job; nothing of drafts."""
+    return {row.job_id: _run(row) for row in _FIRST_ONES.rows(conn, wanted=job_ids)}
+
+
 _BY_NUMBERS = Prepared(
     _RUNS.where(runs.c.job_id == bindparam("job"), any_of(runs.c.number, "wanted")).order_by(
         runs.c.number
@@ -185,12 +196,36 @@ def by_numbers(conn: Connection, job_id: int, numbers: Sequence[int]) -> list[Ru
     return [_run(row) for row in _BY_NUMBERS.rows(conn, job=job_id, wanted=numbers)]
 
 
+_OVER = Prepared(
+    select(func.count().label("over")).where(
+        runs.c.job_id == bindparam("job"), one_of(runs.c.state, sorted(FINAL))
+    )
+)
+
+
+def over(conn: Connection, job_id: int) -> int:
+    """How many runs of a job are at their end."""
+    return int(_OVER.scalar(conn, job=job_id))
+
+
 _COUNT = Prepared(select(func.max(runs.c.number)).where(runs.c.job_id == bindparam("job")))
 
 
 def count(conn: Connection, job_id: int) -> int:
     """How many runs a job has. They are numbered without gaps, so the last number says it."""
     return _COUNT.scalar(conn, job=job_id) or 0
+
+
+_COMPLETED_NUMBERS = Prepared(
+    select(runs.c.number)
+    .where(runs.c.job_id == bindparam("job"), runs.c.completed_at.is_not(None))
+    .order_by(runs.c.number)
+)
+
+
+def completed_numbers(conn: Connection, job_id: int) -> list[int]:
+    """The numbers of the runs of a job whose outputs are stored."""
+    return [row.number for row in _COMPLETED_NUMBERS.rows(conn, job=job_id)]
 
 
 _NOMINAL = Prepared(
@@ -262,7 +297,7 @@ def endings(conn: Connection, job_id: int) -> list[Ended]:
 
 
 _SECONDS = (
-    select(runs.c.started_at, runs.c.completed_at)
+    select(runs.c.started_at, runs.c.completed_at, runs.c.outcome)
     .where(
         runs.c.job_id == bindparam("job"),
         runs.c.started_at.is_not(None),
@@ -274,9 +309,15 @@ _SECONDS = (
 
 
 def seconds_of(conn: Connection, job_id: int, *, most: int) -> list[float]:
-    """How long the last runs of a job took, from their start until their outputs were stored."""
+    """How long those of the last runs of a job took that came to their own good end, from their
+    start until their outputs were stored.
+    """
     rows = conn.execute(_SECONDS, {"job": job_id, "most": most})
-    return [(row.completed_at - row.started_at).total_seconds() for row in rows]
+    return [
+        (row.completed_at - row.started_at).total_seconds()
+        for row in rows
+        if row.outcome and _outcome.decode(row.outcome).verdict is Verdict.COMPLETED
+    ]
 
 
 # --- the queue ------------------------------------------------------------------------------------
@@ -449,6 +490,7 @@ _OUTPUTS = Prepared(
     .values(
         output_count=runs.c.output_count + bindparam("more"),
         output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
+        outputs_version=runs.c.outputs_version + 1,
     )
 )
 _OUTPUTS_BY_NUMBER = Prepared(
@@ -457,6 +499,7 @@ _OUTPUTS_BY_NUMBER = Prepared(
     .values(
         output_count=runs.c.output_count + bindparam("more"),
         output_bytes=runs.c.output_bytes + bindparam("more_bytes"),
+        outputs_version=runs.c.outputs_version + 1,
     )
 )
 _ATTEMPT_STARTED = Prepared(
@@ -620,7 +663,9 @@ def add_outputs(conn: Connection, run: Run, *, count: int, size_bytes: int) -> N
 def change_outputs(
     conn: Connection, job_id: int, number: int, *, count: int, size_bytes: int
 ) -> None:
-    """Count files that were taken from a run's outputs (negative) or given back."""
+    """Count files that were taken from a run's outputs (negative) or given back. With nothing to
+    count: one of them has another name.
+    """
     values = {"job": job_id, "number_": number, "more": count, "more_bytes": size_bytes}
     _OUTPUTS_BY_NUMBER.run(conn, **values)
 

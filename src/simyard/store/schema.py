@@ -91,6 +91,29 @@ api_keys = Table(
     Column("revoked_at", Instant),
 )
 
+# Browsers that are somebody: a row until the session is ended.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # HMAC of what the cookie holds
+    Column("user_id", _Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("api_key_id", _Id, ForeignKey("api_keys.id")),  # none: made from a link
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
+# Each opens one session; it goes when it is used.
+login_links = Table(
+    "login_links",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # HMAC of the token
+    Column("user_id", _Id, ForeignKey("users.id"), nullable=False, index=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+
 # Offers to become a member.
 invitations = Table(
     "invitations",
@@ -128,6 +151,7 @@ blobs = Table(
     Column("md5", String(32), nullable=False),
     Column("sha512", String(128), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("crc32", BigInteger),  # none: of an earlier release, and not needed since
 )
 
 # Blobs that no file shows any more: a to-do list for the worker.
@@ -136,6 +160,43 @@ blob_deletions = Table(
     metadata,
     Column("key", String(80), primary_key=True),
     Column("asked_at", Instant, nullable=False),
+)
+
+# Uploads that go on where they were cut (docs/adr/0034).
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),
+    Column("owner_id", _Id, ForeignKey("users.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("relative_path", Text, nullable=False),
+    Column("type_id", Integer, nullable=False),
+    Column("batch", String(64), nullable=False),
+    Column("fingerprint", String(255), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("offset_bytes", BigInteger, nullable=False),  # of its parts, and the tail
+    Column("tail", LargeBinary, nullable=False),  # sealed: what follows its parts
+    Column("expires_at", Instant, nullable=False, index=True),
+    Column("file_code", String(12)),  # what it became; none: unfinished
+    Index(
+        "ix_uploads_unfinished",
+        "owner_id",
+        "id",
+        sqlite_where=Column("file_code").is_(None),
+    ),
+)
+
+# What arrived of them: blobs that were never finished, of so many bytes in whole segments.
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("key", String(80), primary_key=True),
+    Column("upload_id", _Id, ForeignKey("uploads.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # their order
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    UniqueConstraint("upload_id", "number"),
 )
 
 # Where members keep their uploads. A member's library itself has no row.
@@ -172,6 +233,7 @@ files = Table(
     Column("storage_path", Text, nullable=False),
     Column("uploaded_at", Instant, nullable=False),
     Column("trashed_at", Instant),  # out of every list, until it is recovered or deleted
+    Column("modified_at", Instant),  # of outputs: when the run wrote it
     UniqueConstraint("owner_id", "owner_ordinal"),
     UniqueConstraint("job_id", "job_ordinal"),
     UniqueConstraint("job_id", "run_number", "run_ordinal"),
@@ -260,6 +322,28 @@ job_inputs = Table(
     Column("file_id", _Id, ForeignKey("files.id"), primary_key=True, index=True),
 )
 
+# Jobs that somebody is still writing: whatever JSON he keeps.
+drafts = Table(
+    "drafts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("code", String(12), nullable=False, unique=True),
+    Column("owner_id", _Id, ForeignKey("users.id"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("version", Integer, nullable=False),  # grows with every change
+    Column("updated_at", Instant, nullable=False),
+    Column("job", String(12)),  # code of the job that came of it; none: not submitted
+    Column("size_bytes", Integer, nullable=False),  # of the body
+    Column("body", LargeBinary, nullable=False),  # JSON object
+    Index(
+        "ix_drafts_owner_id_updated_at",
+        "owner_id",
+        "updated_at",
+        sqlite_where=Column("job").is_(None),
+    ),
+    Index("ix_drafts_submitted", "updated_at", sqlite_where=Column("job").is_not(None)),
+)
+
 # The history that `statuses/` and `cluster_statuses/` show.
 statuses = Table(
     "statuses",
@@ -304,6 +388,8 @@ runs = Table(
     Column("is_optimal", Boolean, nullable=False, server_default="0"),
     Column("inputs", Text),  # JSON of domain.studies.Value's; none: it is no study's
     Column("outputs", Text),  # JSON of domain.outputs.Outputs; none: it gave none
+    # Grows whenever files are added to its outputs, taken from them or renamed.
+    Column("outputs_version", Integer, nullable=False, server_default="0"),
     UniqueConstraint("job_id", "number"),
     # The few that are nominal.
     Index("ix_runs_nominal", "job_id", sqlite_where=Column("is_nominal") == 1),

@@ -1,13 +1,21 @@
-"""Users, their API keys, invitations and projects."""
+"""Users, their API keys and sessions, invitations and projects."""
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
-from simyard.domain.users import ApiKey, Invitation, Project, Role, User
+from simyard.domain.users import ApiKey, Invitation, Project, Role, Session, User
 from simyard.store import codes
 from simyard.store.prepared import Prepared
-from simyard.store.schema import AnyRow, api_keys, invitations, projects, users
+from simyard.store.schema import (
+    AnyRow,
+    api_keys,
+    invitations,
+    login_links,
+    projects,
+    sessions,
+    users,
+)
 
 _USER = (users.c.id, users.c.code, users.c.email, users.c.full_name, users.c.role, users.c.left_at)
 
@@ -121,6 +129,71 @@ def keys_of(conn: Connection, user_id: int) -> list[ApiKey]:
 def revoke_key(conn: Connection, key_id: int, *, now: datetime) -> None:
     still = api_keys.c.revoked_at.is_(None)
     conn.execute(update(api_keys).where(api_keys.c.id == key_id, still).values(revoked_at=now))
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+_SESSION = Prepared(
+    select(
+        *_USER,
+        sessions.c.expires_at,
+        api_keys.c.expires_at.label("key_expires_at"),
+        api_keys.c.revoked_at.label("key_revoked_at"),
+    )
+    .join(users, users.c.id == sessions.c.user_id)
+    .outerjoin(api_keys, api_keys.c.id == sessions.c.api_key_id)
+    .where(sessions.c.digest == bindparam("digest"))
+)
+
+
+def session_by_digest(conn: Connection, digest: bytes) -> Session | None:
+    """None where it was ended, or the key that it was made from was revoked."""
+    row = _SESSION.first(conn, digest=digest)
+    if row is None or row.key_revoked_at is not None:
+        return None
+    until = row.expires_at
+    if row.key_expires_at is not None:
+        until = min(until, row.key_expires_at)
+    return Session(user=_user(row), expires_at=until)
+
+
+def insert_session(
+    conn: Connection,
+    user: User,
+    *,
+    digest: bytes,
+    key_id: int | None,
+    now: datetime,
+    expires_at: datetime,
+) -> None:
+    values = {"digest": digest, "user_id": user.id, "api_key_id": key_id}
+    conn.execute(sessions.insert().values(**values, created_at=now, expires_at=expires_at))
+
+
+def end_session(conn: Connection, digest: bytes) -> None:
+    conn.execute(delete(sessions).where(sessions.c.digest == digest))
+
+
+def end_sessions(conn: Connection, user: User, *, until: datetime | None = None) -> None:
+    """A user's sessions and the links that would open one; `until`: those that are over by then."""
+    for table in (sessions, login_links):
+        query = delete(table).where(table.c.user_id == user.id)
+        conn.execute(query if until is None else query.where(table.c.expires_at <= until))
+
+
+def insert_login_link(
+    conn: Connection, user: User, *, digest: bytes, now: datetime, expires_at: datetime
+) -> None:
+    values = {"digest": digest, "user_id": user.id, "created_at": now, "expires_at": expires_at}
+    conn.execute(login_links.insert().values(**values))
+
+
+def take_login_link(conn: Connection, digest: bytes, *, now: datetime) -> User | None:
+    """Whose link this is; None where it is too old, or was taken before."""
+    query = select(login_links.c.user_id, login_links.c.expires_at)
+    row = conn.execute(query.where(login_links.c.digest == digest)).first()
+    conn.execute(delete(login_links).where(login_links.c.digest == digest))
+    return by_id(conn, row.user_id) if row is not None and row.expires_at > now else None
 
 
 # --- invitations ----------------------------------------------------------------------------------

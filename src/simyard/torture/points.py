@@ -40,6 +40,19 @@ STUDIES = (
     "study.rerun",
     "study.run-added",
 )
+# Killed in tests/faults/test_cut_uploads.py.
+UPLOADS = (
+    "tus.part-flushed",
+    "tus.part-recorded",
+    "tus.part-committed",
+    "tus.blob-stored",
+    "tus.recorded",
+    "tus.committed",
+)
+# Killed in tests/faults/test_draft_faults.py.
+DRAFTS = ("draft.recorded", "draft.committed")
+# Killed in tests/api/test_bulk.py.
+BULK = ("bulk.begun", "bulk.recorded")
 # Killed in tests/slurm/test_faults.py.
 SLURM = ("slurm.batch-written", "slurm.submitted")
 # Nothing of the payload has run: another start is right, and happens by itself.

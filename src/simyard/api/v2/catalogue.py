@@ -116,10 +116,15 @@ def _picture(kind: str, name: str) -> str:
     return shown if (STATIC / shown).is_file() else "plain.svg"
 
 
+def install_hint(catalogue: Catalogue, analysis: Analysis) -> str:
+    """What to install where it cannot run here; "" where it can, or nobody knows."""
+    package = analysis.probe.package if analysis.probe else ""
+    installed = catalogue.present(analysis).installed
+    return "" if installed or not package else f"apt install {package}"
+
+
 def encode_analysis(catalogue: Catalogue, analysis: Analysis, base: str) -> dict[str, Any]:
     core_types = [core_type.code for core_type in catalogue.core_types]
-    present = catalogue.present(analysis)
-    package = analysis.probe.package if analysis.probe else ""
     return {
         "code": analysis.code,
         "name": analysis.name,
@@ -161,8 +166,8 @@ def encode_analysis(catalogue: Catalogue, analysis: Analysis, base: str) -> dict
             for listed in catalogue.versions(analysis)
         ],
         # Ours: whether it can run here, and what to install where it cannot.
-        "installed": present.installed,
-        "installHint": "" if present.installed or not package else f"apt install {package}",
+        "installed": catalogue.present(analysis).installed,
+        "installHint": install_hint(catalogue, analysis),
     }
 
 

@@ -28,9 +28,11 @@ from simyard.api.shapes import (
     page_of,
     text,
 )
+from simyard.api.v2.bulk import encode_progress
 from simyard.api.v2.job_shapes import STATUS, encode_status
-from simyard.domain.errors import Invalid, Refused
+from simyard.domain.errors import Invalid, NotFound, Refused
 from simyard.domain.runs import Attempt
+from simyard.service import bulk as bulk_service
 from simyard.service import jobs as service
 from simyard.service import load, moves
 
@@ -223,13 +225,18 @@ async def servers_load(request: Request, job_id: str) -> Response:
 @route(
     "GET",
     "/api/v2/tasks/{token}/",
-    "The answer to a slow question, for a day",
+    "The answer to a slow question, or how far what is done to many jobs is, for a day",
     reply=object_("Task", ready=flag(True), result=array(anything({}))),
     v3=True,
 )
 async def get_task(request: Request, token: str) -> Response:
-    job_id = site_of(request).db.read(load.kept, caller(request), token)
-    return reply({"ready": True, "result": _measured(request, job_id)})
+    site, user = site_of(request), caller(request)
+    try:
+        found = site.db.read(bulk_service.get, user, token)
+    except NotFound:
+        job_id = site.db.read(load.kept, user, token)
+        return reply({"ready": True, "result": _measured(request, job_id)})
+    return reply({"ready": found.is_done, "result": [encode_progress(found)]})
 
 
 @route(

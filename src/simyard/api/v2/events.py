@@ -17,7 +17,7 @@ data: {"id":"hTrNa","name":"A wing","at":"2026-03-02T09:15:00.001200Z","status":
 "clusterStatus":"Started"}
 
 """
-_LAST_EVENT_ID = {
+LAST_EVENT_ID = {
     "name": "Last-Event-ID",
     "in": "header",
     "description": "The last `id` that was received: go on behind it.",
@@ -29,9 +29,15 @@ _LAST_EVENT_ID = {
     "GET",
     "/api/v2/events/",
     "What happens to the jobs that the caller sees, while it happens",
-    query("topics", "`jobs`, or `job:ID` for single ones, separated by commas; `jobs` without it."),
-    _LAST_EVENT_ID,
-    reply=text(_EXAMPLE, "Server-sent events: hello, job, run, files, notice, reset."),
+    query(
+        "topics",
+        "`jobs`, `job:ID` for single ones, `study:ID`, `uploads`, separated by commas; `jobs`"
+        " without it.",
+    ),
+    LAST_EVENT_ID,
+    reply=text(
+        _EXAMPLE, "Server-sent events: hello, job, run, files, study, upload, notice, reset."
+    ),
     media_type="text/event-stream",
     also=(429,),
 )
@@ -39,9 +45,14 @@ async def stream_events(request: Request) -> Response:
     hub: Hub = request.app.state.hub
     user = caller(request)
     if hub.is_full_for(user):
-        detail = "Too many streams of events are open. Close some of them."
-        return reply({"detail": detail}, 429, {"Retry-After": str(round(PING_SECONDS))})
+        return too_many()
     topics = Topics.parse(request.query_params.get("topics"))
     stream = Stream(hub, user, topics, request.headers.get("last-event-id") or None)
     hub.join(stream)
     return stream
+
+
+def too_many() -> Response:
+    """The reply to a stream that is one too many."""
+    detail = "Too many streams of events are open. Close some of them."
+    return reply({"detail": detail}, 429, {"Retry-After": str(round(PING_SECONDS))})

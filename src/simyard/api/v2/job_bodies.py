@@ -260,7 +260,7 @@ def read(sent: Any) -> tuple[JobDefinition, list[Problem], dict[Path, int]]:
     """
     body, problems = bodies.read(JobBody, sent)
     study, wrong = _study(body)
-    problems += [p for p in wrong if not bodies.covered(p, problems)]
+    problems += bodies.uncovered(wrong, problems)
     lengths: dict[Path, int] = {("jobanalyses",): len(body.jobanalyses)}
     for i, analysis in enumerate(body.jobanalyses):
         lengths["jobanalyses", i, "inputFiles"] = len(analysis.input_files or [])

@@ -14,7 +14,7 @@ from simyard.api.idempotency import headers, once
 from simyard.api.replies import base_url, empty, reply
 from simyard.api.routes import PAGE, Routes, caller, is_v3, query, site_of
 from simyard.api.shapes import anything, array, mapping, nullable, object_, page_of, text
-from simyard.api.v2 import job_bodies
+from simyard.api.v2 import job_bodies, job_checks
 from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.files import FILE, TAG, TagBody, encode_page, encode_tag
 from simyard.api.v2.job_shapes import (
@@ -29,19 +29,16 @@ from simyard.api.v2.job_shapes import (
     encode_summary,
     encode_v3_job,
 )
-from simyard.domain.catalogue import Catalogue, Notice
-from simyard.domain.errors import Invalid, NotFound, Path, Problem
+from simyard.domain.errors import Invalid, NotFound
 from simyard.domain.files import File
-from simyard.domain.jobs import JobDefinition, JobFilter, JobSummary, Phase
+from simyard.domain.jobs import JobFilter, JobSummary, Phase
 from simyard.domain.lifecycle import JOB_HISTORY, State
 from simyard.domain.lists import Found
 from simyard.domain.runs import StatusEntry
-from simyard.domain.users import User
 from simyard.service import jobs as service
-from simyard.service import moves, studies
+from simyard.service import moves
 from simyard.service.jobs import JobView
 from simyard.service.site import Site
-from simyard.service.studies import Planned
 
 route = Routes("jobs")
 
@@ -114,10 +111,9 @@ async def _reply(
 async def create_job(request: Request) -> Response:
     site, owner = site_of(request), caller(request)
     sent = await bodies.json_of(request)
-    definition, problems, lengths = job_bodies.read(sent)
+    job = await job_checks.read(request, sent)
     catalogue = await catalogue_of(site)
-    definition, told = await _completed(request, site, owner, definition, problems)
-    _report(site, request, catalogue, definition, problems, lengths)
+    job.refuse_if_wrong(request, catalogue)
     said = job_bodies.labels(sent)
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
     view, is_new = await site.db.write_async(
@@ -125,45 +121,13 @@ async def create_job(request: Request) -> Response:
         site,
         catalogue,
         owner,
-        definition,
+        job.definition,
         wanted,
         tags=said.tags or (),
         custom_fields=said.custom_fields,
-        told=told,
+        told=job.told,
     )
     return await _reply(request, view, 201, headers(is_new))
-
-
-async def _completed(
-    request: Request, site: Site, owner: User, definition: JobDefinition, problems: list[Problem]
-) -> tuple[JobDefinition, tuple[Notice, ...]]:
-    """The definition with what follows from its study, and what to know of that. Adds to problems
-    what is wrong with it.
-    """
-    if definition.study is None:
-        definition, wrong, told = studies.complete(site, owner.id, definition)
-    else:
-        async with request.app.state.planning:
-            definition, wrong, told = await run_in_threadpool(
-                studies.complete, site, owner.id, definition
-            )
-    problems += [problem for problem in wrong if not bodies.covered(problem, problems)]
-    return definition, told
-
-
-def _report(
-    site: Site,
-    request: Request,
-    catalogue: Catalogue,
-    definition: JobDefinition,
-    problems: list[Problem],
-    lengths: dict[Path, int],
-) -> None:
-    """Raises Invalid where the shape is wrong, with what else is wrong beside it."""
-    if problems:
-        others = site.db.read(service.check_job, site, catalogue, caller(request), definition)
-        problems += [other for other in others if not bodies.covered(other, problems)]
-        raise Invalid(problems, lengths)
 
 
 @route(
@@ -207,20 +171,19 @@ async def change_job(request: Request, job_id: str) -> Response:
         for shown, kept in zip(present["jobanalyses"], before.job.definition.analyses, strict=True):
             shown["analysis"]["version"] = kept.version  # none: still the newest
         sent = job_bodies.changed(present, sent)
-    definition, problems, lengths = job_bodies.read(sent)
-    definition, told = await _completed(request, site, user, definition, problems)
-    _report(site, request, catalogue, definition, problems, lengths)
+    job = await job_checks.read(request, sent)
+    job.refuse_if_wrong(request, catalogue)
     view = await site.db.write_async(
         service.change_job,
         site,
         catalogue,
         user,
         job_id,
-        definition,
+        job.definition,
         tags=said.tags if said else None,
         custom_fields=said.custom_fields if said else None,
         based_on=before.job.definition if request.method == "PATCH" else None,
-        told=told,
+        told=job.told,
     )
     return await _reply(request, view)
 
@@ -257,23 +220,13 @@ async def submit_job(request: Request, job_id: str) -> Response:
     site, user = site_of(request), caller(request)
     catalogue = await catalogue_of(site)
     wanted = once(request)
-    if not catalogue.all_installed:
-        for code in site.db.read(service.not_installed, catalogue, user, job_id):
-            # It may have been installed since somebody last looked.
-            catalogue = await run_in_threadpool(site.book.look_again, code)
-    async with request.app.state.planning:
-        planned = await run_in_threadpool(_plan, site, user, job_id)
+    job = site.db.read(service.get_own_job, user, job_id).job
+    catalogue = await job_checks.looked_again(site, catalogue, job.definition)
+    planned = await job_checks.plan(request, job.definition) if job.state is State.DRAFT else None
     is_new = await site.db.write_async(
         service.submit_job, site, catalogue, user, job_id, wanted, planned
     )
     return empty(200, headers(is_new))
-
-
-def _plan(site: Site, user: User, job_id: str) -> Planned | None:
-    """The runs of a draft that is a study; None for other jobs, which the submit itself checks."""
-    job = site.db.read(service.get_own_job, user, job_id).job
-    needs = job.definition.study or any(a.templates for a in job.definition.analyses)
-    return studies.plan_submit(site, job) if needs and job.state is State.DRAFT else None
 
 
 @route(

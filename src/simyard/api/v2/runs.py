@@ -20,6 +20,7 @@ from simyard.api.routes import (
     run_number,
     site_of,
 )
+from simyard.api.series import value_of
 from simyard.api.shapes import (
     Shape,
     array,
@@ -122,7 +123,7 @@ def encode_run(run: Run) -> dict[str, Any]:
         "outputFileCount": run.output_count if done else 0,
         "outputFileSize": run.output_bytes if done else None,
         "variables": [encode_value(v) for v in (*(run.inputs or ()), *outputs)],
-        "outcome": _encode_outcome(run) if done else None,
+        "outcome": encode_outcome(run) if done else None,
         # Ours.
         "isNominal": run.is_nominal,
         "warnings": list(run.outputs.warnings) if done and run.outputs else [],
@@ -138,7 +139,8 @@ def encode_value(value: Value) -> dict[str, Any]:
     }
 
 
-def _encode_outcome(run: Run) -> dict[str, Any] | None:
+def encode_outcome(run: Run) -> dict[str, Any] | None:
+    """How a run ended; None where that was not seen, as in an earlier release."""
     ending, outcome = run.ending, run.outcome
     if ending is None or outcome is None:  # of an earlier release
         return None
@@ -376,6 +378,7 @@ _SERIES = array(
 )
 _DATA = object_(
     "SeriesData",
+    ("index",),
     x=array(number(67)),
     keys=mapping(
         object_(
@@ -388,6 +391,7 @@ _DATA = object_(
         "residuals/T",
     ),
     exact=flag(True),
+    index=integer(312, "Of series: `since` of `live/`, for what comes after these points."),
 )
 _DATA_PARAMETERS = (
     query("keys", "Keys of the series, separated by commas; all without it."),
@@ -444,7 +448,10 @@ def _listed(found: list[Series]) -> Response:
     tag="extensions",
 )
 async def series_data(request: Request, job_id: str, run_id: str) -> Response:
-    return _thinned(request, await _series(request, job_id, run_id))
+    found = await _series(request, job_id, run_id)
+    # The last step may get more points: it comes again.
+    index = max((series.steps[-1] - 1 for series in found if series.steps), default=0)
+    return _thinned(request, found, {"index": index})
 
 
 @route(
@@ -456,10 +463,10 @@ async def series_data(request: Request, job_id: str, run_id: str) -> Response:
     tag="extensions",
 )
 async def metrics_data(request: Request, job_id: str, run_id: str) -> Response:
-    return _thinned(request, await _metrics(request, job_id, run_id))
+    return _thinned(request, await _metrics(request, job_id, run_id), {})
 
 
-def _thinned(request: Request, found: list[Series]) -> Response:
+def _thinned(request: Request, found: list[Series], more: dict[str, int]) -> Response:
     asked = request.query_params
     start = _number(asked.get("from"), "from", -math.inf)
     end = _number(asked.get("to"), "to", math.inf)
@@ -475,12 +482,12 @@ def _thinned(request: Request, found: list[Series]) -> Response:
             exact = exact and sum(start <= x <= end for x in series.x) <= most
             keys[series.key] = {
                 "x": [part.x for part in parts],
-                "min": [_value(part.low) for part in parts],
-                "max": [_value(part.high) for part in parts],
-                "last": [_value(part.last) for part in parts],
+                "min": [value_of(part.low) for part in parts],
+                "max": [value_of(part.high) for part in parts],
+                "last": [value_of(part.last) for part in parts],
             }
     x: list[float] = max((entry["x"] for entry in keys.values()), key=len, default=[])
-    return reply({"x": x, "keys": keys, "exact": exact})
+    return reply({"x": x, "keys": keys, "exact": exact, **more})
 
 
 def _number(text: str | None, name: str, default: float) -> float:
@@ -493,10 +500,3 @@ def _number(text: str | None, name: str, default: float) -> float:
     if math.isnan(value):
         raise Invalid.at(name, "A valid number is required.")
     return value
-
-
-def _value(y: float) -> float | str:
-    """JSON has no words for what a diverged solver prints."""
-    if math.isfinite(y):
-        return y
-    return "NaN" if math.isnan(y) else "Infinity" if y > 0 else "-Infinity"

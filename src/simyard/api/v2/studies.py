@@ -14,24 +14,55 @@ from starlette.responses import Response
 from simyard.api import bodies
 from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
 from simyard.api.idempotency import headers, once
-from simyard.api.replies import empty, reply
+from simyard.api.replies import empty, instant_text, reply
 from simyard.api.routes import Routes, caller, query, run_number, site_of
-from simyard.api.shapes import array, flag, integer, nullable, number, object_, text
-from simyard.api.v2 import job_bodies
+from simyard.api.shapes import array, flag, instant, integer, nullable, number, object_, text
+from simyard.api.v2 import job_bodies, job_checks
 from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.results import with_results
 from simyard.api.v2.runs import RUN, RUN_VARIABLE, encode_run, encode_value
 from simyard.domain.errors import Invalid, Problem, Refused
 from simyard.domain.runs import Again, Restart
-from simyard.service import jobs as job_service
-from simyard.service import previews, repairs, results, studies
+from simyard.service import estimates, previews, repairs, results
+from simyard.service.estimates import Estimate
 from simyard.service.repairs import Which
 from simyard.service.results import Results
 
 route = Routes("extensions")
 
+ESTIMATE = object_(
+    "Estimate",
+    runs=integer(13, "0: not known before."),
+    cores=integer(4, "Of one run."),
+    clampedFrom=nullable(
+        integer(16, "The cores asked for, where there are fewer."), example_null=True
+    ),
+    coreHours=object_("LowHigh", low=number(0.2), high=number(0.4)),
+    cost=object_("Cost", low=number(0.02), high=number(0.04)),
+    queue=object_(
+        "QueueAhead",
+        ahead=integer(2, "Runs that are served before it, counted up to 2000."),
+        startsAt=nullable(instant("If those before it take all their walltime; null: not known.")),
+    ),
+    diskBytes=integer(1_200_000, "Of inputs, once for each run."),
+    basis=text("no history"),
+)
+
 _MOST_ROWS = 10_000
 _NUMBERS = object_("RunNumbers", runs=array(text("3"), "Ids of runs."), count=integer(1))
+
+
+def encode_estimate(found: Estimate) -> dict[str, Any]:
+    return {
+        "runs": found.runs,
+        "cores": found.cores,
+        "clampedFrom": found.clamped_from,
+        "coreHours": {"low": found.core_hours[0], "high": found.core_hours[1]},
+        "cost": {"low": found.cost_micros[0] / 1e6, "high": found.cost_micros[1] / 1e6},
+        "queue": {"ahead": found.ahead, "startsAt": instant_text(found.starts_at)},
+        "diskBytes": found.disk_bytes,
+        "basis": found.basis,
+    }
 
 
 def _numbers(found: list[int]) -> dict[str, Any]:
@@ -97,46 +128,22 @@ async def preview(request: Request, job_id: str) -> Response:
     "/api/v2/estimates/",
     "What a job would take: runs, cores, core-hours, cost",
     body=job_bodies.JobBody,
-    reply=object_(
-        "Estimate",
-        runs=integer(13, "0: not known before."),
-        cores=integer(4, "Of one run."),
-        clampedFrom=nullable(integer(16), example_null=True),
-        coreHours=object_("LowHigh", low=number(0.2), high=number(0.4)),
-        cost=object_("Cost", low=number(0.02), high=number(0.04)),
-        queue=object_(
-            "QueueAhead", ahead=integer(2), startsAt=nullable(text("2026-01-02"), example_null=True)
-        ),
-        diskBytes=integer(1_200_000),
-        basis=text("no history"),
-    ),
+    reply=ESTIMATE,
     reads=True,
     also=(400,),
 )
 async def estimate(request: Request) -> Response:
-    site, user = site_of(request), caller(request)
-    definition, problems, lengths = job_bodies.read(await bodies.json_of(request))
-    catalogue = await catalogue_of(site)
-    async with request.app.state.planning:
-        definition, wrong, _ = await run_in_threadpool(studies.complete, site, user.id, definition)
-    problems += [problem for problem in wrong if not bodies.covered(problem, problems)]
-    others = site.db.read(job_service.check_job, site, catalogue, user, definition)
-    problems += [other for other in others if not bodies.covered(other, problems)]
-    if problems:
-        raise Invalid(problems, lengths)
-    storage = site.db.read(job_service.input_bytes, user, definition)
-    found = await run_in_threadpool(previews.estimate, site, user, definition, storage)
+    site = site_of(request)
+    job = await job_checks.read(request, await bodies.json_of(request))
+    job.add(job_checks.check(request, await catalogue_of(site), job.definition))
+    if job.problems:
+        raise Invalid(job.problems, job.lengths)
     return reply(
-        {
-            "runs": found.runs,
-            "cores": found.cores,
-            "clampedFrom": found.clamped_from,
-            "coreHours": {"low": found.core_hours[0], "high": found.core_hours[1]},
-            "cost": {"low": found.cost_micros[0] / 1e6, "high": found.cost_micros[1] / 1e6},
-            "queue": {"ahead": found.ahead, "startsAt": None},
-            "diskBytes": found.disk_bytes,
-            "basis": found.basis,
-        }
+        encode_estimate(
+            await run_in_threadpool(
+                site.db.read, estimates.estimate, site, caller(request), job.definition
+            )
+        )
     )
 
 

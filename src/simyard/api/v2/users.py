@@ -45,6 +45,12 @@ _CORE_HOURS = fields(
     reserved=number(48.0, "What jobs that are queued or run may take."),
     limit=nullable(number(1000.0)),
 )
+STANDING = {
+    "storageBytes": fields(used=integer(123_456), limit=nullable(integer(10**10))),
+    "jobsRunning": fields(used=integer(1), limit=_LIMIT),
+    "jobsQueued": fields(used=integer(0), limit=_LIMIT),
+    "coreHours": _CORE_HOURS,
+}
 USER = object_(
     "User",
     email=text("ada@lab.example"),
@@ -54,12 +60,7 @@ USER = object_(
     maxJobHours=integer(168),
     defaultStorage=always(None, "Files go through the API, not to a store directly."),
     role=_ROLE,
-    limits=fields(
-        storageBytes=fields(used=integer(123_456), limit=nullable(integer(10**10))),
-        jobsRunning=fields(used=integer(1), limit=_LIMIT),
-        jobsQueued=fields(used=integer(0), limit=_LIMIT),
-        coreHours=_CORE_HOURS,
-    ),
+    limits=fields(**STANDING),
 )
 PROJECT = object_(
     "Project",
@@ -114,12 +115,12 @@ async def me(request: Request) -> Response:
             "maxJobHours": max(1, site.limits.max_walltime_seconds // 3600),
             "defaultStorage": None,
             "role": user.role.value,
-            "limits": _encode_standing(site, user),
+            "limits": encode_standing(site, user),
         }
     )
 
 
-def _encode_standing(site: Site, user: User) -> dict[str, Any]:
+def encode_standing(site: Site, user: User) -> dict[str, Any]:
     has, may = site.db.read(quotas.standing, site, user), site.quotas
     return {
         "storageBytes": {"used": has.stored_bytes, "limit": may.storage_bytes or None},

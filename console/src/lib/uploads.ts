@@ -1,0 +1,191 @@
+/**
+ * Uploads that go on: while other pages are looked at, after the connection or the server was lost, and,
+ * once the same file is chosen again, after the browser was closed.
+ *
+ * They are the page's, not a component's. A few are sent at a time: a browser has six connections to a
+ * server in all, and the streams take of them too.
+ */
+
+import { signal } from "@preact/signals";
+import type { Upload as Sender } from "tus-js-client";
+import { address, newKey } from "../api/client";
+
+export type Upload = {
+  key: string;
+  batch: string; // the page or draft that it is for
+  name: string;
+  path: string; // with its folders, as it was dropped
+  size: number;
+  sent: number;
+  state: "waiting" | "sending" | "done" | "failed" | "paused";
+  error: string;
+  file: string; // id of the file that it became
+};
+
+const AT_ONCE = 3;
+const CHUNK = 8 * 1024 * 1024; // bytes of a request: what is sent again at most
+const PAUSES_MS = [0, 500, 1_000, 3_000, 5_000, 10_000, 15_000, 15_000, 15_000, 15_000];
+
+export const uploads = signal<Upload[]>([]);
+
+const contents = new Map<string, File>();
+const senders = new Map<string, Sender>();
+const finished = new Set<(upload: Upload) => void>();
+
+/** Be told of each upload that is done; returns how to stop. */
+export function onUploaded(handler: (upload: Upload) => void): () => void {
+  finished.add(handler);
+  return () => finished.delete(handler);
+}
+
+export type Dropped = { file: File; path: string };
+
+export function add(dropped: Dropped[], batch = ""): Upload[] {
+  const added = dropped.map(
+    ({ file, path }): Upload => ({
+      key: newKey(),
+      batch,
+      name: file.name,
+      path: path || file.name,
+      size: file.size,
+      sent: 0,
+      state: "waiting",
+      error: "",
+      file: "",
+    }),
+  );
+  added.forEach((upload, n) => contents.set(upload.key, dropped[n]!.file));
+  uploads.value = [...uploads.value, ...added];
+  next();
+  return added;
+}
+
+export function pause(key: string): void {
+  void senders.get(key)?.abort();
+  senders.delete(key);
+  update(key, { state: "paused" });
+  next();
+}
+
+/** Goes on with what was paused or failed. */
+export function resume(key: string): void {
+  update(key, { state: "waiting", error: "" });
+  next();
+}
+
+/** Takes it off the list; what the server has of it goes too. */
+export function drop(key: string): void {
+  const upload = uploads.value.find((each) => each.key === key);
+  const sender = senders.get(key);
+  senders.delete(key);
+  contents.delete(key);
+  uploads.value = uploads.value.filter((each) => each.key !== key);
+  if (upload && upload.state !== "done") void sender?.abort(true).catch(() => {});
+  next();
+}
+
+/** What is known of a file without reading it: the same again is taken for the same file. */
+export const fingerprint = (file: Pick<File, "name" | "size" | "lastModified">, path: string): string =>
+  `${path}|${file.size}|${file.lastModified}`;
+
+function update(key: string, change: Partial<Upload>): void {
+  uploads.value = uploads.value.map((each) => (each.key === key ? { ...each, ...change } : each));
+}
+
+function next(): void {
+  let free = AT_ONCE - uploads.value.filter((each) => each.state === "sending").length;
+  for (const upload of uploads.value) {
+    if (free <= 0) return;
+    if (upload.state !== "waiting") continue;
+    free -= 1;
+    update(upload.key, { state: "sending" });
+    void send(upload).catch((error: unknown) => failed(upload.key, error));
+  }
+}
+
+async function send({ key, path, batch }: Upload): Promise<void> {
+  const file = contents.get(key);
+  if (!file) return;
+  const { Upload: TusUpload } = await import("tus-js-client");
+  const mark = fingerprint(file, path);
+  const sender = new TusUpload(file, {
+    endpoint: address("uploads/"),
+    chunkSize: CHUNK,
+    retryDelays: PAUSES_MS,
+    headers: { "X-Simyard": "1" },
+    metadata: { filename: file.name, relativePath: path, typeId: "1", batch, fingerprint: mark },
+    fingerprint: () => Promise.resolve(`simyard|${address("uploads/")}|${mark}`),
+    removeFingerprintOnSuccess: true,
+    onProgress: (sent) => update(key, { sent }),
+    onAfterResponse: (_request, response) => {
+      const id = response.getHeader("Simyard-File");
+      if (id) update(key, { file: id });
+    },
+    onError: (error) => failed(key, error),
+    onSuccess: () => {
+      senders.delete(key);
+      contents.delete(key);
+      update(key, { state: "done", sent: file.size });
+      const done = uploads.value.find((each) => each.key === key);
+      if (done) for (const handler of finished) handler(done);
+      next();
+    },
+  });
+  const [earlier] = await sender.findPreviousUploads();
+  if (earlier) sender.resumeFromPreviousUpload(earlier);
+  if (uploads.value.find((each) => each.key === key)?.state !== "sending") return; // paused meanwhile
+  senders.set(key, sender);
+  sender.start();
+}
+
+function failed(key: string, error: unknown): void {
+  senders.delete(key);
+  update(key, { state: "failed", error: reason(error) });
+  next();
+}
+
+/** The server's own words, where it said any. */
+function reason(error: unknown): string {
+  const reply = (error as { originalResponse?: { getBody(): string } | null }).originalResponse;
+  try {
+    const body = JSON.parse(reply?.getBody() ?? "") as Record<string, unknown>;
+    const first = body["detail"] ?? Object.values(body)[0];
+    return Array.isArray(first) ? String(first[0]) : String(first);
+  } catch {
+    return reply ? "The server refused it." : "The connection was lost.";
+  }
+}
+
+/** Whatever was dropped: files, and folders with all that is in them. */
+export async function dropped(transfer: DataTransfer): Promise<Dropped[]> {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
+  const found: Dropped[] = [];
+  const walk = async (entry: FileSystemEntry, folder: string): Promise<void> => {
+    const path = folder ? `${folder}/${entry.name}` : entry.name;
+    if (entry.isFile) {
+      found.push({ file: await new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)), path });
+      return;
+    }
+    const reader = (entry as FileSystemDirectoryEntry).createReader();
+    for (;;) {
+      // Each call gives a hundred at most: only an empty one is the end.
+      const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const each of some) await walk(each, path);
+    }
+  };
+  for (const entry of entries) await walk(entry, "");
+  return found;
+}
+
+/** Of an input: with `webkitdirectory`, files know their folder. */
+export const chosen = (files: FileList | null): Dropped[] =>
+  [...(files ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+
+// Leaving the page would end what is being sent; it would go on when the file is chosen again.
+if (typeof window !== "undefined") {
+  window.addEventListener("beforeunload", (event) => {
+    if (uploads.value.some((each) => each.state === "sending" || each.state === "waiting")) event.preventDefault();
+  });
+}

@@ -1,0 +1,271 @@
+/** A run at a glance: does it converge, what does it say, what does it use, what came of it. */
+
+import { useState } from "preact/hooks";
+import { Link } from "wouter-preact";
+import { part } from "../../api/client";
+import { useGet } from "../../api/queries";
+import { duration, number } from "../../lib/format";
+import { write } from "../../lib/query";
+import { Banner, Bytes, Empty, Failure, Num, Panel, Skeleton, Sparkline } from "../../ui/parts";
+import { Charts } from "./charts";
+import type { SeriesData } from "./curves";
+import { logHref } from "./hrefs";
+import { liveState, useTold, type Live } from "./live";
+import { spansOf } from "./lines";
+import { fill } from "./logview";
+import { results, runPath, type Job, type Now, type Run, type Status } from "./model";
+import { OutcomeBanner, Timeline, amount } from "./outcome";
+import { shownLine } from "./text";
+import { isMissing, useLog } from "./uselog";
+
+type Props = { job: Job; run: Run | undefined; runId: string; now: Now; history: readonly Status[]; live: Live | null; log: string | null };
+
+export function Overview({ job, run, runId, now, history, live, log }: Props) {
+  const files = `/jobs/${part(job.id)}/files${runId === "1" ? "" : `?${write({ run: runId })}`}`;
+  return (
+    <div class="stack">
+      {run?.outcome ? <OutcomeBanner job={job.id} run={run} outcome={run.outcome} reason={now.reason} /> : null}
+      {job.notices.map((notice) => (
+        <Banner key={notice.code} tone="warning">
+          {notice.message}
+        </Banner>
+      ))}
+      {run?.warnings.map((warning) => (
+        <Banner key={warning} tone="warning">
+          {warning}
+        </Banner>
+      ))}
+      {liveState(live).value === "lost" ? (
+        <Banner tone="warning">The stream of this run was lost: the run goes on, and what is here is brought up to date as soon as the server answers.</Banner>
+      ) : null}
+      <div class="job-columns">
+        <div class="stack">
+          {run ? <Charts job={job.id} run={run.id} live={live} isOver={run.dateCompleted !== null} /> : null}
+          {!run && !now.isDraft ? (
+            <Panel title="Residuals">
+              <p class="quiet">They are drawn as soon as the run has begun.</p>
+            </Panel>
+          ) : null}
+        </div>
+        <div class="stack">
+          {run ? <Convergence job={job.id} run={run.id} live={live} /> : null}
+          {run && log ? <Tail key={log} job={job.id} run={run.id} log={log} live={live} isOver={run.dateCompleted !== null} /> : null}
+          {run ? <Resources job={job} run={run} live={live} /> : null}
+          {run ? <Outputs job={job} run={run} href={files} /> : null}
+          <Timeline history={history} isOver={now.isOver} />
+        </div>
+      </div>
+    </div>
+  );
+}
+
+// --- convergence ---------------------------------------------------------------------------------
+
+type Converging = {
+  state: "converging" | "stalled" | "oscillating" | "diverging" | "converged" | "unknown";
+  sentence: string;
+  evidence: { rule: string } | null;
+  eta: { seconds: number; low: number; high: number | null } | null;
+};
+
+const TONES: Record<Converging["state"], "good" | "running" | "warning" | "bad" | "draft"> = {
+  converged: "good",
+  converging: "running",
+  stalled: "warning",
+  oscillating: "warning",
+  diverging: "bad",
+  unknown: "draft",
+};
+
+/** What the server makes of the residuals, as it was asked and as it was told since. */
+export function useConvergence(job: string, run: string, live: Live | null, enabled = true): { data: Converging | undefined; error: unknown } {
+  const path = runPath(job, run);
+  const asked = useGet<Converging>(`${path}convergence/`, {}, { enabled, keep: true });
+  const [told, tell] = useState<{ path: string; data: Converging } | null>(null);
+  useTold(live, ({ name, data }) => {
+    if (name === "convergence") tell({ path, data: data as Converging });
+  });
+  return { data: live && told?.path === path ? told.data : asked.data, error: asked.error };
+}
+
+export const leftText = (eta: NonNullable<Converging["eta"]>): string =>
+  eta.high === null
+    ? `at least ${duration(Math.round(eta.low))} left`
+    : eta.high - eta.low < 0.3 * eta.seconds || eta.high < 10
+      ? `about ${duration(Math.round(eta.seconds))} left`
+      : `${duration(Math.round(eta.low))} to ${duration(Math.round(eta.high))} left`;
+
+function Convergence({ job, run, live }: { job: string; run: string; live: Live | null }) {
+  const { data, error } = useConvergence(job, run, live);
+  if (error || !data || (data.state === "unknown" && !data.sentence)) return null;
+  return (
+    <p class={`banner tone-${TONES[data.state]}`} title={data.evidence ? `By this rule: ${data.evidence.rule}` : ""}>
+      <span>
+        {data.state === "unknown" ? null : <strong>{data.state.charAt(0).toUpperCase() + data.state.slice(1)}: </strong>}
+        {data.sentence}
+        {live && data.eta ? ` (${leftText(data.eta)})` : ""}
+      </span>
+    </p>
+  );
+}
+
+// --- the end of the log --------------------------------------------------------------------------
+
+const LINES = 12;
+const flat = (): number => 1;
+
+function Tail({ job, run, log, live, isOver }: { job: string; run: string; log: string; live: Live | null; isOver: boolean }) {
+  const { book } = useLog(runPath(job, run), log, live);
+  const shown = fill(book, "end", 2 * LINES, flat)
+    .lines.map((line) => ({ line, text: shownLine(book.bytes(line), 400) }))
+    .filter(({ text }) => text.text !== "")
+    .slice(-LINES);
+  return (
+    <Panel
+      title={log.slice(log.lastIndexOf("/") + 1)}
+      tools={
+        <Link class="button small" href={logHref(job, run, log)}>
+          Open
+        </Link>
+      }
+    >
+      {isMissing(book.error) ? (
+        <Empty title={isOver ? "It left no log" : "No output yet"}>{null}</Empty>
+      ) : book.error ? (
+        <Failure error={book.error} what="The log" again={() => book.retry()} />
+      ) : book.size === null ? (
+        <Skeleton />
+      ) : book.size === 0 ? (
+        <p class="quiet">Nothing was written{isOver ? "" : " so far"}.</p>
+      ) : (
+        <pre class="tail" aria-label="Last lines of the log">
+          {shown.map(({ line, text }) => (
+            <div key={line.start}>
+              {spansOf(text).map((span, n) => (
+                <span key={n} class={span.tone ? `ansi-${span.tone}` : ""}>
+                  {span.text}
+                </span>
+              ))}
+              {"\n"}
+            </div>
+          ))}
+        </pre>
+      )}
+    </Panel>
+  );
+}
+
+// --- what it uses --------------------------------------------------------------------------------
+
+type Use = { seconds: number; used: Record<string, number | null>; limits: Record<string, number | null> };
+
+const NAMES: Record<string, string> = { cpu: "CPU, cores", memory: "Memory", disk: "Disk", files: "Files", processes: "Processes", log: "Log" };
+const POINTS = 120;
+
+function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }) {
+  const path = runPath(job.id, run.id);
+  const [use, tell] = useState<Use | null>(null);
+  const data = useGet<SeriesData>(`${path}metrics/data/`, { points: POINTS }, { keep: true });
+  useTold(live, ({ name, data: said }) => {
+    if (name === "metrics") tell(said as Use);
+  });
+  const used = run.outcome?.used ?? {};
+  const names = [...new Set([...Object.keys(data.data?.keys ?? {}), ...Object.keys(used), ...Object.keys(live ? (use?.used ?? {}) : {})])];
+  if (data.error) {
+    return (
+      <Panel title="Resources">
+        <Failure error={data.error} what="What it uses" again={() => void data.refetch()} />
+      </Panel>
+    );
+  }
+  if (!names.length) return null;
+  return (
+    <Panel title="Resources">
+      <div class="scroll-x">
+        <table class="table resources">
+          <thead>
+            <tr>
+              <th>Of</th>
+              <th class="number">{live ? "Now" : "Most"}</th>
+              <th class="number">Limit</th>
+              <th>Over time</th>
+            </tr>
+          </thead>
+          <tbody>
+            {names.map((name) => {
+              const curve = data.data?.keys[name];
+              const values = (curve?.last ?? []).map((value) => (typeof value === "number" ? value : null));
+              const highs = (curve?.max ?? []).filter((value): value is number => typeof value === "number");
+              const most = used[name]?.most ?? (highs.length ? Math.max(...highs) : null);
+              const value = live ? (use?.used[name] ?? values.at(-1) ?? null) : most;
+              const known = live ? use?.limits[name] : used[name]?.limit;
+              const limit = known ?? null;
+              const share = value !== null && limit ? value / limit : null;
+              return (
+                <tr key={name}>
+                  <th scope="row">{NAMES[name] ?? name}</th>
+                  <td class="number" title={value === null ? "" : String(value)}>
+                    {amount(name, value)}
+                  </td>
+                  <td class="number">{limit === null ? <span class="faint">{known === null ? "none" : "-"}</span> : amount(name, limit)}</td>
+                  <td>
+                    <span class="row nowrap">
+                      {share === null ? <span class="meter-room" /> : <Meter share={share} label={`${NAMES[name] ?? name} against its limit`} />}
+                      <Sparkline values={values} label={`${NAMES[name] ?? name} over time`} width={72} />
+                    </span>
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  );
+}
+
+function Meter({ share, label }: { share: number; label: string }) {
+  const so = Math.max(0, Math.min(1, share));
+  return (
+    <span class={`progress ${so > 0.9 ? "near" : ""}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(so * 100)} title={`${Math.round(share * 100)} %`}>
+      <i style={{ width: `${so * 100}%` }} />
+    </span>
+  );
+}
+
+// --- what came of it -----------------------------------------------------------------------------
+
+function Outputs({ job, run, href }: { job: Job; run: Run; href: string }) {
+  const values = results(job, run);
+  const inputs = run.variables.filter((each) => !values.includes(each));
+  if (!run.dateCompleted && !values.length && !inputs.length) return null;
+  return (
+    <Panel
+      title="Results"
+      tools={
+        <Link class="button small" href={href}>
+          Files
+        </Link>
+      }
+    >
+      <dl class="facts">
+        {[...inputs, ...values].map((each) => [
+          <dt key={`${each.name}-name`}>
+            <bdi>{each.name}</bdi>
+          </dt>,
+          <dd key={each.name} class="mono">
+            {each.value === null ? each.displayValue : <Num value={each.value} />}
+          </dd>,
+        ])}
+        {run.dateCompleted ? (
+          <>
+            <dt>Files</dt>
+            <dd>
+              {number(run.outputFileCount)}, <Bytes value={run.outputFileSize} />
+            </dd>
+          </>
+        ) : null}
+      </dl>
+    </Panel>
+  );
+}

@@ -1,0 +1,268 @@
+/** What exactly was run: the definition of a job, to read. */
+
+import { Link } from "wouter-preact";
+import { address, part } from "../../api/client";
+import { useGet } from "../../api/queries";
+import { bytes, number } from "../../lib/format";
+import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
+import type { Analysis, FileRef, Job } from "./model";
+
+export function Setup({ job }: { job: Job }) {
+  return (
+    <div class="stack setup">
+      <Panel title="Job" tools={<CopyButton text={() => JSON.stringify(job, null, 2)} label="Copy as JSON" />}>
+        <dl class="facts">
+          <dt>Name</dt>
+          <dd>
+            <bdi>{job.name}</bdi>
+          </dd>
+          <dt>Id</dt>
+          <dd class="mono">{job.id}</dd>
+          <dt>Owner</dt>
+          <dd>
+            <bdi>{job.owner}</bdi>
+          </dd>
+          <dt>Defined</dt>
+          <dd>
+            <Time at={job.dateInserted} relative />
+          </dd>
+          {job.description ? (
+            <>
+              <dt>Description</dt>
+              <dd>
+                <bdi>{job.description}</bdi>
+              </dd>
+            </>
+          ) : null}
+          {job.clonedFrom ? (
+            <>
+              <dt>Copied from</dt>
+              <dd>
+                <Link href={`/jobs/${part(job.clonedFrom)}/setup`}>{job.clonedFrom}</Link>
+              </dd>
+            </>
+          ) : null}
+          {job.projectId ? (
+            <>
+              <dt>Project</dt>
+              <dd>{job.projectId}</dd>
+            </>
+          ) : null}
+          {job.isLowPriority ? (
+            <>
+              <dt>Priority</dt>
+              <dd>low</dd>
+            </>
+          ) : null}
+          {job.resourceFilters.length ? (
+            <>
+              <dt>Outputs</dt>
+              <dd>{job.resourceFilters.map((rule) => `${rule.include ? "kept" : "left out"}: ${rule.selector}`).join("; ")}</dd>
+            </>
+          ) : null}
+        </dl>
+      </Panel>
+      {job.clonedFrom ? <Difference job={job} parent={job.clonedFrom} /> : null}
+      {job.jobanalyses.map((each, n) => (
+        <Software key={n} analysis={each} title={job.jobanalyses.length > 1 ? `Analysis ${n + 1}: ${each.analysis.name}` : each.analysis.name} />
+      ))}
+      {job.jobvariables.length ? <Variables job={job} /> : null}
+    </div>
+  );
+}
+
+function Software({ analysis, title }: { analysis: Analysis; title: string }) {
+  const { hardware } = analysis;
+  const environment = Object.entries(analysis.envVars ?? {});
+  return (
+    <Panel title={title}>
+      <dl class="facts">
+        <dt>Version</dt>
+        <dd>
+          {analysis.analysis.versionName} <span class="quiet mono">{analysis.analysis.version}</span>
+        </dd>
+        <dt>Command</dt>
+        <dd>
+          <pre class="code wrap">{analysis.command}</pre>
+        </dd>
+        <dt>Inputs</dt>
+        <dd>
+          {analysis.inputFiles.length ? (
+            <ul class="plain-list">
+              {analysis.inputFiles.map((file) => (
+                <li key={file.id}>
+                  <Input file={file} /> <span class="quiet">{file.decompress ? "unpacked" : "as it is"}</span>
+                </li>
+              ))}
+            </ul>
+          ) : (
+            <span class="quiet">none</span>
+          )}
+        </dd>
+        {analysis.templateTasks.length ? (
+          <>
+            <dt>Templates</dt>
+            <dd>
+              <ul class="plain-list">
+                {analysis.templateTasks.map((task) => (
+                  <li key={task.processedFilename}>
+                    {task.templateFile ? <Input file={task.templateFile} /> : "a deleted file"} as <code>{task.processedFilename}</code>
+                  </li>
+                ))}
+              </ul>
+            </dd>
+          </>
+        ) : null}
+        <Script title="Before it" file={analysis.preProcessScript} command={analysis.preProcessScriptCommand} />
+        <Script title="After it" file={analysis.postProcessScript} command={analysis.postProcessScriptCommand} />
+        {environment.length ? (
+          <>
+            <dt>Environment</dt>
+            <dd>
+              <pre class="code wrap">{environment.map(([name, value]) => `${name}=${value}`).join("\n")}</pre>
+            </dd>
+          </>
+        ) : null}
+        <dt>Hardware</dt>
+        <dd>
+          {number(hardware.coresPerSlot)} {hardware.coresPerSlot === 1 ? "core" : "cores"} of {hardware.coreType}
+          {hardware.slots > 1 ? `, ${hardware.slots} runs at once` : ""}
+          {analysis.useMpi ? ", MPI" : ""}
+        </dd>
+        <dt>Walltime</dt>
+        <dd>{hardware.walltime === null ? "the longest that the site allows" : `${hardware.walltime} h`}</dd>
+      </dl>
+    </Panel>
+  );
+}
+
+function Script({ title, file, command }: { title: string; file: FileRef | null; command: string }) {
+  if (!file && !command) return null;
+  return (
+    <>
+      <dt>{title}</dt>
+      <dd>
+        {file ? <Input file={file} /> : null}
+        {command ? <pre class="code wrap">{command}</pre> : null}
+      </dd>
+    </>
+  );
+}
+
+function Input({ file }: { file: FileRef }) {
+  if (file.isDeleted) {
+    return (
+      <>
+        <bdi>{file.name}</bdi> <span class="quiet">(deleted)</span>
+      </>
+    );
+  }
+  return (
+    <>
+      <a href={address(`files/${part(file.id)}/contents/`)} download={file.name}>
+        <bdi>{file.name}</bdi>
+      </a>{" "}
+      <span class="quiet">{bytes(file.decryptedSize)}</span>
+    </>
+  );
+}
+
+function Variables({ job }: { job: Job }) {
+  return (
+    <Panel title="Variables">
+      <div class="scroll-x">
+        <table class="table">
+          <thead>
+            <tr>
+              <th>Name</th>
+              <th>Role</th>
+              <th>Values</th>
+            </tr>
+          </thead>
+          <tbody>
+            {job.jobvariables.map((each) => (
+              <tr key={each.name}>
+                <td>
+                  <bdi>{each.name}</bdi>
+                </td>
+                <td>{each.variableType}</td>
+                <td>
+                  {each.valueGeneratorType} <code>{JSON.stringify(each.valueGeneratorSettings)}</code>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  );
+}
+
+/** What is different to the job that it was copied from. */
+function Difference({ job, parent }: { job: Job; parent: string }) {
+  const other = useGet<Job>(`jobs/${part(parent)}/`);
+  if (!other.data) return null; // it was deleted, or is not shared: nothing can be said
+  const changes = differences(definition(other.data), definition(job));
+  if (!changes.length) return <Banner>It is the same as {parent}, which it was copied from.</Banner>;
+  return (
+    <Panel title={`What is different to ${parent}`}>
+      <div class="scroll-x">
+        <table class="table">
+          <thead>
+            <tr>
+              <th>Of</th>
+              <th>There</th>
+              <th>Here</th>
+            </tr>
+          </thead>
+          <tbody>
+            {changes.map((each) => (
+              <tr key={each.path}>
+                <td class="mono">{each.path}</td>
+                <td class="mono wrap">{each.before}</td>
+                <td class="mono wrap">{each.after}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Panel>
+  );
+}
+
+type Plain = Record<string, unknown>;
+
+function definition(job: Job): Plain {
+  return {
+    name: job.name,
+    description: job.description,
+    projectId: job.projectId,
+    variables: job.jobvariables,
+    analyses: job.jobanalyses.map((each) => ({
+      analysis: each.analysis.code,
+      version: each.analysis.version,
+      command: each.command,
+      envVars: each.envVars ?? {},
+      inputFiles: each.inputFiles.map((file) => file.name),
+      templates: each.templateTasks.map((task) => `${task.templateFile?.name} -> ${task.processedFilename}`),
+      before: each.preProcessScriptCommand,
+      after: each.postProcessScriptCommand,
+      coreType: each.hardware.coreType,
+      cores: each.hardware.coresPerSlot,
+      slots: each.hardware.slots,
+      walltime: each.hardware.walltime,
+    })),
+  };
+}
+
+/** Values that differ, by their paths. */
+export function differences(before: unknown, after: unknown, path = ""): { path: string; before: string; after: string }[] {
+  const isMap = (value: unknown): value is Plain => typeof value === "object" && value !== null;
+  if (isMap(before) && isMap(after)) {
+    const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+    return names.flatMap((name) => differences(before[name], after[name], path ? `${path}.${name}` : name));
+  }
+  if (JSON.stringify(before) === JSON.stringify(after)) return [];
+  const text = (value: unknown): string => (value === undefined || value === null || value === "" ? "-" : typeof value === "string" ? value : JSON.stringify(value));
+  return [{ path, before: text(before), after: text(after) }];
+}

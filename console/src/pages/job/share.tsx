@@ -1,0 +1,83 @@
+/** Who else sees a job. */
+
+import { useState } from "preact/hooks";
+import { ApiError, api, type FieldErrors } from "../../api/client";
+import { changed } from "../../api/queries";
+import { Dialog } from "../../ui/dialog";
+import { X } from "../../ui/icons";
+import { Button, Field } from "../../ui/parts";
+import { toast } from "../../ui/toasts";
+import { jobPath, type Job } from "./model";
+
+export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
+  const [email, setEmail] = useState("");
+  const [message, setMessage] = useState("");
+  const [errors, fail] = useState<FieldErrors>({});
+  const [said, say] = useState("");
+  const [isBusy, busy] = useState(false);
+  const path = `${jobPath(job.id)}share/`;
+  const ask = async (method: "POST" | "DELETE", json: object, done: string): Promise<boolean> => {
+    busy(true);
+    fail({});
+    say("");
+    try {
+      await api(method, path, { json });
+      changed(jobPath(job.id));
+      toast(done, "good");
+      return true;
+    } catch (error) {
+      if (error instanceof ApiError && error.fields["email"]) fail(error.fields);
+      else say(error instanceof Error ? error.message : String(error));
+      return false;
+    } finally {
+      busy(false);
+    }
+  };
+  return (
+    <Dialog title={`Share ${job.name}`} onClose={onClose} actions={<Button onClick={onClose}>Close</Button>}>
+      <form
+        class="stack"
+        onSubmit={async (event) => {
+          event.preventDefault();
+          if (await ask("POST", { email: email.trim(), message }, `${email.trim()} sees this job now.`)) {
+            setEmail("");
+            setMessage("");
+          }
+        }}
+      >
+        <Field label="E-mail of a member" name="email" errors={errors["email"] ?? []}>
+          {(props) => <input {...props} class="input" type="email" value={email} onInput={(event) => setEmail(event.currentTarget.value)} required />}
+        </Field>
+        <Field label="Message" name="message" hint="It comes with the notification.">
+          {(props) => <textarea {...props} class="input" rows={2} value={message} onInput={(event) => setMessage(event.currentTarget.value)} />}
+        </Field>
+        {said ? (
+          <p role="alert" class="banner tone-bad">
+            {said}
+          </p>
+        ) : null}
+        <div>
+          <Button kind="primary" type="submit" disabled={isBusy}>
+            Share
+          </Button>
+        </div>
+      </form>
+      <section class="stack-small">
+        <h3>Who sees it</h3>
+        <ul class="people">
+          <li>
+            <bdi>{job.owner}</bdi> <span class="quiet">owner</span>
+          </li>
+          {job.sharedWith.map((each) => (
+            <li key={each}>
+              <bdi>{each}</bdi>
+              <Button small kind="plain" icon={X} disabled={isBusy} onClick={() => void ask("DELETE", { email: each }, `${each} does not see this job any more.`)}>
+                Remove
+              </Button>
+            </li>
+          ))}
+        </ul>
+      </section>
+    </Dialog>
+  );
+}

@@ -1,0 +1,95 @@
+/** The body of a job while it is filled in: as it is sent, and how one place of it is changed. */
+
+export type FileRef = { id: string; decompress?: boolean };
+export type Template = { templateFile: { id: string }; processedFilename: string };
+export type Variable = {
+  name: string;
+  variableType?: string;
+  valueGeneratorType?: string | null;
+  valueGeneratorSettings?: Record<string, unknown> | null;
+  displayOrder?: number;
+};
+export type JobAnalysis = {
+  analysis?: { code?: string; version?: string | null };
+  command?: string;
+  hardware?: { coreType?: string; coresPerSlot?: number; slots?: number; walltime?: number | null };
+  inputFiles?: FileRef[];
+  envVars?: Record<string, string>;
+  useMpi?: boolean;
+  postProcessScriptCommand?: string;
+  preProcessScriptCommand?: string;
+  templateTasks?: Template[];
+  [kept: string]: unknown;
+};
+export type Body = {
+  name?: string;
+  jobanalyses?: JobAnalysis[];
+  isLowPriority?: boolean;
+  projectId?: string | null;
+  paramFile?: { id: string } | null;
+  jobvariables?: Variable[];
+  tags?: string[];
+  [kept: string]: unknown;
+};
+
+export type Step = "inputs" | "parameters" | "software" | "hardware" | "post" | "review";
+
+export const EMPTY: Body = {
+  name: "",
+  jobanalyses: [{ analysis: { code: "", version: null }, command: "", hardware: { coreType: "", coresPerSlot: 1, slots: 1, walltime: null }, inputFiles: [] }],
+};
+
+export const isStudy = (body: Body): boolean =>
+  Boolean(body.paramFile || body.jobvariables?.length || body["design"] || body["optimizer"] || body.jobanalyses?.some((each) => each.templateTasks?.length));
+
+export function analysisAt(body: Body, at: number): JobAnalysis {
+  return body.jobanalyses?.[at] ?? {};
+}
+
+/** The body with one analysis changed; nothing else of it is touched. */
+export function withAnalysis(body: Body, at: number, change: Partial<JobAnalysis>): Body {
+  const analyses = body.jobanalyses?.length ? body.jobanalyses : [{}];
+  return { ...body, jobanalyses: analyses.map((each, n) => (n === at ? { ...each, ...change } : each)) };
+}
+
+export function withHardware(body: Body, at: number, change: Partial<NonNullable<JobAnalysis["hardware"]>>): Body {
+  return withAnalysis(body, at, { hardware: { ...analysisAt(body, at).hardware, ...change } });
+}
+
+/** Without what makes it a study. */
+export function single(body: Body): Body {
+  const { paramFile: _table, jobvariables: _variables, design: _design, optimizer: _optimizer, ...rest } = body;
+  return {
+    ...rest,
+    jobanalyses: (body.jobanalyses ?? []).map((each) => ({ ...each, templateTasks: [], hardware: { ...each.hardware, slots: 1 } })),
+  };
+}
+
+/** Where two bodies differ, as paths with both values: for "show the difference". */
+export function differences(mine: unknown, theirs: unknown, path = ""): { path: string; mine: string; theirs: string }[] {
+  if (JSON.stringify(mine) === JSON.stringify(theirs)) return [];
+  const isMap = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+  if (isMap(mine) && isMap(theirs)) {
+    return [...new Set([...Object.keys(mine), ...Object.keys(theirs)])].flatMap((key) => differences(mine[key], theirs[key], path ? `${path}.${key}` : key));
+  }
+  const text = (value: unknown): string => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
+  return [{ path, mine: text(mine), theirs: text(theirs) }];
+}
+
+/** Lines NAME=value, and back. Lines without "=" are kept to be seen and told about. */
+export function variablesOf(text: string): { envVars: Record<string, string>; bad: string[] } {
+  const envVars: Record<string, string> = {};
+  const bad: string[] = [];
+  for (const line of text.split("\n")) {
+    if (!line.trim()) continue;
+    const at = line.indexOf("=");
+    if (at < 1) bad.push(line);
+    else envVars[line.slice(0, at).trim()] = line.slice(at + 1);
+  }
+  return { envVars, bad };
+}
+
+export const textOf = (envVars: Record<string, string> | undefined): string =>
+  Object.entries(envVars ?? {})
+    .map(([name, value]) => `${name}=${value}`)
+    .join("\n");

@@ -1,0 +1,580 @@
+/** The steps of a new job. Each shows what the server said of its fields, at the field. */
+
+import { useEffect, useState } from "preact/hooks";
+import { api, part } from "../../api/client";
+import { useGet } from "../../api/queries";
+import type { Page } from "../../api/types";
+import { number } from "../../lib/format";
+import { onUploaded, uploads } from "../../lib/uploads";
+import { FileText, Plus, Trash2 } from "../../ui/icons";
+import { Button, Bytes, Field } from "../../ui/parts";
+import { DropZone, UploadList } from "../../ui/uploads";
+import type { StoredFile } from "../library";
+import { analysisAt, textOf, variablesOf, withAnalysis, withHardware, type Body, type FileRef, type Template, type Variable } from "./body";
+import { Picker } from "./picker";
+
+export type StepProps = {
+  body: Body;
+  at: number; // which of the analyses
+  batch: string;
+  edit: (to: (body: Body) => Body) => void;
+  errors: (field: string) => string[]; // the server's messages at a path
+};
+
+type AnalysisVersion = { version: string; versionCode: string; aliasOf: string | null; stdCommand: string; smpCommand: string; mpiCommand: string; allowedCoreTypes: string[] };
+export type Analysis = { code: string; name: string; vendorName: string; installed: boolean; installHint: string; versions: AnalysisVersion[] };
+type CoreType = { code: string; name: string; cores: number[]; memory: number; price: number; isPrimary: boolean; isDeprecated: boolean; description: string };
+
+// --- inputs ---------------------------------------------------------------------------------------
+
+/** Names of files by id, for a body has ids only. */
+function useNames(ids: string[]): Map<string, StoredFile | null> {
+  const [known, learn] = useState<Map<string, StoredFile | null>>(new Map());
+  const wanted = ids.filter((id) => id && !known.has(id)).join(",");
+  useEffect(() => {
+    if (!wanted) return;
+    let isOver = false;
+    void Promise.all(
+      wanted.split(",").map(async (id) => [id, await api<StoredFile>("GET", `files/${part(id)}/`).catch(() => null)] as const),
+    ).then((found) => {
+      if (!isOver) learn((before) => new Map([...before, ...found]));
+    });
+    return () => {
+      isOver = true;
+    };
+  }, [wanted]);
+  return known;
+}
+
+/** What is uploaded for this page becomes an input as soon as it is there, also while another step is looked at. */
+export function useUploadedInputs({ at, batch, edit }: Pick<StepProps, "at" | "batch" | "edit">): void {
+  useEffect(() => {
+    const take = (id: string): void =>
+      edit((body) => {
+        const files = analysisAt(body, at).inputFiles ?? [];
+        return files.some((each) => each.id === id) ? body : withAnalysis(body, at, { inputFiles: [...files, { id, decompress: true }] });
+      });
+    for (const upload of uploads.value) if (upload.batch === batch && upload.state === "done" && upload.file) take(upload.file);
+    return onUploaded((upload) => {
+      if (upload.batch === batch && upload.file) take(upload.file);
+    });
+  }, [at, batch]);
+}
+
+export function Inputs({ body, at, batch, edit, errors }: StepProps) {
+  const [isPicking, pick] = useState(false);
+  const files = analysisAt(body, at).inputFiles ?? [];
+  const names = useNames(files.map((each) => each.id));
+  const change = (to: FileRef[]): void => edit((now) => withAnalysis(now, at, { inputFiles: to }));
+  const path = `jobanalyses.${at}.inputFiles`;
+  return (
+    <div class="stack">
+      <Field label="Name of the job" name="name" errors={errors("name")}>
+        {(props) => <input {...props} class="input" value={body.name ?? ""} onInput={(event) => {
+          const name = event.currentTarget.value;
+          edit((now) => ({ ...now, name }));
+        }} />}
+      </Field>
+      <DropZone batch={batch} />
+      <UploadList batch={batch} />
+      <div class="row">
+        <Button icon={FileText} onClick={() => pick(true)}>
+          Choose from the library
+        </Button>
+        <Messages id={path} errors={errors(path)} />
+      </div>
+      {files.length ? (
+        <div class="scroll-x">
+          <table class="table">
+            <caption class="hidden-visually">Inputs of the job</caption>
+            <thead>
+              <tr>
+                <th scope="col">Input</th>
+                <th scope="col" class="number">
+                  Size
+                </th>
+                <th scope="col">Unpack it</th>
+                <th scope="col">
+                  <span class="hidden-visually">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {files.map((each, n) => {
+                const file = names.get(each.id);
+                const name = file?.name ?? each.id;
+                return (
+                  <tr key={each.id}>
+                    <td>
+                      {file === null ? <span class="tone-bad">not found, or not yours: {each.id}</span> : <bdi title={file?.relativePath ?? ""}>{name}</bdi>}
+                      <Messages id={`${path}.${n}`} errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]} />
+                    </td>
+                    <td class="number">
+                      <Bytes value={file?.decryptedSize} />
+                    </td>
+                    <td>
+                      {/\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$/i.test(name) ? (
+                        <input
+                          type="checkbox"
+                          aria-label={`Unpack ${name}`}
+                          checked={each.decompress !== false}
+                          onChange={(event) => {
+                            const decompress = event.currentTarget.checked;
+                            change(files.map((other, m) => (m === n ? { ...other, decompress } : other)));
+                          }}
+                        />
+                      ) : (
+                        <span class="faint">-</span>
+                      )}
+                    </td>
+                    <td class="number">
+                      <Button small kind="plain" icon={Trash2} label={`Without ${name}`} onClick={() => change(files.filter((_, m) => m !== n))} />
+                    </td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        </div>
+      ) : (
+        <p class="quiet">No inputs yet. A job may do without.</p>
+      )}
+      {isPicking ? (
+        <Picker
+          taken={new Set(files.map((each) => each.id))}
+          onClose={() => pick(false)}
+          onChoose={(found) => {
+            change([...files, ...found.map((file) => ({ id: file.id, decompress: true }))]);
+            pick(false);
+          }}
+        />
+      ) : null}
+    </div>
+  );
+}
+
+function Messages({ id, errors }: { id: string; errors: string[] }) {
+  return (
+    <span id={`field-${id.replace(/[^\w-]/g, "-")}`} tabIndex={-1} class="field">
+      {errors.length ? <span class="error">{errors.join(" ")}</span> : null}
+    </span>
+  );
+}
+
+// --- software -------------------------------------------------------------------------------------
+
+export function Software({ body, at, edit, errors }: StepProps) {
+  const analyses = useGet<Page<Analysis>>("analyses/", { page_size: 1000 }, { stale: 60_000 });
+  const mine = analysisAt(body, at);
+  const all = (analyses.data?.results ?? []).toSorted((a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name));
+  const chosen = all.find((each) => each.code === mine.analysis?.code);
+  const version = chosen?.versions.find((each) => each.versionCode === mine.analysis?.version) ?? chosen?.versions[0];
+  const path = `jobanalyses.${at}`;
+  const [env, setEnv] = useState(textOf(mine.envVars));
+  const { bad } = variablesOf(env);
+  const proposals = version ? [...new Set([version.stdCommand, version.smpCommand, version.mpiCommand].filter((each) => each && !/^<module>$/.test(each)))] : [];
+  return (
+    <div class="stack">
+      <Field
+        label="Software"
+        name={`${path}.analysis.code`}
+        errors={[...errors(`${path}.analysis.code`), ...errors(`${path}.analysis`)]}
+        hint={chosen && !chosen.installed ? `Not installed here. ${chosen.installHint}` : chosen?.vendorName}
+      >
+        {(props) => (
+          <select
+            {...props}
+            class="input"
+            value={mine.analysis?.code ?? ""}
+            onChange={(event) => {
+              const code = event.currentTarget.value;
+              const found = all.find((each) => each.code === code);
+              edit((now) => withAnalysis(now, at, { analysis: { code, version: found?.versions[0]?.versionCode ?? null } }));
+            }}
+          >
+            <option value="">Choose one</option>
+            <optgroup label="Installed here">
+              {all
+                .filter((each) => each.installed)
+                .map((each) => (
+                  <option key={each.code} value={each.code}>
+                    {each.name}
+                  </option>
+                ))}
+            </optgroup>
+            <optgroup label="Not installed">
+              {all
+                .filter((each) => !each.installed)
+                .map((each) => (
+                  <option key={each.code} value={each.code} disabled={each.code !== mine.analysis?.code}>
+                    {each.name} - {each.installHint || "not installed"}
+                  </option>
+                ))}
+            </optgroup>
+          </select>
+        )}
+      </Field>
+      {chosen ? (
+        <Field label="Version" name={`${path}.analysis.version`} errors={errors(`${path}.analysis.version`)} hint={version?.aliasOf ? `Runs on ${version.aliasOf}, which is what is here.` : ""}>
+          {(props) => (
+            <select
+              {...props}
+              class="input"
+              value={mine.analysis?.version ?? version?.versionCode ?? ""}
+              onChange={(event) => {
+                const code = event.currentTarget.value;
+                edit((now) => withAnalysis(now, at, { analysis: { ...analysisAt(now, at).analysis, version: code } }));
+              }}
+            >
+              {chosen.versions.map((each) => (
+                <option key={each.versionCode} value={each.versionCode}>
+                  {each.version}
+                  {each.aliasOf ? ` (runs on ${each.aliasOf})` : ""}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+      ) : null}
+      <Field label="Command" name={`${path}.command`} errors={errors(`${path}.command`)} hint="A line or a script for the shell, in the folder of the inputs">
+        {(props) => (
+          <textarea
+            {...props}
+            class="input mono"
+            rows={4}
+            value={mine.command ?? ""}
+            onInput={(event) => {
+              const command = event.currentTarget.value;
+              edit((now) => withAnalysis(now, at, { command }));
+            }}
+          />
+        )}
+      </Field>
+      {proposals.length ? (
+        <div class="row">
+          <span class="quiet">As its catalogue has it:</span>
+          {proposals.map((each) => (
+            <button key={each} type="button" class="chip mono" onClick={() => edit((now) => withAnalysis(now, at, { command: each, useMpi: each === version?.mpiCommand }))}>
+              {each}
+            </button>
+          ))}
+        </div>
+      ) : null}
+      <Field
+        label="Environment variables"
+        name={`${path}.envVars`}
+        errors={[...errors(`${path}.envVars`), ...(bad.length ? [`No NAME=value: ${bad.join(", ")}`] : [])]}
+        hint="A line NAME=value for each"
+      >
+        {(props) => (
+          <textarea
+            {...props}
+            class="input mono"
+            rows={2}
+            value={env}
+            onInput={(event) => {
+              setEnv(event.currentTarget.value);
+              const { envVars } = variablesOf(event.currentTarget.value);
+              edit((now) => withAnalysis(now, at, { envVars }));
+            }}
+          />
+        )}
+      </Field>
+    </div>
+  );
+}
+
+// --- hardware -------------------------------------------------------------------------------------
+
+export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isStudy: boolean }) {
+  const types = useGet<Page<CoreType>>("coretypes/", { page_size: 1000 }, { stale: 60_000 });
+  const hardware = analysisAt(body, at).hardware ?? {};
+  const path = `jobanalyses.${at}.hardware`;
+  const all = types.data?.results ?? [];
+  const chosen = all.find((each) => each.code === hardware.coreType);
+  const count = (text: string): number | undefined => (text.trim() === "" ? undefined : Number(text));
+  return (
+    <div class="stack">
+      <Field
+        label="Core type"
+        name={`${path}.coreType`}
+        errors={errors(`${path}.coreType`)}
+        hint={chosen ? `${chosen.description} ${number(chosen.price)} for a core and hour` : ""}
+      >
+        {(props) => (
+          <select
+            {...props}
+            class="input"
+            value={hardware.coreType ?? ""}
+            onChange={(event) => {
+              const coreType = event.currentTarget.value;
+              edit((now) => withHardware(now, at, { coreType }));
+            }}
+          >
+            <option value="">Choose one</option>
+            {[true, false].map((isPrimary) => (
+              <optgroup key={String(isPrimary)} label={isPrimary ? "Usual" : "Others, as scripts name them"}>
+                {all
+                  .filter((each) => each.isPrimary === isPrimary)
+                  .map((each) => (
+                    <option key={each.code} value={each.code}>
+                      {each.name}
+                    </option>
+                  ))}
+              </optgroup>
+            ))}
+          </select>
+        )}
+      </Field>
+      <Field label={isStudy ? "Cores for each run" : "Cores"} name={`${path}.coresPerSlot`} errors={errors(`${path}.coresPerSlot`)} hint={chosen ? `A node has ${chosen.cores.join(", ")}` : ""}>
+        {(props) => (
+          <input
+            {...props}
+            class="input"
+            type="number"
+            min="1"
+            list="cores-offered"
+            value={hardware.coresPerSlot ?? ""}
+            onInput={(event) => {
+              const coresPerSlot = count(event.currentTarget.value);
+              edit((now) => withHardware(now, at, { coresPerSlot }));
+            }}
+          />
+        )}
+      </Field>
+      {isStudy ? (
+        <Field label="Runs at once" name={`${path}.slots`} errors={errors(`${path}.slots`)}>
+          {(props) => (
+            <input
+              {...props}
+              class="input"
+              type="number"
+              min="1"
+              value={hardware.slots ?? ""}
+              onInput={(event) => {
+                const slots = count(event.currentTarget.value);
+                edit((now) => withHardware(now, at, { slots }));
+              }}
+            />
+          )}
+        </Field>
+      ) : null}
+      <Field label="Walltime, hours" name={`${path}.walltime`} errors={errors(`${path}.walltime`)} hint="Empty: as long as this server allows">
+        {(props) => (
+          <input
+            {...props}
+            class="input"
+            type="number"
+            min="1"
+            value={hardware.walltime ?? ""}
+            onInput={(event) => {
+              const walltime = count(event.currentTarget.value) ?? null;
+              edit((now) => withHardware(now, at, { walltime }));
+            }}
+          />
+        )}
+      </Field>
+      <label class="row">
+        <input
+          type="checkbox"
+          checked={body.isLowPriority ?? false}
+          onChange={(event) => {
+            const isLowPriority = event.currentTarget.checked;
+            edit((now) => ({ ...now, isLowPriority }));
+          }}
+        />
+        Low priority: others go first
+      </label>
+    </div>
+  );
+}
+
+// --- post-processing ------------------------------------------------------------------------------
+
+export function Post({ body, at, edit, errors }: StepProps) {
+  const mine = analysisAt(body, at);
+  const path = `jobanalyses.${at}.postProcessScriptCommand`;
+  return (
+    <div class="stack">
+      <Field
+        label="Command after the run"
+        name={path}
+        errors={errors(path)}
+        hint="Its last lines of a name, a tab and a value become the outputs of the run: they can be compared, sorted and plotted"
+      >
+        {(props) => (
+          <textarea
+            {...props}
+            class="input mono"
+            rows={4}
+            value={mine.postProcessScriptCommand ?? ""}
+            onInput={(event) => {
+              const postProcessScriptCommand = event.currentTarget.value;
+              edit((now) => withAnalysis(now, at, { postProcessScriptCommand }));
+            }}
+          />
+        )}
+      </Field>
+    </div>
+  );
+}
+
+// --- parameters -----------------------------------------------------------------------------------
+
+const GENERATORS: Record<string, { label: string; settings: [string, string][] }> = {
+  FixedRange: { label: "from, to, step", settings: [["minvalue", "From"], ["maxvalue", "To"], ["increment", "Step"]] },
+  Linspace: { label: "from, to, count", settings: [["minvalue", "From"], ["maxvalue", "To"], ["count", "Count"]] },
+  List: { label: "a list of values", settings: [["values", "Values, with commas"]] },
+  Uniform: { label: "drawn evenly", settings: [["minvalue", "From"], ["maxvalue", "To"]] },
+  Normal: { label: "drawn normally", settings: [["mean", "Mean"], ["standardDeviation", "Standard deviation"]] },
+};
+
+export function Parameters({ body, at, batch, edit, errors }: StepProps) {
+  const [picking, pick] = useState<"table" | "template" | "">("");
+  const templates = analysisAt(body, at).templateTasks ?? [];
+  const variables = body.jobvariables ?? [];
+  const names = useNames([body.paramFile?.id ?? "", ...templates.map((each) => each.templateFile.id)].filter(Boolean));
+  const setTemplates = (to: Template[]): void => edit((now) => withAnalysis(now, at, { templateTasks: to }));
+  const setVariables = (to: Variable[]): void => edit((now) => ({ ...now, jobvariables: to.map((each, n) => ({ ...each, displayOrder: n })) }));
+  const setting = (variable: Variable, name: string): string => {
+    const value = variable.valueGeneratorSettings?.[name];
+    return Array.isArray(value) ? value.join(", ") : value === undefined || value === null ? "" : String(value);
+  };
+  const withSetting = (variable: Variable, name: string, text: string): Variable => ({
+    ...variable,
+    valueGeneratorSettings: { ...variable.valueGeneratorSettings, [name]: name === "values" ? text.split(",").map((each) => each.trim()).filter(Boolean) : text },
+  });
+  return (
+    <div class="stack">
+      <section class="stack-small">
+        <h3>Table of runs</h3>
+        <p class="quiet">A CSV file with a column for each variable and a row for each run.</p>
+        <div class="row">
+          {body.paramFile ? (
+            <>
+              <FileText size={16} class="icon" />
+              <bdi>{names.get(body.paramFile.id)?.name ?? body.paramFile.id}</bdi>
+              <Button small onClick={() => edit((now) => ({ ...now, paramFile: null }))}>
+                Without it
+              </Button>
+            </>
+          ) : (
+            <Button onClick={() => pick("table")}>Choose a table</Button>
+          )}
+          <Messages id="paramFile" errors={errors("paramFile")} />
+        </div>
+        <p class="quiet">Upload tables and templates here; they do not become inputs.</p>
+        <DropZone batch={`${batch}-parameters`} />
+        <UploadList batch={`${batch}-parameters`} />
+      </section>
+      <section class="stack-small">
+        <h3>Variables with a range</h3>
+        {variables.map((variable, n) => {
+          const kind = variable.valueGeneratorType ?? "FixedRange";
+          const fields = GENERATORS[kind]?.settings;
+          return (
+            <div key={n} class="row new-variable">
+              <Field label="Name" name={`jobvariables.${n}.name`} errors={errors(`jobvariables.${n}.name`)}>
+                {(props) => (
+                  <input
+                    {...props}
+                    class="input"
+                    value={variable.name}
+                    onInput={(event) => {
+                      const name = event.currentTarget.value;
+                      setVariables(variables.map((each, m) => (m === n ? { ...each, name } : each)));
+                    }}
+                  />
+                )}
+              </Field>
+              <Field label="Values" name={`jobvariables.${n}.valueGeneratorType`} errors={errors(`jobvariables.${n}.valueGeneratorType`)}>
+                {(props) => (
+                  <select
+                    {...props}
+                    class="input"
+                    value={kind}
+                    onChange={(event) => {
+                      const valueGeneratorType = event.currentTarget.value;
+                      setVariables(variables.map((each, m) => (m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each)));
+                    }}
+                  >
+                    {Object.entries(GENERATORS).map(([name, { label }]) => (
+                      <option key={name} value={name}>
+                        {label}
+                      </option>
+                    ))}
+                    {fields ? null : <option value={kind}>{kind}</option>}
+                  </select>
+                )}
+              </Field>
+              {(fields ?? []).map(([name, label]) => (
+                <Field key={name} label={label} name={`jobvariables.${n}.valueGeneratorSettings.${name}`} errors={errors(`jobvariables.${n}.valueGeneratorSettings.${name}`)}>
+                  {(props) => (
+                    <input
+                      {...props}
+                      class="input"
+                      value={setting(variable, name)}
+                      onInput={(event) => {
+                        const text = event.currentTarget.value;
+                        setVariables(variables.map((each, m) => (m === n ? withSetting(each, name, text) : each)));
+                      }}
+                    />
+                  )}
+                </Field>
+              ))}
+              <Button kind="plain" icon={Trash2} label={`Without ${variable.name || "this variable"}`} onClick={() => setVariables(variables.filter((_, m) => m !== n))} />
+              <Messages id={`jobvariables.${n}`} errors={[...errors(`jobvariables.${n}`), ...errors(`jobvariables.${n}.valueGeneratorSettings`)]} />
+            </div>
+          );
+        })}
+        <div class="row">
+          <Button icon={Plus} onClick={() => setVariables([...variables, { name: "", variableType: "Param", valueGeneratorType: "FixedRange", valueGeneratorSettings: {} }])}>
+            Add a variable
+          </Button>
+          <Messages id="jobvariables" errors={errors("jobvariables")} />
+        </div>
+      </section>
+      <section class="stack-small">
+        <h3>Templates</h3>
+        <p class="quiet">
+          Files in which <code>{"${name}"}</code> becomes the value of each run.
+        </p>
+        {templates.map((template, n) => (
+          <div key={template.templateFile.id} class="row">
+            <bdi>{names.get(template.templateFile.id)?.name ?? template.templateFile.id}</bdi>
+            <Field label="Becomes" name={`jobanalyses.${at}.templateTasks.${n}.processedFilename`} errors={errors(`jobanalyses.${at}.templateTasks.${n}.processedFilename`)}>
+              {(props) => (
+                <input
+                  {...props}
+                  class="input mono"
+                  value={template.processedFilename}
+                  onInput={(event) => {
+                    const processedFilename = event.currentTarget.value;
+                    setTemplates(templates.map((each, m) => (m === n ? { ...each, processedFilename } : each)));
+                  }}
+                />
+              )}
+            </Field>
+            <Button kind="plain" icon={Trash2} label="Without this template" onClick={() => setTemplates(templates.filter((_, m) => m !== n))} />
+            <Messages id={`jobanalyses.${at}.templateTasks.${n}`} errors={[...errors(`jobanalyses.${at}.templateTasks.${n}`), ...errors(`jobanalyses.${at}.templateTasks.${n}.templateFile`)]} />
+          </div>
+        ))}
+        <Button icon={Plus} onClick={() => pick("template")}>
+          Add a template
+        </Button>
+      </section>
+      {picking ? (
+        <Picker
+          isSingle={picking === "table"}
+          taken={new Set(picking === "table" ? [] : templates.map((each) => each.templateFile.id))}
+          onClose={() => pick("")}
+          onChoose={(found) => {
+            if (picking === "table") edit((now) => ({ ...now, paramFile: { id: found[0]!.id } }));
+            else setTemplates([...templates, ...found.map((file) => ({ templateFile: { id: file.id }, processedFilename: file.name.replace(/\.(template|tpl|tmpl)$/, "") }))]);
+            pick("");
+          }}
+        />
+      ) : null}
+    </div>
+  );
+}

@@ -1,0 +1,86 @@
+"""Series and what is told of them, in the shapes of the API."""
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+
+from simyard.domain.convergence import Convergence
+from simyard.service.series import Reading
+
+STEPS_AT_ONCE = 500
+STEPS_MISSED = 5000  # more of them are left out: there is `series/data/` for them
+
+
+def value_of(y: float) -> float | str:
+    """JSON has no words for what a diverged solver prints."""
+    if math.isfinite(y):
+        return y
+    return "NaN" if math.isnan(y) else "Infinity" if y > 0 else "-Infinity"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Points of some steps."""
+
+    index: int  # of the last step to which no point will come any more
+    data: dict[str, Any]  # as they are sent
+    has_more: bool
+
+
+def rows_of(reading: Reading, step: int) -> Rows | None:
+    """The points behind a step, those of each step together; None where there are none. The last
+    step may get more points or other values: it comes again then.
+    """
+    missed, is_new = 0, step > reading.whole_steps + 1
+    if is_new:  # the log was written from the start
+        step = 0
+    if reading.whole_steps - step > STEPS_MISSED:
+        missed = reading.whole_steps - STEPS_MISSED - step
+        step += missed
+    end = step + STEPS_AT_ONCE
+    if end >= reading.whole_steps:
+        end = reading.whole_steps + 1
+    rows: dict[int, tuple[float, dict[str, float]]] = {}
+    for series in reading.series:
+        first, last = bisect_right(series.steps, step), bisect_right(series.steps, end)
+        for i in range(first, last):
+            row = rows.setdefault(series.steps[i], (series.x[i], {}))
+            row[1][series.key] = series.y[i]
+    if not rows:
+        return None
+    ordered = [rows[step] for step in sorted(rows)]
+    keys = dict.fromkeys(key for _, values in ordered for key in values)
+    index = min(end, reading.whole_steps)
+    data: dict[str, Any] = {
+        "index": index,
+        "x": [x for x, _ in ordered],
+        "values": {
+            key: [value_of(values[key]) if key in values else None for _, values in ordered]
+            for key in keys
+        },
+    }
+    if missed:
+        data["missed"] = missed
+    if is_new:
+        data["isNew"] = True
+    return Rows(index, data, has_more=end < reading.whole_steps)
+
+
+def convergence_of(found: Convergence) -> dict[str, Any]:
+    evidence, eta = found.evidence, found.eta
+    return {
+        "state": found.state.value,
+        "sentence": found.sentence,
+        "evidence": evidence
+        and {
+            "key": evidence.key,
+            "slope": evidence.slope,
+            "window": evidence.window,
+            "level": evidence.level,
+            "target": evidence.target,
+            "rule": evidence.rule,
+        },
+        "eta": eta and {"seconds": eta.seconds, "low": eta.low, "high": eta.high},
+        "since": found.since,
+    }

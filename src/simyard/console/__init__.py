@@ -1,0 +1,1 @@
+"""Serves the web console, which is built into `dist` beside this file."""

@@ -1,0 +1,39 @@
+"""One thing done to many jobs."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    STOP = "stop"
+    DELETE = "delete"
+    TAG = "tag"
+    UNTAG = "untag"
+    SHARE = "share"
+    UNSHARE = "unshare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    code: str  # of the job
+    is_ok: bool
+    detail: str = ""  # why not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bulk:
+    """How far it is. Kept whole as a task: what is left is what has not been tried yet."""
+
+    action: Action
+    tags: tuple[str, ...] = ()
+    emails: tuple[str, ...] = ()
+    message: str = ""
+    total: int
+    left: tuple[str, ...]  # ids
+    done: int = 0  # tried
+    failed: int = 0  # of those
+    results: tuple[Result, ...] = ()  # where there are many jobs, of those alone that failed
+
+    @property
+    def is_done(self) -> bool:
+        return not self.left

@@ -1,0 +1,70 @@
+"""Cases that come with the product, to see it work. scripts/setup makes their archives from
+`examples/` of the source.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simyard.domain.catalogue import Catalogue
+from simyard.domain.errors import NotFound
+
+_FOLDER = Path(__file__).parent.parent / "examples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    name: str  # in addresses
+    title: str
+    analysis: str  # code
+    archive: Path  # what its job takes as input
+    command: str
+    core_type: str = "standard-plus"
+
+    def why_not(self, catalogue: Catalogue) -> str:
+        """What keeps it from running here, a sentence; "" where nothing does."""
+        analysis = catalogue.analysis(self.analysis)
+        if analysis is None:
+            return f"The catalogue has no {self.analysis}."
+        if not catalogue.present(analysis).installed:
+            return f"{analysis.name} is not installed."
+        return "" if self.archive.is_file() else "Its archive was not made: `make setup` does that."
+
+    def job(self, catalogue: Catalogue) -> dict[str, Any]:
+        """The body of its job, which lacks but the id of the uploaded archive."""
+        analysis = catalogue.analysis(self.analysis)
+        versions = catalogue.versions(analysis) if analysis else ()
+        return {
+            "name": self.title,
+            "jobanalyses": [
+                {
+                    "useMpi": False,
+                    "command": self.command,
+                    "analysis": {
+                        "code": self.analysis,
+                        "version": versions[0].version.code if versions else None,
+                    },
+                    "hardware": {"coresPerSlot": 1, "slots": 1, "coreType": self.core_type},
+                    "inputFiles": [],
+                }
+            ],
+        }
+
+
+EXAMPLES = (
+    Example(
+        name="airfoil",
+        title="NACA 0012 at 4 degrees, Reynolds number 6 million",
+        analysis="openfoam",
+        archive=_FOLDER / "airfoil2d.zip",
+        command="./airFoil2D/Allrun",
+    ),
+)
+
+
+def example(name: str) -> Example:
+    """Raises NotFound, also where its archive is not there."""
+    found = next((each for each in EXAMPLES if each.name == name), None)
+    if found is None or not found.archive.is_file():
+        raise NotFound
+    return found

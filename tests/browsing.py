@@ -1,0 +1,103 @@
+"""A real browser in front of a real server, watched: what it asks for, and what it complains of."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+
+CONSOLE = Path(__file__).parents[1] / "console"
+AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+# A failed request is told on the console too; tests that want one say so by its status.
+_REFUSED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+# The server was stopped; the page is plain http, where the browser leaves some headers aside.
+_NO_FAULT = ("net::ERR_", "Cross-Origin-Opener-Policy header has been ignored")
+
+
+class Visit:
+    """Somebody with a browser, signed in. Everything that it asks for and says is recorded."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.context = context
+        self.address = address
+        self.requests: list[Request] = []
+        self.complaints: list[str] = []
+        self.refused: list[int] = []  # statuses of requests that failed
+        context.on("request", self._asked)
+        context.on("console", self._said)
+        context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
+
+    def sign_in(self, key: str) -> None:
+        done = self.context.request.post(
+            f"{self.address}/api/v2/session/",
+            data=json.dumps({"key": key}),
+            headers={"X-Simyard": "1", "Content-Type": "application/json"},
+        )
+        assert done.status == 200, done.text()
+
+    def open(self, path: str, page: Page | None = None) -> Page:
+        page = page or self.context.new_page()
+        page.goto(self.address + path)
+        return page
+
+    def check(self, *expected: int) -> None:
+        """Nothing was asked of anybody else, and nothing went wrong but what was expected."""
+        foreign = [
+            request.url
+            for request in self.requests
+            if not request.url.startswith((self.address + "/", "blob:", "data:"))
+        ]
+        assert foreign == []
+        assert self.complaints == []
+        assert set(self.refused) <= set(expected), self.refused
+
+    def _asked(self, request: Request) -> None:
+        self.requests.append(request)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type != "error":
+            return
+        status = _REFUSED.match(message.text)
+        if status:
+            self.refused.append(int(status[1]))
+        elif not any(known in message.text for known in _NO_FAULT):
+            self.complaints.append(f"{message.text} ({message.location['url']})")
+
+
+@contextmanager
+def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
+    options = {"viewport": {"width": 1280, "height": 800}, "timezone_id": "UTC", **options}
+    context = browser.new_context(locale="en-GB", **options)
+    context.set_default_timeout(30_000)
+    try:
+        yield Visit(context, address)
+    finally:
+        context.close()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong on a page, of WCAG 2.2 AA and below."""
+    page.evaluate(AXE.read_text() + "; undefined")
+    found = page.evaluate(
+        """() => axe.run(document, {
+            runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+            resultTypes: ["violations"],
+        })"""
+    )
+    return [
+        f"{each['id']}: {each['help']}: {node['html'][:200]} {node['failureSummary'][:300]}"
+        for each in found["violations"]
+        for node in each["nodes"][:3]
+    ]
+
+
+def origin(address: str) -> str:
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+Visitor = Callable[..., Visit]

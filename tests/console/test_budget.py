@@ -1,0 +1,44 @@
+"""What the first view costs: its bytes as they are sent, and its requests."""
+
+import gzip
+import json
+
+from browsing import Visitor
+from harness import Client
+from simyard.console.pages import DIST
+
+FIRST_VIEW_BYTES = 150_000
+REQUESTS = 12
+
+
+def loaded_first(manifest: dict[str, dict[str, object]], *names: str) -> set[str]:
+    """The files of these entries and of all that they import at once."""
+    files: set[str] = set()
+    waiting, seen = list(names), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        entry = manifest[name]
+        files |= {str(entry["file"]), *map(str, entry.get("css", []))}  # type: ignore[call-overload]
+        waiting += entry.get("imports", [])  # type: ignore[operator]
+    return files
+
+
+def test_the_first_view_stays_within_its_bytes() -> None:
+    manifest = json.loads((DIST / ".vite" / "manifest.json").read_text())
+    files = loaded_first(manifest, "index.html", "src/pages/jobs.tsx")
+    sizes = {name: len(gzip.compress((DIST / name).read_bytes(), 9)) for name in files}
+    sizes["index.html"] = len(gzip.compress((DIST / "index.html").read_bytes(), 9))
+    assert sum(sizes.values()) <= FIRST_VIEW_BYTES, sizes
+
+
+def test_the_first_view_takes_few_requests(client: Client, visit: Visitor) -> None:
+    client.create("true")
+    somebody = visit()
+    page = somebody.open("/jobs")
+    page.wait_for_function("performance.getEntriesByName('jobs-visible').length")
+    before = [r.url for r in somebody.requests if "/api/v2/events/" not in r.url]
+    assert len(before) <= REQUESTS, before
+    somebody.check()

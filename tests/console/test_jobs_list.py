@@ -1,0 +1,191 @@
+"""The list of jobs in the browser: found, looked through by keys, kept up to date, acted on."""
+
+import re
+
+from playwright.sync_api import Locator, Page, expect
+
+from browsing import Visit, Visitor, violations
+from harness import Client, RunningServer, definition, wait_for
+from studying import created
+
+
+def named(client: Client, name: str, command: str = "true", **job: object) -> str:
+    return str(created(client, definition(command, job={"name": name, **job}))["id"])
+
+
+def listed(somebody: Visit, query: str = "") -> Page:
+    page = somebody.open(f"/jobs{query}")
+    expect(page.get_by_role("grid", name="Jobs")).to_be_visible()
+    return page
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.get_by_role("row").filter(has=page.get_by_role("link", name=name, exact=True))
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".window .c-name a").all_inner_texts()
+
+
+def test_who_has_no_job_yet_is_greeted(server: RunningServer, visit: Visitor) -> None:
+    page = visit(key=server.somebody("beginner").key).open("/jobs")
+    page.wait_for_url("**/welcome")
+
+
+def test_rows_are_gone_through_and_selected_by_keys(server: RunningServer, visit: Visitor) -> None:
+    mine = server.somebody("typist")
+    for n in range(150):
+        named(mine, f"wing {n}")
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "151")
+    page.keyboard.press("j")
+    expect(row(page, "wing 149")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("x")
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    expect(row(page, "wing 147")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("End")
+    expect(row(page, "wing 0")).to_be_focused()
+    expect(row(page, "wing 0")).to_have_attribute("aria-rowindex", "151")
+    page.keyboard.press("Home")
+    expect(row(page, "wing 149")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("2 selected")).to_have_count(0)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
+    somebody.check()
+
+
+def test_filters_are_in_the_address_and_back_undoes_them(
+    server: RunningServer, visit: Visitor
+) -> None:
+    mine = server.somebody("seeker")
+    mine.run("exit 3", job={"name": "broken"})
+    named(mine, "wing", tags=["cfd"])
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    page.get_by_role("button", name="Failed 1").click()
+    expect(row(page, "wing")).to_have_count(0)
+    expect(row(page, "broken")).to_contain_text("Failed")
+    assert page.url.endswith("?outcome=FAILED")
+    page.go_back()
+    expect(row(page, "wing")).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("nothing like it")
+    expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(row(page, "wing")).to_be_visible()
+    page.get_by_label("Tag", exact=True).select_option("cfd")
+    expect(row(page, "broken")).to_have_count(0)
+    page.reload()
+    expect(row(page, "wing")).to_be_visible()
+    expect(page.get_by_text("1 job matches")).to_be_visible()
+    page = somebody.open("/jobs?status=NONSENSE")
+    expect(page.get_by_role("alert")).to_contain_text('"NONSENSE" is none of')
+    somebody.check(400)
+
+
+def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
+    server: RunningServer, visit: Visitor
+) -> None:
+    mine = server.somebody("watcher")
+    job = named(mine, "first", "sleep 0.5; exit 4")
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    expect(page.get_by_text("live", exact=True)).to_be_visible()
+    mine.submit(job)
+    expect(row(page, "first")).to_contain_text("Failed", timeout=60_000)
+    named(mine, "second")
+    gone = named(mine, "third")
+    expect(page.get_by_role("button", name="2 new jobs")).to_be_visible()
+    assert names(page) == ["first"]
+    page.get_by_role("button", name="2 new jobs").click()
+    expect(row(page, "second")).to_be_visible()
+    assert names(page) == ["third", "second", "first"]
+    mine.call("DELETE", f"jobs/{gone}/", 204)
+    expect(row(page, "third")).to_contain_text("Deleted")
+    assert names(page) == ["third", "second", "first"]
+    somebody.check()
+
+
+def test_what_could_not_be_done_is_told_job_by_job(server: RunningServer, visit: Visitor) -> None:
+    mine = server.somebody("cleaner")
+    draft, runs = named(mine, "a draft"), named(mine, "it runs", "sleep 600")
+    mine.submit(runs)
+    wait_for(lambda: mine.status(runs) == "Executing", "the run")
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    for name in ("a draft", "it runs"):
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_role("toolbar").get_by_role("button", name="Delete").click()
+    dialog = page.get_by_role("dialog", name="Delete 2 jobs?")
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    dialog.get_by_role("button", name="Delete 2 jobs").click()
+    expect(page.get_by_text("1 of 2 jobs deleted, 1 not:")).to_be_visible()
+    expect(page.get_by_role("listitem").filter(has_text="it runs: ")).to_be_visible()
+    mine.get(f"jobs/{draft}/", 404)
+    row(page, "it runs").get_by_role("button", name="Actions for it runs").click()
+    page.get_by_role("menuitem", name="Stop").click()
+    page.get_by_role("dialog").get_by_role("button", name="Stop the job").click()
+    expect(row(page, "it runs")).to_contain_text("Stopped", timeout=60_000)
+    somebody.check()
+
+
+def test_all_that_match_are_tagged_however_many_are_seen(
+    server: RunningServer, visit: Visitor
+) -> None:
+    mine = server.somebody("tagger")
+    for n in range(130):
+        named(mine, f"wing {n}")
+    named(mine, "other")
+    somebody = visit(key=mine.key)
+    page = listed(somebody, "?q=wing")
+    page.get_by_label("Select all").click()
+    expect(page.get_by_text("130 selected")).to_be_visible()
+    page.get_by_role("toolbar").get_by_role("button", name="Tag", exact=True).click()
+    dialog = page.get_by_role("dialog", name="Tag 130 jobs?")
+    dialog.get_by_label("Tags").fill("swept")
+    dialog.get_by_role("button", name="Tag 130 jobs").click()
+    expect(page.get_by_text("130 jobs tagged.")).to_be_visible(timeout=60_000)
+    assert mine.get("jobs/rows/?tag=swept")["count"] == 130
+    somebody.check()
+
+
+def test_a_job_is_run_again_and_what_it_wrote_downloaded(
+    server: RunningServer, visit: Visitor
+) -> None:
+    mine = server.somebody("repeater")
+    mine.run("echo 42 > answer", job={"name": "deep thought"})
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    page.get_by_label("Actions for deep thought").click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="Download").click()
+    assert b"42\n" in download.value.path().read_bytes()
+    page.get_by_label("Actions for deep thought").click()
+    page.get_by_role("menuitem", name="Run again").click()
+    expect(page.get_by_text("deep thought runs again.")).to_be_visible()
+    again = mine.get("jobs/rows/")["rows"][0]
+    assert (again["name"], again["status"] != "") == ("deep thought", True)
+    mine.finished(again["id"])
+    somebody.check()
+
+
+def test_names_are_text_and_the_list_is_accessible(server: RunningServer, visit: Visitor) -> None:
+    mine = server.somebody("hostile")
+    evil = '<img src=x onerror="document.title=1">'
+    for name in (evil, "\u202elive", "x" * 255):
+        named(mine, name, tags=["<b>"])
+    for options in ({}, {"color_scheme": "dark"}, {"viewport": {"width": 320, "height": 640}}):
+        somebody = visit(key=mine.key, bypass_csp=True, **options)
+        page = listed(somebody)
+        expect(row(page, evil)).to_be_visible()
+        assert page.locator("img[src=x]").count() == 0
+        page.get_by_label(f"Select {evil}").click()
+        expect(page.get_by_text("1 selected")).to_be_visible()
+        assert violations(page) == []
+        wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+        assert not page.evaluate(wide)
+        somebody.check()

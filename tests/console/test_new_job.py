@@ -1,0 +1,136 @@
+"""Setting a job up in the browser: saved, checked and submitted as it is everywhere."""
+
+import io
+import zipfile
+
+from playwright.sync_api import Page, expect
+
+from browsing import Visitor
+from harness import Client, wait_for
+
+
+def case() -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("case/run.sh", "echo 42 > case/answer\n")
+    return content.getvalue()
+
+
+def next_step(page: Page, name: str) -> None:
+    page.get_by_role("link", name=name).click()
+
+
+def test_from_a_dropped_file_to_a_result(client: Client, visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new")
+    page.get_by_label("Name of the job").fill("From the browser")
+    page.get_by_label("Files to upload").set_input_files(
+        {"name": "case.zip", "mimeType": "application/zip", "buffer": case()}
+    )
+    expect(page.get_by_role("cell", name="case.zip")).to_be_visible()
+    next_step(page, "Software")
+    page.get_by_label("Software", exact=True).select_option("user_included")
+    page.get_by_label("Command", exact=True).fill("sh case/run.sh")
+    next_step(page, "Hardware")
+    page.get_by_label("Core type").select_option("emerald")
+    page.get_by_label("Cores", exact=True).fill("1")
+    expect(page.get_by_text("Core-hours")).to_be_visible()
+    next_step(page, "Review")
+    expect(page.get_by_text("sh case/run.sh")).to_be_visible()
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/?????")
+    job = page.url.rsplit("/", 1)[1]
+    assert client.finished(job) == "Completed successfully"
+    assert client.outputs(job)["case/answer"] == b"42\n"
+    assert [d["job"] for d in client.get("drafts/")["results"] if d["job"] == job] in ([], [job])
+    somebody.check()
+
+
+def test_what_is_wrong_stands_at_its_field_and_above(visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new?step=review")
+    summary = page.get_by_role("alert").filter(has_text="What keeps it from being submitted")
+    expect(summary).to_be_visible()
+    told = summary.get_by_role("link")
+    assert told.count() >= 3
+    summary.get_by_role("link").filter(has_text="command").click()
+    field = page.get_by_label("Command", exact=True)
+    expect(field).to_be_focused()
+    page.get_by_role("link", name="Review").click()
+    page.get_by_role("button", name="Submit").click()
+    expect(summary).to_be_focused()
+    next_step(page, "Software")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    field.fill("true")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    somebody.check()
+
+
+def test_two_tabs_do_not_overwrite_each_other(client: Client, visit: Visitor) -> None:
+    somebody = visit()
+    draft = client.call("POST", "drafts/", 201, json={"name": "Twice"}).json()
+    address = f"/jobs/new?draft={draft['id']}&step=inputs"
+    one, two = somebody.open(address), somebody.open(address)
+    for page in (one, two):
+        expect(page.get_by_label("Name of the job")).to_have_value("Twice")
+    one.get_by_label("Name of the job").fill("Of the first")
+    wait_for(
+        lambda: (
+            one.wait_for_timeout(50)
+            or client.get(f"drafts/{draft['id']}/")["name"] == "Of the first"
+        ),
+        "the first save",
+    )
+    two.get_by_label("Name of the job").fill("Of the second")
+    dialog = two.get_by_role("dialog", name="changed in another tab")
+    dialog.get_by_role("button", name="Show the difference").click()
+    expect(dialog.get_by_role("row").filter(has_text="name")).to_contain_text("Of the first")
+    assert client.get(f"drafts/{draft['id']}/")["name"] == "Of the first"
+    dialog.get_by_role("button", name="Keep mine").click()
+    wait_for(
+        lambda: (
+            two.wait_for_timeout(50)
+            or client.get(f"drafts/{draft['id']}/")["name"] == "Of the second"
+        ),
+        "the second save",
+    )
+    somebody.check(412)
+
+
+def test_a_study_is_set_up_in_its_own_step(client: Client, visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new?step=parameters&study=1")
+    page.get_by_role("button", name="Add a variable").click()
+    page.get_by_label("Name", exact=True).fill("x")
+    for label, value in (("From", "1"), ("To", "3"), ("Step", "1")):
+        page.get_by_label(label, exact=True).fill(value)
+    next_step(page, "Inputs")
+    page.get_by_label("Name of the job").fill("Sweep from the browser")
+    next_step(page, "Software")
+    page.get_by_label("Software", exact=True).select_option("user_included")
+    page.get_by_label("Command", exact=True).fill("echo $PARAM_X")
+    next_step(page, "Hardware")
+    page.get_by_label("Core type").select_option("emerald")
+    page.get_by_label("Runs at once").fill("2")
+    next_step(page, "Review")
+    expect(page.locator(".facts").filter(has_text="Runs").first).to_contain_text("3")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/jobs/?????")
+    job = page.url.rsplit("/", 1)[1]
+    assert client.finished(job) == "Completed successfully"
+    assert client.get(f"jobs/{job}/runs/")["count"] == 3
+    somebody.check()
+
+
+def test_files_go_on_uploading_on_another_step_and_fail_by_name(visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new")
+    page.route("**/api/v2/uploads/*/", lambda route: route.abort())
+    page.get_by_label("Files to upload").set_input_files(
+        {"name": "cut.bin", "mimeType": "application/octet-stream", "buffer": b"x" * 1000}
+    )
+    next_step(page, "Software")
+    page.unroute("**/api/v2/uploads/*/")
+    next_step(page, "Inputs")
+    expect(page.get_by_role("cell", name="cut.bin")).to_be_visible()
+    somebody.check()

@@ -362,6 +362,12 @@ class Ledger:
         self._thread.join(timeout=5)
 
 
+def work_folder(server: RunningServer, mark: str) -> Path:
+    """That of the run that has made a file of this name."""
+    (found,) = (server.data / "runs").glob(f"*/home/work/{mark}")
+    return found.parent
+
+
 def strays(mark: str) -> list[int]:
     """Processes whose command line holds this text."""
     return [

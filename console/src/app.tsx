@@ -7,7 +7,7 @@ import { QueryClientProvider } from "@tanstack/preact-query";
 import { boot } from "./api/boot";
 import { prefix } from "./api/client";
 import { queries } from "./api/queries";
-import { Empty, Failure, Skeleton } from "./ui/parts";
+import { Failure, Skeleton } from "./ui/parts";
 import { Shell, useCrumbs } from "./ui/shell";
 import { SignIn } from "./ui/signin";
 
@@ -46,9 +46,10 @@ const Welcome = page(() => import("./pages/welcome"));
 function NotFound() {
   useCrumbs({ label: "Not found" });
   return (
-    <Empty title="There is no such page">
+    <div class="empty">
+      <h1>There is no such page</h1>
       <a href={`${prefix}/jobs`}>To the jobs</a>
-    </Empty>
+    </div>
   );
 }
 

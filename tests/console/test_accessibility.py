@@ -1,7 +1,7 @@
 """axe on every page, in both themes; and what axe does not see: reflow at phone width."""
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from browsing import Visit, Visitor, violations
 from harness import Client
@@ -46,7 +46,7 @@ def settled(visit: Visit, path: str, page: Page) -> Page:
     visit.open(path, page)
     page.wait_for_load_state("load")
     page.locator("main :is(h1, h2)").first.wait_for()
-    page.wait_for_function("!document.querySelector('main [aria-busy=true]')")
+    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
     page.wait_for_timeout(150)
     return page
 

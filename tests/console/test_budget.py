@@ -4,7 +4,7 @@ import gzip
 import json
 
 from browsing import Visitor
-from harness import Client
+from harness import Client, wait_for
 from simyard.console.pages import DIST
 
 FIRST_VIEW_BYTES = 150_000
@@ -38,7 +38,8 @@ def test_the_first_view_takes_few_requests(client: Client, visit: Visitor) -> No
     client.create("true")
     somebody = visit()
     page = somebody.open("/jobs")
-    page.wait_for_function("performance.getEntriesByName('jobs-visible').length")
+    marked = "performance.getEntriesByName('jobs-visible').length"
+    wait_for(lambda: page.wait_for_timeout(20) or page.evaluate(marked) > 0, "the first rows")
     before = [r.url for r in somebody.requests if "/api/v2/events/" not in r.url]
     assert len(before) <= REQUESTS, before
     somebody.check()

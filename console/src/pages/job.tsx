@@ -1,6 +1,6 @@
 /** A job: what it does now, its log, its files, its definition, and how to do all that without this page. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { part } from "../api/client";
 import { changed } from "../api/queries";
@@ -12,9 +12,10 @@ import { Commands } from "./job/commands-view";
 import { FilesView } from "./job/files";
 import { Header } from "./job/header";
 import "./job/job.css";
-import { useLive } from "./job/live";
+import { useLive, useTold, type Live } from "./job/live";
 import { LogView } from "./job/log";
-import { DEFAULT_LOG, jobPath, standing, useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
+import { jobPath, runPath, useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
+import { DEFAULT_LOG, standing } from "./job/standing";
 import { Overview } from "./job/overview";
 import { Setup } from "./job/setup";
 
@@ -40,9 +41,10 @@ export default function Page({ params }: { params: Record<string, string | undef
   const collecting = useEvents(id, runId);
   const now = standing(history.data?.results ?? []);
   const isAlive = Boolean(run.data && run.data.id === runId && run.data.dateStarted && !run.data.dateCompleted);
-  const mainLog = useMainLog(id, runId, Boolean(run.data?.dateStarted));
+  const mainLog = useMainLog(id, runId, Boolean(run.data?.dateStarted), Boolean(run.data?.dateCompleted));
   const log = view === "log" ? place["path"] || DEFAULT_LOG : mainLog;
   const live = useLive(id, runId, log ?? "", isAlive && log !== null && (view === "overview" || view === "log"));
+  useNewFiles(id, runId, live);
   const label = VIEWS.find((each) => each.name === view)?.label ?? view;
   const name = job.data?.name || id;
   useCrumbs({ label: "Jobs", href: "/jobs" }, { label: name, ...(view === "overview" ? {} : { href: `/jobs/${part(id)}` }) }, ...(view === "overview" ? [] : [{ label }]));
@@ -60,7 +62,8 @@ export default function Page({ params }: { params: Record<string, string | undef
   const known = run.data?.id === runId ? run.data : undefined;
   const inQuery = runId === "1" ? "" : runId;
   const href = (name: string): string => {
-    const query = write({ run: inQuery, path: name === "log" && mainLog && mainLog !== DEFAULT_LOG ? mainLog : "" });
+    const log = name === "log" && mainLog !== DEFAULT_LOG ? (mainLog ?? "") : "";
+    const query = write(name === "api" ? { run: inQuery, path: place["path"] ?? "", q: place["q"] ?? "" } : { run: inQuery, path: log });
     return `/jobs/${part(id)}${name === "overview" ? "" : `/${name}`}${query ? `?${query}` : ""}`;
   };
   const isFull = view === "log" || view === "files";
@@ -99,6 +102,21 @@ export default function Page({ params }: { params: Record<string, string | undef
       )}
     </div>
   );
+}
+
+const SILENT_MS = 5_000;
+
+/** Looks for another log to follow when the run has made files, or this one has fallen silent. */
+function useNewFiles(id: string, run: string, live: Live | null): void {
+  const seen = useRef({ files: -1, at: 0 });
+  useTold(live, ({ name, data }) => {
+    if (name === "log") seen.current.at = Date.now();
+    if (name !== "metrics") return;
+    const files = Number((data as { used: Record<string, number | null> }).used["files"]);
+    if (files === seen.current.files && Date.now() - seen.current.at < SILENT_MS) return;
+    seen.current = { files, at: Date.now() };
+    changed(`${runPath(id, run)}tree/`);
+  });
 }
 
 /** Fetches again what an event of this job names; tells whether the run's outputs are being stored. */

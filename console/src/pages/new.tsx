@@ -37,8 +37,26 @@ export default function NewJob() {
   return <Editor key={id === created.current ? "new" : id || "new"} onCreated={(made) => (created.current = made)} />;
 }
 
+const LABELS: [RegExp, string][] = [
+  [/^name$/, "Name of the job"],
+  [/\.command$/, "Command"],
+  [/\.analysis(\.code)?$/, "Software"],
+  [/\.analysis\.version$/, "Version"],
+  [/\.coreType$/, "Core type"],
+  [/\.coresPerSlot$/, "Cores"],
+  [/\.slots$/, "Runs at once"],
+  [/\.walltime$/, "Walltime"],
+  [/\.inputFiles/, "Inputs"],
+  [/^paramFile/, "Table of runs"],
+  [/^jobvariables/, "Variables"],
+  [/\.templateTasks/, "Templates"],
+];
+
+/** What the form calls a field; its path in the body where it has none. */
+const labelOf = (field: string): string => LABELS.find(([pattern]) => pattern.test(field))?.[1] ?? field;
+
 /** Fields that make a job a study are shown in their own step; the server counts them to the others. */
-const stepOf = (problem: Problem): Step => (/jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field) ? "parameters" : problem.step);
+const stepOf = (problem: Problem): Step => (problem.field === "name" ? "inputs" : /jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field) ? "parameters" : problem.step);
 
 function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const [place, go] = usePlace();
@@ -175,7 +193,8 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
                     setTimeout(() => document.getElementById(`field-${problem.field.replace(/[^\w-]/g, "-")}`)?.focus(), 50);
                   }}
                 >
-                  {problem.message} <span class="quiet">{problem.field}</span>
+                  {problem.field ? `${labelOf(problem.field)}: ` : ""}
+                  {problem.message}
                 </Link>
               </li>
             ))}
@@ -184,7 +203,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       ) : null}
       {said ? <Banner tone="bad">{said}</Banner> : null}
       <div class="new-columns">
-        <form class="grow stack" onSubmit={(event) => event.preventDefault()} aria-label={STEPS.find(([name]) => name === step)![1]}>
+        <form class="grow stack" onSubmit={(event) => event.preventDefault()} aria-label={`Step: ${STEPS.find(([name]) => name === step)![1]}`}>
           <Analyses body={body} at={at} step={step} edit={edit} onChoose={(n) => go({ at: n ? String(n) : "" })} />
           {step === "inputs" ? <Inputs {...props} /> : null}
           {step === "parameters" ? <Parameters {...props} /> : null}
@@ -397,7 +416,7 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
             <dd>{each.inputFiles?.length ?? 0} files</dd>
             <dt>On</dt>
             <dd>
-              {each.hardware?.coresPerSlot ?? "-"} cores of {each.hardware?.coreType || "-"}
+              {each.hardware?.coresPerSlot ?? "-"} {each.hardware?.coresPerSlot === 1 ? "core" : "cores"} of {each.hardware?.coreType || "-"}
               {each.hardware?.slots && each.hardware.slots > 1 ? `, ${each.hardware.slots} runs at once` : ""}
             </dd>
             <dt>Walltime</dt>

@@ -65,9 +65,10 @@ export default function Study({ params }: { params: Record<string, string | unde
   const problem = job.error ?? summary.error ?? error;
   if (problem && !summary.data) {
     return problem instanceof ApiError && problem.status === 400 ? (
-      <Empty title="This job is no study">
+      <div class="empty">
+        <h1>This job is no study</h1>
         <Link href={`/jobs/${part(id)}`}>Look at the job</Link>
-      </Empty>
+      </div>
     ) : (
       <Failure
         error={problem}

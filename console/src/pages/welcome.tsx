@@ -43,7 +43,7 @@ export default function Welcome() {
           {!examples.data && !examples.error ? <Skeleton /> : null}
           {example ? <Run example={example} /> : null}
           <p>
-            Or <Link href="/jobs/new">set up a job of your own</Link>, or <Link href="/jobs">go to the jobs</Link>. This page is in the menu at the top right again.
+            Or <Link href="/jobs/new">set up a job of your own</Link>, or <Link href="/jobs?view=list">go to the jobs</Link>. This page is in the menu at the top right again.
           </p>
         </div>
         <Checks />

@@ -141,7 +141,7 @@ function names(u: uPlot, series: readonly Drawn[], colour: (each: Drawn) => stri
   const ratio = uPlot.pxRatio;
   const ends: { y: number; each: Drawn }[] = [];
   series.forEach((each, n) => {
-    if (!each.isShown) return;
+    if (!each.isShown || each.isGrey) return;
     const last = (u.data[n + 1] as (number | null | undefined)[]).findLast((value) => value !== null && value !== undefined);
     if (last !== undefined && last !== null) ends.push({ y: u.valToPos(last, "y", true), each });
   });

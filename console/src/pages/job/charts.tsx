@@ -6,9 +6,10 @@ import { api } from "../../api/client";
 import { changed, useGet } from "../../api/queries";
 import { number } from "../../lib/format";
 import { usePlace, list, toggled } from "../../lib/query";
-import { Download, RotateCcw } from "../../ui/icons";
+import { Dialog } from "../../ui/dialog";
+import { Download, RotateCcw, X } from "../../ui/icons";
 import { Menu } from "../../ui/menu";
-import { Button, Empty, Failure, Panel, Skeleton } from "../../ui/parts";
+import { Button, Empty, Failure, Field, Panel, Skeleton } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
 import type { Drawn } from "./chart";
 import { aligned, csv, curvesOf, extended, looks, type Curve, type Curves, type Rows, type SeriesData, type SeriesInfo, type Value } from "./curves";
@@ -17,6 +18,7 @@ import { runPath } from "./model";
 
 const POINTS = 1200;
 const MOST_POINTS = 4 * POINTS; // of a curve that has grown, before it is thinned anew
+const RECENT = 20; // events
 const ROWS_SHOWN = 200;
 
 type Zoom = [number, number] | null;
@@ -32,14 +34,23 @@ function useCurves(path: string, live: Live | null, zoom: Zoom) {
   const data = useGet<SeriesData>(`${path}series/data/`, { points: POINTS, ...(zoom ? { from: zoom[0], to: zoom[1] } : {}) }, { keep: true });
   const base = useMemo(() => (data.data ? curvesOf(data.data) : null), [data.data]);
   const [curves, set] = useState<Curves | null>(base);
-  useEffect(() => set(base), [base]);
+  // What was told while the reply was on its way may not be in it.
+  const recent = useRef<Rows[]>([]);
+  useEffect(() => {
+    recent.current = [];
+  }, [path]);
+  useEffect(() => set(base && !zoom ? recent.current.reduce(extended, base) : base), [base]);
   const known = useRef(0);
   known.current = infos.data?.length ?? 0;
   useTold(live, ({ name, data: said }) => {
     if (name === "end") changed(`${path}series/`);
     if (name !== "series") return;
     const rows = said as Rows;
-    if (rows.isNew) return changed(`${path}series/`);
+    if (rows.isNew) {
+      recent.current = [];
+      return changed(`${path}series/`);
+    }
+    recent.current = [...recent.current.slice(-RECENT), rows];
     if (Object.keys(rows.values).length > known.current) changed(`${path}series/`);
     set((before) => {
       if (!before || zoom) return before;
@@ -56,11 +67,28 @@ function useCurves(path: string, live: Live | null, zoom: Zoom) {
   return { infos, data, curves: curves ?? base };
 }
 
-export function Charts({ job, run, live, isOver }: { job: string; run: string; live: Live | null; isOver: boolean }) {
+type Other = { job: string; run: string };
+
+const otherOf = (text: string | undefined): Other | null => {
+  const [, job, run] = /^([^/]+)\/(\d+)$/.exec(text ?? "") ?? [];
+  return job && run ? { job, run } : null;
+};
+
+type Props = { job: string; run: string; parent: string | null; live: Live | null; isOver: boolean };
+
+export function Charts({ job, run, parent, live, isOver }: Props) {
   const [place, change] = usePlace();
+  const other = otherOf(place["over"]);
+  const [isAsking, ask] = useState(false);
   const path = runPath(job, run);
   const zoom = zoomOf(place["x"]);
   const { infos, data, curves } = useCurves(path, live, zoom);
+  const earlier = useGet<SeriesData>(
+    other ? `${runPath(other.job, other.run)}series/data/` : "",
+    { points: POINTS, ...(zoom ? { from: zoom[0], to: zoom[1] } : {}) },
+    { enabled: other !== null, keep: true },
+  );
+  const under = useMemo(() => (place["over"] && earlier.data ? curvesOf(earlier.data) : null), [earlier.data, place["over"]]);
   if (infos.error || data.error) {
     return (
       <Panel title="Residuals">
@@ -89,12 +117,31 @@ export function Charts({ job, run, live, isOver }: { job: string; run: string; l
   const ordered = [...groups].sort(([a], [b]) => rank(a) - rank(b));
   return (
     <>
+      <div class="row">
+        {other ? (
+          <>
+            <span class="quiet">
+              In grey: run {other.run} of {other.job}
+            </span>
+            <Button small icon={X} onClick={() => change({ over: "" })}>
+              Without it
+            </Button>
+          </>
+        ) : (
+          <Button small onClick={() => ask(true)}>
+            Compare with another run
+          </Button>
+        )}
+      </div>
+      {other && earlier.error ? <Failure error={earlier.error} what={`Run ${other.run} of ${other.job}`} again={() => void earlier.refetch()} /> : null}
+      {isAsking ? <Compare first={parent ?? job} onClose={() => ask(false)} onDraw={(so) => change({ over: `${so.job}/${so.run}` })} /> : null}
       {ordered.map(([group, members]) => (
         <Group
           key={group}
           group={group}
           members={members}
           curves={curves}
+          under={under}
           isExact={data.data?.exact ?? true}
           isOld={data.isPlaceholderData}
           path={path}
@@ -114,6 +161,7 @@ type GroupProps = {
   group: string;
   members: SeriesInfo[];
   curves: Curves;
+  under: Curves | null; // of another run, in grey
   isExact: boolean;
   isOld: boolean;
   path: string;
@@ -131,16 +179,19 @@ const rank = (group: string): number => ["residuals", "", "continuity", "clock"]
 const NOTHING: Curve = { x: [], y: [] };
 const titled = (group: string): string => group.charAt(0).toUpperCase() + group.slice(1);
 
-function Group({ group, members, curves, isExact, isOld, path, zoom, onZoom, hidden, onHide, isTable, onTable }: GroupProps) {
+function Group({ group, members, curves, under, isExact, isOld, path, zoom, onZoom, hidden, onHide, isTable, onTable }: GroupProps) {
   const [at, setAt] = useState<number | null>(null);
   const [Chart, failed] = useChart();
   const canvas = useRef<HTMLCanvasElement | null>(null);
   const isLog = members.every((each) => each.scale === "log");
   const own = members.map((each) => curves.get(each.key) ?? NOTHING);
-  const data = useMemo(() => aligned(own, isLog), [curves, isLog]);
+  const mine = useMemo(() => aligned(own, isLog), [curves, isLog]);
+  const greys = under ? members.map((each) => under.get(each.key) ?? NOTHING) : [];
+  const data = useMemo(() => (under ? { ...aligned([...greys, ...own], isLog), odd: mine.odd } : mine), [mine, under, isLog]);
   const raw = useMemo(() => own.map((curve) => new Map(curve.x.map((x, n) => [x, curve.y[n]!]))), [curves]);
   const all = looks(members.map((each) => each.label));
   const series: Drawn[] = members.map((each, n) => ({ label: each.label, look: all[n]!, isShown: !hidden.includes(each.key) }));
+  const drawn = under ? [...series.map((each) => ({ ...each, isGrey: true })), ...series] : series;
   const said = sentence(members, own);
   const units = [...new Set(members.map((each) => each.unit).filter(Boolean))];
   const save = (): void => void exactCsv(path, group, members);
@@ -172,11 +223,11 @@ function Group({ group, members, curves, isExact, isOld, path, zoom, onZoom, hid
     >
       <figure class="stack-small">
         {isTable ? (
-          <Table members={members} xs={data.x} raw={raw} />
+          <Table members={members} xs={mine.x} raw={raw} />
         ) : failed ? (
           <Failure error={failed} what="The chart" />
         ) : Chart ? (
-          <Chart data={data} series={series} isLog={isLog} height={isLog ? 300 : 200} label={said} onZoom={onZoom} onPoint={setAt} canvas={(element) => (canvas.current = element)} />
+          <Chart data={data} series={drawn} isLog={isLog} height={isLog ? 300 : 200} label={said} onZoom={onZoom} onPoint={setAt} canvas={(element) => (canvas.current = element)} />
         ) : (
           <div class={`chart ${isLog ? "tall" : ""}`} />
         )}
@@ -197,10 +248,41 @@ function Group({ group, members, curves, isExact, isOld, path, zoom, onZoom, hid
         <figcaption class="quiet small">
           {said}
           {isExact || zoom ? "" : " Drawn with fewer points than there are: drag over a part to see all of them."}
-          {data.odd.length ? ` Values that are no numbers at ${data.odd.length} places, marked on top, from ${number(data.odd[0])} on.` : ""}
+          {mine.odd.length ? ` Values that are no numbers at ${mine.odd.length} places, marked on top, from ${number(mine.odd[0])} on.` : ""}
         </figcaption>
       </figure>
     </Panel>
+  );
+}
+
+/** Which other run is drawn behind this one. */
+function Compare({ first, onClose, onDraw }: { first: string; onClose: () => void; onDraw: (other: Other) => void }) {
+  const [job, setJob] = useState(first);
+  const [run, setRun] = useState("1");
+  return (
+    <Dialog title="Compare with another run" onClose={onClose}>
+      <form
+        class="stack"
+        onSubmit={(event) => {
+          event.preventDefault();
+          onDraw({ job: job.trim(), run });
+          onClose();
+        }}
+      >
+        <Field label="Job" name="over-job" hint="Its id, as in the address of its page.">
+          {(props) => <input {...props} class="input mono" value={job} required pattern="[^/]+" onInput={(event) => setJob(event.currentTarget.value)} />}
+        </Field>
+        <Field label="Run" name="over-run">
+          {(props) => <input {...props} class="input" type="number" min={1} value={run} required onInput={(event) => setRun(event.currentTarget.value)} />}
+        </Field>
+        <div class="dialog-actions">
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="primary" type="submit">
+            Draw it in grey
+          </Button>
+        </div>
+      </form>
+    </Dialog>
   );
 }
 

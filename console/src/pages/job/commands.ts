@@ -1,6 +1,6 @@
 /** What a view of a job does, as requests that anybody can make: with curl, and from Python. */
 
-import { DEFAULT_LOG } from "./model";
+import { DEFAULT_LOG } from "./standing";
 
 export type Call = {
   title: string;

@@ -16,7 +16,8 @@ import { State } from "../../ui/state";
 import { toast } from "../../ui/toasts";
 import * as actions from "./actions";
 import type { Live } from "./live";
-import { elapsed, type Job, type Now, type Run } from "./model";
+import { type Job, type Run } from "./model";
+import { elapsed, type Now } from "./standing";
 import { leftText, useConvergence } from "./overview";
 import { Share } from "./share";
 
@@ -81,9 +82,9 @@ export function Header({ job, run, runId, count, now, live, isCollecting, stored
         <h1 class="ellipsis" title={job.name}>
           <bdi>{job.name || job.id}</bdi>
         </h1>
-        <State status={now.status} outcome={now.isOver ? (run?.outcome ?? null) : null} reason={now.reason} />
+        <State status={now.status} outcome={now.isOver && count === 1 ? (run?.outcome ?? null) : null} reason={now.reason} />
         {passed !== null ? <span class="quiet nowrap">{duration(passed >= 10 ? Math.floor(passed) : passed)}</span> : null}
-        {live && convergence.data?.eta ? <span class="quiet nowrap">{leftText(convergence.data.eta)}</span> : null}
+        {live && stopping === null && convergence.data?.eta ? <span class="quiet nowrap">{leftText(convergence.data.eta)}</span> : null}
         {isCollecting && !now.isOver ? <span class="quiet">collecting outputs{stored ? `, ${stored} stored` : ""}</span> : null}
         {!now.isOver && !now.isExecuting && now.reason ? <span class="quiet">{now.reason}</span> : null}
       </div>

@@ -2,7 +2,8 @@
 
 import { address, part } from "../../api/client";
 import { write } from "../../lib/query";
-import { DEFAULT_LOG, runPath } from "./model";
+import { runPath } from "./model";
+import { DEFAULT_LOG } from "./standing";
 
 /** A file in the log viewer, at a byte of it. */
 export const logHref = (job: string, run: string, file: string, at?: number): string => {

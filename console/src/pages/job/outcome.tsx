@@ -6,7 +6,8 @@ import { bytes, duration, number } from "../../lib/format";
 import { shownState } from "../../ui/state";
 import { Panel, Span, Time, useNow } from "../../ui/parts";
 import { logHref } from "./hrefs";
-import { timeline, type Run, type Status } from "./model";
+import { type Run, type Status } from "./model";
+import { timeline } from "./standing";
 
 export function OutcomeBanner({ job, run, outcome, reason }: { job: string; run: Run; outcome: Outcome; reason: string | null }) {
   const { word, tone, icon: Icon } = shownState("Completed", outcome, reason);

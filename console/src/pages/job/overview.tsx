@@ -13,7 +13,8 @@ import { logHref } from "./hrefs";
 import { liveState, useTold, type Live } from "./live";
 import { spansOf } from "./lines";
 import { fill } from "./logview";
-import { results, runPath, type Job, type Now, type Run, type Status } from "./model";
+import { results, runPath, type Job, type Run, type Status } from "./model";
+import { type Now } from "./standing";
 import { OutcomeBanner, Timeline, amount } from "./outcome";
 import { shownLine } from "./text";
 import { isMissing, useLog } from "./uselog";
@@ -40,7 +41,7 @@ export function Overview({ job, run, runId, now, history, live, log }: Props) {
       ) : null}
       <div class="job-columns">
         <div class="stack">
-          {run ? <Charts job={job.id} run={run.id} live={live} isOver={run.dateCompleted !== null} /> : null}
+          {run ? <Charts job={job.id} run={run.id} parent={job.clonedFrom} live={live} isOver={run.dateCompleted !== null} /> : null}
           {!run && !now.isDraft ? (
             <Panel title="Residuals">
               <p class="quiet">They are drawn as soon as the run has begun.</p>
@@ -164,10 +165,11 @@ const POINTS = 120;
 
 function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }) {
   const path = runPath(job.id, run.id);
-  const [use, tell] = useState<Use | null>(null);
+  const [uses, tell] = useState<Use[]>([]);
+  const use = uses.at(-1) ?? null;
   const data = useGet<SeriesData>(`${path}metrics/data/`, { points: POINTS }, { keep: true });
   useTold(live, ({ name, data: said }) => {
-    if (name === "metrics") tell(said as Use);
+    if (name === "metrics") tell((before) => [...before.slice(-POINTS), said as Use]);
   });
   const used = run.outcome?.used ?? {};
   const names = [...new Set([...Object.keys(data.data?.keys ?? {}), ...Object.keys(used), ...Object.keys(live ? (use?.used ?? {}) : {})])];
@@ -194,7 +196,9 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
           <tbody>
             {names.map((name) => {
               const curve = data.data?.keys[name];
-              const values = (curve?.last ?? []).map((value) => (typeof value === "number" ? value : null));
+              const until = curve?.x.at(-1) ?? -1;
+              const since = live ? uses.filter((each) => each.seconds > until).map((each) => each.used[name] ?? null) : [];
+              const values = [...(curve?.last ?? []).map((value) => (typeof value === "number" ? value : null)), ...since];
               const highs = (curve?.max ?? []).filter((value): value is number => typeof value === "number");
               const most = used[name]?.most ?? (highs.length ? Math.max(...highs) : null);
               const value = live ? (use?.used[name] ?? values.at(-1) ?? null) : most;

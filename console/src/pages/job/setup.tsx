@@ -5,6 +5,7 @@ import { address, part } from "../../api/client";
 import { useGet } from "../../api/queries";
 import { bytes, number } from "../../lib/format";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
+import { differences } from "./differences";
 import type { Analysis, FileRef, Job } from "./model";
 
 export function Setup({ job }: { job: Job }) {
@@ -230,9 +231,7 @@ function Difference({ job, parent }: { job: Job; parent: string }) {
   );
 }
 
-type Plain = Record<string, unknown>;
-
-function definition(job: Job): Plain {
+function definition(job: Job): Record<string, unknown> {
   return {
     name: job.name,
     description: job.description,
@@ -253,16 +252,4 @@ function definition(job: Job): Plain {
       walltime: each.hardware.walltime,
     })),
   };
-}
-
-/** Values that differ, by their paths. */
-export function differences(before: unknown, after: unknown, path = ""): { path: string; before: string; after: string }[] {
-  const isMap = (value: unknown): value is Plain => typeof value === "object" && value !== null;
-  if (isMap(before) && isMap(after)) {
-    const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-    return names.flatMap((name) => differences(before[name], after[name], path ? `${path}.${name}` : name));
-  }
-  if (JSON.stringify(before) === JSON.stringify(after)) return [];
-  const text = (value: unknown): string => (value === undefined || value === null || value === "" ? "-" : typeof value === "string" ? value : JSON.stringify(value));
-  return [{ path, before: text(before), after: text(after) }];
 }

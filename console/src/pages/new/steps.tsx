@@ -447,7 +447,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
   return (
     <div class="stack">
       <section class="stack-small">
-        <h3>Table of runs</h3>
+        <h2>Table of runs</h2>
         <p class="quiet">A CSV file with a column for each variable and a row for each run.</p>
         <div class="row">
           {body.paramFile ? (
@@ -468,7 +468,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
         <UploadList batch={`${batch}-parameters`} />
       </section>
       <section class="stack-small">
-        <h3>Variables with a range</h3>
+        <h2>Variables with a range</h2>
         {variables.map((variable, n) => {
           const kind = variable.valueGeneratorType ?? "FixedRange";
           const fields = GENERATORS[kind]?.settings;
@@ -535,7 +535,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
         </div>
       </section>
       <section class="stack-small">
-        <h3>Templates</h3>
+        <h2>Templates</h2>
         <p class="quiet">
           Files in which <code>{"${name}"}</code> becomes the value of each run.
         </p>
@@ -559,9 +559,11 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
             <Messages id={`jobanalyses.${at}.templateTasks.${n}`} errors={[...errors(`jobanalyses.${at}.templateTasks.${n}`), ...errors(`jobanalyses.${at}.templateTasks.${n}.templateFile`)]} />
           </div>
         ))}
-        <Button icon={Plus} onClick={() => pick("template")}>
-          Add a template
-        </Button>
+        <div class="row">
+          <Button icon={Plus} onClick={() => pick("template")}>
+            Add a template
+          </Button>
+        </div>
       </section>
       {picking ? (
         <Picker

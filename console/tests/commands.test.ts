@@ -1,0 +1,87 @@
+import { describe, expect, it } from "vitest";
+import { calls, curl, literal, python, quoted } from "../src/pages/job/commands";
+import { differences } from "../src/pages/job/differences";
+import { standing, timeline } from "../src/pages/job/standing";
+import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
+
+describe("requests to copy", () => {
+  it("are one word each in a shell, whatever is in them", () => {
+    expect(quoted("a/b?c=1")).toBe("'a/b?c=1'");
+    expect(quoted("it's $HOME")).toBe(`'it'\\''s $HOME'`);
+    const call = { title: "t", method: "POST" as const, path: "jobs/x/", json: { email: "o'hara@x" } };
+    expect(curl("http://h/api/v2/", call)).toBe(
+      `curl -sS \\\n  -X POST \\\n  -H "Authorization: Token $SIMYARD_API_KEY" \\\n  -H 'Content-Type: application/json' --data '{"email":"o'\\''hara@x"}' \\\n  http://h/api/v2/jobs/x/`,
+    );
+  });
+
+  it("are Python's values", () => {
+    expect(literal({ a: [1, null, true], 'b"': "c\n" })).toBe('{"a": [1, None, True], "b\\"": "c\\n"}');
+    const text = python("http://h/api/v2/", [{ title: "The log", method: "GET", path: "jobs/x/log/", query: { q: "a b" }, isText: true }]);
+    expect(text).toContain('reply = session.get(base + "jobs/x/log/", params={"q": "a b"})');
+    expect(text).toContain("print(reply.text)");
+  });
+
+  it("have what the view shows now", () => {
+    const log = calls({ job: "a/b", run: "2", path: "x/log.y", q: "NaN" }).find((group) => group.view === "Log")!;
+    expect(log.calls[1]).toMatchObject({ path: "jobs/a%2Fb/runs/2/log/search/", query: { path: "x/log.y", q: "NaN" } });
+  });
+});
+
+describe("where a job is", () => {
+  const at = (second: number): string => `2026-03-02T09:15:0${second}Z`;
+  const history = [
+    { status: "Completed", statusDate: at(9), statusReason: "Completed successfully" },
+    { status: "Executing", statusDate: at(4), statusReason: null },
+    { status: "Queued", statusDate: at(1), statusReason: "8 of 8 cores busy" },
+  ];
+
+  it("is told by its newest word; none is a draft", () => {
+    expect(standing(history)).toMatchObject({ isOver: true, isExecuting: false, isDraft: false });
+    expect(standing(history.slice(1))).toMatchObject({ isOver: false, isExecuting: true });
+    expect(standing([])).toMatchObject({ isDraft: true, isOver: false });
+  });
+
+  it("has a length for each word, which goes on until the end", () => {
+    expect(timeline(history, Date.parse(at(9))).map((step) => step.seconds)).toEqual([3, 5, null]);
+    expect(timeline(history.slice(1), Date.parse(at(8))).map((step) => step.seconds)).toEqual([3, 4]);
+  });
+});
+
+describe("what is different to the job it was copied from", () => {
+  it("is told by paths", () => {
+    const before = { name: "a", analyses: [{ command: "x", cores: 1 }] };
+    const after = { name: "a", analyses: [{ command: "y", cores: 1 }, { command: "z" }] };
+    expect(differences(before, after)).toEqual([
+      { path: "analyses.0.command", before: "x", after: "y" },
+      { path: "analyses.1", before: "-", after: '{"command":"z"}' },
+    ]);
+    expect(differences(before, before)).toEqual([]);
+  });
+});
+
+describe("a tree of files", () => {
+  const page = (prefix: string, folders: string[], files: string[], next: string | null = null): TreePage => ({
+    prefix,
+    folders: folders.map((name) => ({ name, count: 1, bytes: 1, mtime: "" })),
+    files: files.map((name) => ({ name, path: `${prefix}${name}`, id: null, bytes: 1, mtime: "", kind: "text" })),
+    next,
+    count: 3,
+    bytes: 3,
+    isLive: false,
+    isPartial: false,
+  });
+
+  it("has rows of open folders only, and one where more follows", () => {
+    const root = added(undefined, page("", ["a", "b"], ["z"], "more"));
+    const known = new Map([
+      ["", root],
+      ["a/", added(undefined, page("a/", [], ["x"]))],
+    ]);
+    expect(flattened(known, new Set()).map((row) => row.key)).toEqual(["a/", "b/", "z", "\n"]);
+    const open = flattened(known, new Set(["a/", "b/"]));
+    expect(open.map((row) => `${row.level} ${row.key}`)).toEqual(["1 a/", "2 a/x", "1 b/", "2 b/\n", "1 z", "1 \n"]);
+    expect(parentOf(open, 1)).toBe(0);
+    expect(parentOf(open, 4)).toBe(-1);
+    expect(added(root, page("", ["c"], [])).folders.map((folder) => folder.name)).toEqual(["a", "b", "c"]);
+  });
+});

@@ -1,9 +1,6 @@
 """Links behind a reverse proxy: a real one stands between, which takes a prefix away."""
 
 import http.client
-import socket
-import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
@@ -11,53 +8,9 @@ import httpx
 import pytest
 
 from harness import Client, RunningServer, ServerDied
+from proxying import Proxy
 
 Fresh = Callable[..., RunningServer]
-
-
-class Proxy(socketserver.ThreadingTCPServer):
-    """Takes /sim away, tells so in headers, and sends everything on as it comes."""
-
-    allow_reuse_address = True
-
-    def __init__(self, upstream: str) -> None:
-        super().__init__(("127.0.0.1", 0), Passage)
-        self.upstream = (urlsplit(upstream).hostname, urlsplit(upstream).port)
-        self.port: int = self.server_address[1]
-        self._thread = threading.Thread(target=self.serve_forever, args=[0.02])
-        self._thread.start()
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join(10)
-
-
-class Passage(socketserver.StreamRequestHandler):
-    """One request of a connection of its own."""
-
-    server: Proxy
-
-    def handle(self) -> None:
-        head = list(iter(lambda: self.rfile.readline().decode("latin-1").strip(), ""))
-        method, target, version = head[0].split(" ")
-        assert target.startswith("/sim/"), target
-        told = {
-            "X-Forwarded-Proto": "http",
-            "X-Forwarded-Host": f"localhost:{self.server.port}",
-            "X-Forwarded-Prefix": "/sim",
-            "Connection": "close",
-            "Host": "simyard.internal",
-        }
-        kept = dict(line.split(": ", 1) for line in head[1:])
-        length = int(kept.get("Content-Length", "0"))
-        kept = {name: value for name, value in kept.items() if name not in told}
-        lines = [f"{method} {target.removeprefix('/sim')} {version}"]
-        lines += [f"{name}: {value}" for name, value in {**kept, **told}.items()]
-        with socket.create_connection(self.server.upstream, timeout=30) as up:
-            up.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + self.rfile.read(length))
-            while piece := up.recv(1 << 16):
-                self.wfile.write(piece)
 
 
 @pytest.fixture(scope="module")

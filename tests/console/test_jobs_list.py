@@ -1,12 +1,16 @@
 """The list of jobs in the browser: found, looked through by keys, kept up to date, acted on."""
 
 import re
+from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browsing import Visit, Visitor, violations
-from harness import Client, RunningServer, definition, wait_for
+from harness import Client, RunningServer, definition, wait_for, work_folder
 from studying import created
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def named(client: Client, name: str, command: str = "true", **job: object) -> str:
@@ -58,6 +62,38 @@ def test_rows_are_gone_through_and_selected_by_keys(server: RunningServer, visit
     somebody.check()
 
 
+def test_twenty_thousand_jobs_are_gone_through(
+    visit: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from filling import filled
+
+    with filled(20_000, 3) as there:
+        somebody = visit(f"http://127.0.0.1:{there.server.port}", there.server.key)
+        page = listed(somebody)
+        expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", "20001")
+        newest = page.locator("[aria-rowindex='2']")
+        first = newest.get_by_role("link").inner_text()
+        page.keyboard.press("j")
+        page.keyboard.press("End")
+        last = page.locator("[aria-rowindex='20001']")
+        expect(last).to_be_focused()
+        expect(last.get_by_role("link")).to_have_attribute("href", f"/jobs/{there.big}")
+        expect(last).to_contain_text("Completed")
+        page.keyboard.press("Home")
+        expect(newest.get_by_role("link")).to_have_text(first)
+        # By the thumb to the middle, which has no page before it.
+        page.locator(".window").evaluate("box => box.scrollTop = box.scrollHeight / 2")
+        tenth = page.locator("[aria-rowindex='10001']")
+        expect(tenth.get_by_role("link")).to_be_visible()
+        http = there.server.connect()
+        (expected,) = http.get("/api/v2/jobs/rows/?at=9999&limit=1")["rows"]
+        expect(tenth.get_by_role("link")).to_have_attribute("href", f"/jobs/{expected['id']}")
+        asked = [request.url for request in somebody.requests if "/jobs/rows/" in request.url]
+        assert len(asked) < 15, asked
+        somebody.check()
+
+
 def test_filters_are_in_the_address_and_back_undoes_them(
     server: RunningServer, visit: Visitor
 ) -> None:
@@ -77,6 +113,11 @@ def test_filters_are_in_the_address_and_back_undoes_them(
     expect(page.get_by_role("heading", name="No job matches")).to_be_visible()
     page.get_by_role("button", name="Clear filters").click()
     expect(row(page, "wing")).to_be_visible()
+    page.get_by_label("Name contains").fill("rok")
+    expect(row(page, "wing")).to_have_count(0)
+    expect(row(page, "broken")).to_be_visible()
+    page.get_by_label("Name contains").fill("")
+    expect(row(page, "wing")).to_be_visible()
     page.get_by_label("Tag", exact=True).select_option("cfd")
     expect(row(page, "broken")).to_have_count(0)
     page.reload()
@@ -91,12 +132,16 @@ def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
     server: RunningServer, visit: Visitor
 ) -> None:
     mine = server.somebody("watcher")
-    job = named(mine, "first", "sleep 0.5; exit 4")
+    job = named(mine, "first", "touch first; while [ ! -e go ]; do sleep 0.05; done; exit 4")
     somebody = visit(key=mine.key)
     page = listed(somebody)
     expect(page.get_by_text("live", exact=True)).to_be_visible()
+    expect(row(page, "first")).to_contain_text("Draft")
     mine.submit(job)
-    expect(row(page, "first")).to_contain_text("Failed", timeout=60_000)
+    expect(row(page, "first")).to_contain_text("Executing")
+    wait_for(lambda: mine.http.get(f"jobs/{job}/runs/1/tail/first").status_code == 200, "the run")
+    (work_folder(server, "first") / "go").touch()
+    expect(row(page, "first")).to_contain_text("Failed")
     named(mine, "second")
     gone = named(mine, "third")
     expect(page.get_by_role("button", name="2 new jobs")).to_be_visible()
@@ -107,6 +152,7 @@ def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
     mine.call("DELETE", f"jobs/{gone}/", 204)
     expect(row(page, "third")).to_contain_text("Deleted")
     assert names(page) == ["third", "second", "first"]
+    assert sum(r.is_navigation_request() for r in somebody.requests) == 1
     somebody.check()
 
 

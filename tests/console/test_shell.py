@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from browsing import Visitor
 from harness import SIMYARD, Client, RunningServer, wait_for
+from proxying import Proxy
 
 
 def test_a_key_opens_the_page_that_was_asked_for(server: RunningServer, visit: Visitor) -> None:
@@ -156,6 +157,34 @@ def test_plain_http_by_name_is_no_secure_context_and_works(
     expect(other.locator(".connection")).to_contain_text("live")
     assert sum("/api/v2/events/" in r.url for r in somebody.requests) == 1
     somebody.check(401)
+
+
+def test_behind_a_prefix_everything_stays_below_it(
+    fresh: Callable[..., RunningServer], visit: Visitor
+) -> None:
+    server = fresh('trusted_proxies = ["127.0.0.1"]\n').start()
+    proxy = Proxy(server.address)
+    try:
+        somebody = visit(f"http://localhost:{proxy.port}/sim", server.client().key)
+        page = somebody.open("/settings/keys")  # a deep link, loaded anew
+        expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+        expect(page.locator(".connection")).to_contain_text("live")
+        page.get_by_role("link", name="Library").click()
+        page.get_by_label("Files to upload").set_input_files(
+            {"name": "a.txt", "mimeType": "text/plain", "buffer": b"behind"}
+        )
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download a.txt").click()
+        assert download.value.path().read_bytes() == b"behind"
+        page.get_by_role("link", name="New job", exact=True).click()
+        assert page.url == f"{somebody.address}/jobs/new"
+        page.reload()
+        expect(page.get_by_label("Name of the job")).to_be_visible()
+        cookie = next(c for c in somebody.context.cookies() if c["name"].startswith("simyard"))
+        assert cookie["path"].rstrip("/") == "/sim"
+        somebody.check()
+    finally:
+        proxy.close()
 
 
 def test_an_unknown_page_says_so(visit: Visitor) -> None:

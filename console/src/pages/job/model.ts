@@ -88,5 +88,3 @@ export function results(job: Job, run: Run | undefined): Run["variables"] {
   const inputs = new Set(job.jobvariables.filter((v) => v.variableType !== "Output" && v.variableType !== "Objective" && v.variableType !== "Constraint").map((v) => v.name));
   return (run?.variables ?? []).filter((v) => !inputs.has(v.name));
 }
-
-export const isStudy = (job: Job): boolean => (job.expectedRuns ?? 1) > 1 || job.jobvariables.length > 0;

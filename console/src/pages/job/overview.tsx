@@ -18,6 +18,7 @@ import { type Now } from "./standing";
 import { OutcomeBanner, Timeline, amount } from "./outcome";
 import { shownLine } from "./text";
 import { isMissing, useLog } from "./uselog";
+import { Wide } from "./wide";
 
 type Props = { job: Job; run: Run | undefined; runId: string; now: Now; history: readonly Status[]; live: Live | null; log: string | null };
 
@@ -183,7 +184,7 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
   if (!names.length) return null;
   return (
     <Panel title="Resources">
-      <div class="scroll-x">
+      <Wide label="What it uses">
         <table class="table resources">
           <thead>
             <tr>
@@ -223,7 +224,7 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
             })}
           </tbody>
         </table>
-      </div>
+      </Wide>
     </Panel>
   );
 }

@@ -7,6 +7,7 @@ import { bytes, grouped, number } from "../../lib/format";
 import { Download, FileText, X } from "../../ui/icons";
 import { Button, Failure, Skeleton } from "../../ui/parts";
 import { contentHref, logHref } from "./hrefs";
+import { Wide } from "./wide";
 
 type Peek = {
   name: string;
@@ -94,7 +95,7 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
       {mesh ? <Mesh mesh={mesh} /> : null}
       {archive ? (
         <>
-          <div class="scroll-x">
+          <Wide label="Entries">
             <table class="table">
               <thead>
                 <tr>
@@ -113,7 +114,7 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
                 ))}
               </tbody>
             </table>
-          </div>
+          </Wide>
           <p class="quiet">
             {grouped(archive.entries.length)} of {grouped(archive.count)} entries
           </p>
@@ -130,7 +131,7 @@ function Values({ table }: { table: NonNullable<Peek["table"]> }) {
   const left = table.columnCount - table.columns.length;
   return (
     <>
-      <div class="scroll-x">
+      <Wide label="Values">
         <table class="table">
           <thead>
             <tr>
@@ -153,7 +154,7 @@ function Values({ table }: { table: NonNullable<Peek["table"]> }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Wide>
       <p class="quiet">
         First {grouped(table.rows.length)} {table.total === null ? "rows" : `of ${grouped(table.total)} rows`}
         {left > 0 ? `, ${grouped(left)} more columns` : ""}

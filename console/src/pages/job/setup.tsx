@@ -7,6 +7,7 @@ import { bytes, number } from "../../lib/format";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
 import { differences } from "./differences";
 import type { Analysis, FileRef, Job } from "./model";
+import { Wide } from "./wide";
 
 export function Setup({ job }: { job: Job }) {
   return (
@@ -171,7 +172,7 @@ function Input({ file }: { file: FileRef }) {
 function Variables({ job }: { job: Job }) {
   return (
     <Panel title="Variables">
-      <div class="scroll-x">
+      <Wide label="Variables">
         <table class="table">
           <thead>
             <tr>
@@ -194,7 +195,7 @@ function Variables({ job }: { job: Job }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Wide>
     </Panel>
   );
 }
@@ -207,7 +208,7 @@ function Difference({ job, parent }: { job: Job; parent: string }) {
   if (!changes.length) return <Banner>It is the same as {parent}, which it was copied from.</Banner>;
   return (
     <Panel title={`What is different to ${parent}`}>
-      <div class="scroll-x">
+      <Wide label="Differences">
         <table class="table">
           <thead>
             <tr>
@@ -226,7 +227,7 @@ function Difference({ job, parent }: { job: Job; parent: string }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Wide>
     </Panel>
   );
 }

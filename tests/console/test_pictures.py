@@ -1,0 +1,166 @@
+"""How pages look: against pictures that were looked at, and the pictures in the documentation.
+
+SIMYARD_PICTURES=1 makes them all anew; look at each before it is committed.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image
+from playwright.sync_api import Browser, Page, expect
+
+from browsing import Visit, visiting
+from harness import Client, RunningServer
+from studying import created, study
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+GUIDE = Path(__file__).parents[2] / "docs" / "guide"
+AIRFOIL = Path(__file__).parents[2] / "airfoil2d.zip"
+MADE_ANEW = bool(os.environ.get("SIMYARD_PICTURES"))
+CHROMIUM = 156  # of the snapshots
+_DIFFERS = 8 / 255  # of a pixel's colour
+_MOST = 0.001  # of the pixels
+_MOST_OF_OTHERS = 0.03  # where another Chromium draws
+# Fonts that Debian has, so that pictures are the same on every machine; nothing that moves.
+STEADY = """
+    :root { --sans: Inter, sans-serif; --mono: "JetBrains Mono", monospace; }
+    * { caret-color: transparent !important; }
+    * { animation: none !important; transition: none !important; }
+"""
+
+
+def steady(visit: Visit, path: str) -> Page:
+    page = visit.open(path)
+    page.add_style_tag(content=STEADY)
+    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+    page.evaluate("document.fonts.ready.then(() => document.activeElement.blur())")
+    return page
+
+
+# --- snapshots ------------------------------------------------------------------------------------
+
+PLACES = {
+    "library": "/library",
+    "studies": "/studies",
+    "new-job": "/jobs/new?step=inputs",
+    "usage": "/usage",
+    "not-found": "/nowhere",
+}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_look_as_they_did(
+    browser: Browser, fresh: Callable[..., RunningServer], theme: str
+) -> None:
+    server = fresh().start()
+    key = server.client().key
+    different = {}
+    options = {"color_scheme": theme, "bypass_csp": True}
+    with visiting(browser, server.address, **options) as visit:
+        visit.sign_in(key)
+        for name, path in PLACES.items():
+            page = steady(visit, path)
+            expect(page.locator(".connection")).to_contain_text("live")
+            page.locator("main :is(h1, h2)").first.wait_for()
+            share = held(page, SNAPSHOTS / f"{name}-{theme}.png", browser.version)
+            if share:
+                different[name] = share
+            page.close()
+    assert different == {}
+
+
+def held(page: Page, kept: Path, version: str) -> str:
+    """Whether a page looks as its picture; "" if it does."""
+    drawn = page.screenshot(animations="disabled")
+    if MADE_ANEW:
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_bytes(drawn)
+        return ""
+    aside = kept.parent / f"{kept.stem}.drawn.png"
+    aside.write_bytes(drawn)
+    try:
+        now, before = image.imread(aside)[..., :3], image.imread(kept)[..., :3]
+    finally:
+        aside.unlink()
+    if now.shape != before.shape:
+        return f"its size is {now.shape}"
+    share = float(np.mean(np.any(np.abs(now - before) > _DIFFERS, axis=-1)))
+    most = _MOST if int(version.split(".", maxsplit=1)[0]) == CHROMIUM else _MOST_OF_OTHERS
+    return f"{share:.2%} of its pixels differ" if share > most else ""
+
+
+# --- documentation --------------------------------------------------------------------------------
+
+
+def pictures(client: Client) -> dict[str, str]:
+    """Pages of the documentation's pictures, once there is something to see."""
+    archive = client.upload("airfoil2d.zip", AIRFOIL.read_bytes())
+    airfoil = client.create(
+        "./airFoil2D/Allrun",
+        inputs=[archive["id"]],
+        code="openfoam",
+        version="2.3.0-openmpi",
+        job={"name": "NACA 0012 at 4 degrees"},
+    )
+    client.submit(airfoil["id"])
+    rows = "alpha,drag\n" + "".join(f"{n},{0.01 + 0.0004 * n * n:.4f}\n" for n in range(-4, 9))
+    sweep = created(
+        client,
+        study(
+            client,
+            'test "$PARAM_ALPHA" != 5',
+            table=rows,
+            job={"name": "Angle of attack"},
+            postProcessScriptCommand="printf 'Cd\\t%s\\n' \"$PARAM_DRAG\"",
+        ),
+    )
+    client.submit(sweep["id"])
+    assert client.finished(airfoil["id"]) == "Completed successfully"
+    client.finished(sweep["id"])
+    client.run("ls /nowhere", job={"name": "A folder that is not there"})
+    job = f"/jobs/{airfoil['id']}"
+    return {
+        "console-jobs": "/jobs",
+        "console-job": job,
+        "console-log": f"{job}/log?path=airFoil2D/log.simpleFoam",
+        "console-files": f"{job}/files",
+        "console-new": "/jobs/new?step=software",
+        "console-study": f"/studies/{sweep['id']}",
+        "console-welcome": "/welcome",
+    }
+
+
+@pytest.mark.long
+@pytest.mark.openfoam
+@pytest.mark.sandbox
+def test_the_pictures_of_the_guide(
+    browser: Browser, fresh: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    """Every picture that the guide shows is made here, and every one that is made here is shown."""
+    server = fresh().start()
+    client = server.client()
+    places = pictures(client)
+    shown = set(re.findall(r"\((console-[\w-]+)\.png\)", (GUIDE / "console.md").read_text()))
+    made = set()
+    folder = GUIDE if MADE_ANEW else tmp_path
+    for theme in ("light", "dark"):
+        options = {"color_scheme": theme, "bypass_csp": True}
+        with visiting(browser, server.address, **options) as visit:
+            visit.sign_in(client.key)
+            for name, path in places.items():
+                if theme == "dark" and name != "console-job":
+                    continue
+                page = steady(visit, path)
+                page.locator("main :is(h1, h2)").first.wait_for()
+                page.wait_for_timeout(1500)  # what comes by the live stream
+                file = name if theme == "light" else f"{name}-dark"
+                page.screenshot(path=folder / f"{file}.png", animations="disabled")
+                made.add(file)
+                page.close()
+            visit.check()
+    assert made == shown
+    assert {path.stem for path in GUIDE.glob("console-*.png")} == made

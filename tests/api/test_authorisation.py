@@ -294,8 +294,8 @@ ROWS: dict[str, Row] = {
     # The path is missing, and a text is no picture.
     "GET jobs/{job_id}/runs/{run_id}/preview/": Row(values=_FINISHED, also=(400,)),
     "GET jobs/{job_id}/runs/{run_id}/image/": Row(values=_FINISHED, also=(400,)),
-    "GET files/{file_id}/preview/": Row(values=_SEEN_FILE),
-    "GET files/{file_id}/image/": Row(values=_SEEN_FILE, also=(400,)),
+    "GET files/{file_id}/preview/": Row(values=_FILE),
+    "GET files/{file_id}/image/": Row(values=_FILE, also=(400,)),
     "POST jobs/{job_id}/archives/": Row(values=_FINISHED, json=_body({})),
     "GET jobs/{job_id}/archives/{archive_id}/": Row(
         values={**_FINISHED, "archive_id": lambda world: world.new_archive()}

@@ -567,6 +567,7 @@ def test_no_series_without_a_grammar(client: Client) -> None:
         "x": [],
         "keys": {},
         "exact": True,
+        "index": 0,
     }
 
 

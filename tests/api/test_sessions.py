@@ -300,6 +300,11 @@ def test_what_is_no_cookie_of_ours_opens_nothing(browser: Browser, cookie: str) 
 # --- what ends one --------------------------------------------------------------------------------
 
 
+def test_what_a_cookie_opens_is_kept_out_of_shared_caches(client: Client, browser: Browser) -> None:
+    assert browser.call("GET", "jobs/", 200).headers["Cache-Control"] == "private"
+    assert "Cache-Control" not in client.call("GET", "jobs/", 200).headers  # the header says so
+
+
 def test_logging_out(server: RunningServer, browser: Browser) -> None:
     kept = browser.cookie
     reply = browser.call("DELETE", "session/", 204)

@@ -1,5 +1,7 @@
 """The files of a run folder by folder, the same while it executes and afterwards."""
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +16,7 @@ mkdir -p postProcessing/forces/0 0 'odd [1] name' empty
 printf '%300s' x > postProcessing/forces/0/force.dat
 echo U > 0/U; echo p > 0/p; echo a > Allrun; echo big,1 > b.csv
 touch -d 2001-02-03T04:05:06Z Allrun
+touch -d @99999999999999 0/U; touch -d @-99999999999999 0/p
 echo odd > $'odd [1] name/<img src=x onerror=alert(1)>\\u202egpj.exe'
 ln -s /etc/passwd secret; ln -s / root; mkfifo pipe
 """
@@ -43,6 +46,8 @@ def check(client: Client, job: str, *, is_live: bool) -> None:
         assert allrun["id"] is None
     else:
         assert client.call("GET", f"files/{allrun['id']}/contents/", 200).content == b"a\n"
+    times = {x["name"]: x["mtime"][:4] for x in tree(client, job, prefix="0")["files"]}
+    assert times == {"U": "2107", "p": "1970"}
     inner = tree(client, job, prefix="postProcessing/forces")
     assert (inner["prefix"], names(inner)) == ("postProcessing/forces/", ["0/"])
     (file,) = tree(client, job, prefix="postProcessing/forces/0/")["files"]
@@ -88,6 +93,19 @@ def test_a_tree_follows_what_happens_to_stored_outputs(client: Client) -> None:
     assert [(x["name"], x["count"], x["bytes"]) for x in found["folders"]] == [("d", 1, 2)]
     client.call("DELETE", f"files/{one['id']}/", 204)
     client.call("GET", f"jobs/{job}/runs/1/tree/?prefix=d", 404)
+
+
+def test_a_tree_is_not_that_of_a_deleted_run_whose_number_in_the_database_it_got(
+    fresh: Callable[..., RunningServer],
+) -> None:
+    server = fresh("").start()
+    client = server.client()
+    for name in ("secret", "open"):
+        job = client.run(f"echo 1 > {name}")["id"]
+        assert names(tree(client, job)) == sorted([name, "process_output.log"])
+        client.call("DELETE", f"jobs/{job}/", 204)
+    with contextlib.closing(sqlite3.connect(server.data / "simyard.db")) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
 def test_a_draft_has_no_run_and_a_run_that_waits_no_files(client: Client, stranger: Client) -> None:

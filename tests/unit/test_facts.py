@@ -263,6 +263,14 @@ def test_vtk_that_lies() -> None:
     assert found is not None and found.bounds is None
 
 
+@pytest.mark.parametrize("word", [b"SCALARS", b"POINTS", b"POINTS 1", b"POINTS 1 float", b"T 1 1"])
+def test_vtk_with_a_line_of_blanks_is_read_once(word: bytes) -> None:
+    """Where each blank is where another try begins, this takes minutes."""
+    data = VTK.format(kind="ASCII").encode().replace(b"POINTS 3 float\n", word + b" " * (8 << 20))
+    found = geometry_of(reading(data), len(data))
+    assert found is not None and (found.points, found.fields) == (None, [])
+
+
 def test_an_image_of_vtk() -> None:
     data = (
         b"# vtk DataFile Version 2.0\nfield\nASCII\nDATASET STRUCTURED_POINTS\n"

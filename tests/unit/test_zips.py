@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from array import array
 from datetime import UTC, datetime, timedelta
+from itertools import islice, product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -175,6 +176,15 @@ def test_no_name_is_in_the_way_of_another() -> None:
         others = [other for other in found if other is not name]
         assert name not in others
         assert not any(other.startswith(f"{name}/") for other in others), (name, found)
+
+
+def test_very_many_names_that_are_the_same_once_they_are_safe() -> None:
+    """Where each is tried with every number from the first on, this takes hours."""
+    names = Names()
+    paths = ["".join(signs) for signs in islice(product("\1\2\3\4\5\6\7\n", repeat=6), 100_000)]
+    paths += [f"_{number}" for number in range(200_000, 250_000)]
+    found = [names.of(path) for path in [*paths, *(f"{path}x" for path in paths)]]
+    assert len(set(found)) == len(found) == 300_000
 
 
 @given(st.lists(st.text("ab/.\\:\n", max_size=6), max_size=12))

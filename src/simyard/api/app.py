@@ -63,7 +63,9 @@ from simyard.service.users import nobody_yet
 _MODELS = 2  # that are made of studies' runs at the same time: each takes seconds of a core
 _PLANS = 2  # tables of runs and templates that are read at the same time
 _LAID_OUT = 2  # archives whose files are looked up at the same time
-_SEARCHES = 4  # of logs, at the same time: each takes up to half a second of a core
+# Searches of logs and looks into files at the same time: each takes up to half a second of a core,
+# and some tens of MiB.
+_SEARCHES = 4
 _POOL_THREADS = 12  # for uploads and downloads: each upload keeps up to three of them busy
 
 # Every route of the API, in the order of the documentation.

@@ -87,6 +87,7 @@ def identify(site: Site, scope: Scope) -> Caller:
     if token is None:
         raise Unauthenticated("Authentication credentials were not provided.")
     caller = site.sessions.identify(token)
+    scope["has_session"] = True
     if scope["method"] not in sessions.SAFE:
         sessions.need_own_page(site, scope)
     return caller

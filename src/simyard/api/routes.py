@@ -201,6 +201,8 @@ class Dispatcher:
                 response = await operation.endpoint(request, **parameters)
                 if response.media_type != "application/json":
                     _disarm(response)
+                elif "has_session" in scope:  # a cookie does not keep caches out by itself
+                    response.headers.setdefault("Cache-Control", "private")
             except Exception as error:
                 response = errors.answer(error, request)
         await response(scope, receive, send)
@@ -212,7 +214,7 @@ def _disarm(response: Response) -> None:
     """
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Content-Security-Policy", "sandbox; default-src 'none'")
-    response.headers.setdefault("Cache-Control", "private")  # a cookie does not say so by itself
+    response.headers.setdefault("Cache-Control", "private")
 
 
 PARAMETER = re.compile(r"\{(\w+)(:path)?\}")

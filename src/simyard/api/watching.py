@@ -296,8 +296,9 @@ class Watches:
     def __init__(self, site: Site, series: SeriesBook, convergence: ConvergenceBook) -> None:
         self.site, self.series, self.convergence = site, series, convergence
         self.inotify = Inotify()
-        self._files: dict[tuple[int, str], FileWatch] = {}
-        self._runs: dict[int, RunWatch] = {}
+        # By code of the job and number of the run: ids come again, those who watch may stay long.
+        self._files: dict[tuple[str, int, str], FileWatch] = {}
+        self._runs: dict[tuple[str, int], RunWatch] = {}
         self._quick = ThreadPoolExecutor(4, thread_name_prefix="watched files")
         self._slow = ThreadPoolExecutor(2, thread_name_prefix="watched runs")
 
@@ -315,34 +316,35 @@ class Watches:
     def join(
         self, watcher: Watcher, job: Job, run: Run, path: str, *, series: bool
     ) -> tuple[FileWatch, RunWatch]:
-        key = (run.id, path)
-        file = self._files.get(key)
+        key = (job.code, run.number)
+        file = self._files.get((*key, path))
         if file is None:
-            file = self._files[key] = FileWatch(self, run, path)
+            file = self._files[*key, path] = FileWatch(self, run, path)
         file.watchers.add(watcher)
-        watched = self._runs.get(run.id)
+        watched = self._runs.get(key)
         if watched is None:
-            watched = self._runs[run.id] = RunWatch(self, job, run)
+            watched = self._runs[key] = RunWatch(self, job, run)
         watched.watchers.add(watcher)
         if series:
             watched.series_watchers.add(watcher)
             watched.nudge()
         return file, watched
 
-    def leave(self, watcher: Watcher, run_id: int, path: str) -> None:
-        """Idempotent."""
-        file, watched = self._files.get((run_id, path)), self._runs.get(run_id)
+    def leave(self, watcher: Watcher, job: str, number: int, path: str) -> None:
+        """job: its code. Idempotent."""
+        key = (job, number)
+        file, watched = self._files.get((*key, path)), self._runs.get(key)
         if file is not None:
             file.watchers.discard(watcher)
             if not file.watchers:
                 file.close()
-                del self._files[run_id, path]
+                del self._files[*key, path]
         if watched is not None:
             watched.watchers.discard(watcher)
             watched.series_watchers.discard(watcher)
             if not watched.watchers:
                 watched.close()
-                del self._runs[run_id]
+                del self._runs[key]
 
     def close(self) -> None:
         """When nobody watches any more: the server stops."""

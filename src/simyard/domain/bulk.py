@@ -34,6 +34,11 @@ class Bulk:
     failed: int = 0  # of those
     results: tuple[Result, ...] = ()  # where there are many jobs, of those alone that failed
 
+    def part(self, most_jobs: int, most_changes: int) -> tuple[str, ...]:
+        """Of what is left, the next few jobs: at least one, however much is done to it."""
+        each = max(1, len(self.tags), len(self.emails))
+        return self.left[: max(1, min(most_jobs, most_changes // each))]
+
     @property
     def is_done(self) -> bool:
         return not self.left

@@ -144,10 +144,15 @@ _LAST_MICROSECOND = 4_354_819_198_000_000  # in 2107: the last that a zip can sa
 
 
 def modified(mtime_ns: int) -> datetime:
-    """When a file of a run was changed. A run may set any time: what is not from 1970 to 2107 is
-    the nearest that is.
+    """When a file of a run was changed."""
+    return instant(modified_microseconds(mtime_ns))
+
+
+def modified_microseconds(mtime_ns: int) -> int:
+    """The same since 1970. A run may set any time: what is not from 1970 to 2107 is the nearest
+    that is.
     """
-    return instant(min(max(mtime_ns // 1000, 0), _LAST_MICROSECOND))
+    return min(max(mtime_ns // 1000, 0), _LAST_MICROSECOND)
 
 
 def instant(microseconds: int) -> datetime:

@@ -81,7 +81,7 @@ def _binary_stl(read: Read, count: int, head: bytes) -> Geometry:
 
 
 _NUMBER = rb"([-+0-9.eEinfNa]{1,40})"
-_VERTEX = re.compile(rb"vertex[ \t]+" + rb"[ \t]+".join([_NUMBER] * 3))
+_VERTEX = re.compile(rb"vertex[ \t]++" + rb"[ \t]++".join([_NUMBER] * 3))
 
 
 def _text_stl(data: bytes, size: int) -> Geometry:
@@ -99,14 +99,16 @@ def _text_stl(data: bytes, size: int) -> Geometry:
 
 
 _VTK_TYPES = {b"float": "f", b"double": "d", b"vtktypefloat32": "f", b"vtktypefloat64": "d"}
-_VTK_POINTS = re.compile(rb"^POINTS[ \t]+(\d{1,15})[ \t]+(\w+)[ \t\r]*\n", re.MULTILINE)
+# What takes all the blanks there are gives none back: a line of blanks is looked at once.
+_VTK_POINTS = re.compile(rb"^POINTS[ \t]++(\d{1,15})[ \t]++(\w++)[ \t\r]*+\n", re.MULTILINE)
 _VTK_LINE = re.compile(
     rb"^(DATASET|DIMENSIONS|ORIGIN|SPACING|ASPECT_RATIO|CELLS|POLYGONS|CELL_DATA|POINT_DATA|SCALARS"
-    rb"|VECTORS|NORMALS|TENSORS)[ \t]+([^\n]{1,300})\n",
+    rb"|VECTORS|NORMALS|TENSORS)[ \t]++([^\n]{1,300}+)\n",
     re.MULTILINE,
 )
 _VTK_FIELD = re.compile(
-    rb"^([^\s]{1,255})[ \t]+(\d{1,9})[ \t]+\d{1,15}[ \t]+(?:float|double|int|long)[ \t\r]*\n",
+    rb"^([^\s]{1,255}+)[ \t]++(\d{1,9}+)[ \t]++\d{1,15}+[ \t]++(?:float|double|int|long)"
+    rb"[ \t\r]*+\n",
     re.MULTILINE,
 )
 _COMPONENTS = {b"VECTORS": 3, b"NORMALS": 3, b"TENSORS": 9}

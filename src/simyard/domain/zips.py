@@ -191,16 +191,16 @@ class Names:
     def __init__(self) -> None:
         self._files: set[str] = set()
         self._folders: set[str] = {""}
+        self._number = 2  # of the last such folder: those before are passed over from then on
 
     def of(self, path: str) -> str:
         """The name of the next entry: its path, but for what would do harm. One that is in the way
         of an earlier one goes into a folder of its own.
         """
         safe = name = path if _HARMLESS.fullmatch(path) else _safe(path)
-        number = 1
-        while not self._is_free(name):
-            number += 1
-            name = f"_{number}/{safe}"
+        if not self._is_free(name):
+            while not self._is_free(name := f"_{self._number}/{safe}"):
+                self._number += 1
         self._files.add(name)
         folder = _folder_of(name)
         while folder not in self._folders:

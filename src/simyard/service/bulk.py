@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 NAMED_MOST = 200  # jobs that are named one by one
 FOUND_MOST = 10_000  # jobs that a filter finds
 SAMPLE = 10
-_AT_ONCE = 20  # jobs of one transaction
+_AT_ONCE = 20  # jobs of one transaction ...
+_CHANGES_AT_ONCE = 200  # ... or fewer, of many tags or addresses: all others wait for its end
 _RESULTS_KEPT = 200  # of a task
 _FOUND_AT_ONCE = 1000
 _RETRY_SECONDS = 1.0
@@ -158,7 +159,7 @@ def step(tx: Transaction, site: Site, token: str, user_id: int) -> bool:
     # He may have left, or may look only, since he asked.
     user = users.by_id(tx.conn, user_id)
     may = user.is_active and Caller(user=user).may(Right.WRITE)
-    tried = bulk.left[:_AT_ONCE]
+    tried = bulk.part(_AT_ONCE, _CHANGES_AT_ONCE)
     results = [_one(tx, site, user, bulk, code, may=may) for code in tried]
     failures = [result for result in results if not result.is_ok]
     kept = results if bulk.total <= _RESULTS_KEPT else failures

@@ -33,6 +33,7 @@ _BLOCKS_AT_ONCE = 4
 _PATIENCE_SECONDS = 0.15  # in which a request waits for the number of a line
 _INDEXES = 128
 _WAITING = 64  # indexes that are to be made in the background
+_TURN_SECONDS = 20.0  # of one of them: a sparse file may say that it has any size
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ class LineBook:
     """The numbers of lines of logs. Thread-safe.
 
     A request waits a moment for the index to come to its place. Where that is not enough there is
-    no number, and a thread goes on with the index for those who ask again.
+    no number, and a thread goes on with the index for a while, for those who ask again.
     """
 
     def __init__(self, site: Site) -> None:
@@ -234,10 +235,15 @@ class LineBook:
             self._thread.submit(self._reach, log.identity, run, path, block)
 
     def _reach(self, identity: str, run: Run, path: str, block: int) -> None:
+        until = time.monotonic() + _TURN_SECONDS
+
+        def goes_on() -> bool:
+            return not self._is_closed and time.monotonic() < until
+
         try:
             with open_log(self._site, run, path) as log:
                 if log.identity == identity:
-                    self._index(log).reach(log.source, block, lambda: not self._is_closed)
+                    self._index(log).reach(log.source, block, goes_on)
         except SimyardError:
             pass  # it is gone; who asks again is told so
         finally:

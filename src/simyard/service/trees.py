@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from simyard.domain.errors import Refused
+from simyard.domain.files import modified_microseconds
 from simyard.domain.runs import Run
 from simyard.domain.trees import Entry, Page, Tree, Wanted
 from simyard.service import live, workfolder
@@ -55,7 +56,7 @@ class TreeBook:
         kept = self._entry(run)
         # The first who asks looks, the others wait for what he finds.
         with kept.lock:
-            version: object = run.outputs_version
+            version: object = (run.token, run.outputs_version)  # ids of runs come again
             if work is not None:
                 version = (run.token, time.monotonic() // _LIVE_SECONDS)
             if kept.version != version:
@@ -104,4 +105,5 @@ def _live(work: Path) -> Tree:
 
 def _entries(work: Path) -> Iterator[Entry]:
     for found in workfolder.walk(work):
-        yield Entry(workfolder.shown(found.path), found.size, found.mtime_ns // 1000)
+        at = modified_microseconds(found.mtime_ns)
+        yield Entry(workfolder.shown(found.path), found.size, at)

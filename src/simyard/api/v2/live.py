@@ -77,7 +77,7 @@ class LiveStream(Stream):
 
     def leave(self) -> None:
         super().leave()
-        self._watches.leave(self, self._run.id, self._path)
+        self._watches.leave(self, self._job, self._run.number, self._path)
 
     # --- the reply ---
 

@@ -208,7 +208,8 @@ async def _preview(
         with opened() as log:
             return log, peeks.peek(log.source, name, kind, rows=rows, columns=columns)
 
-    log, found = await run_in_threadpool(look)
+    async with request.app.state.searching:
+        log, found = await run_in_threadpool(look)
     shown_at = "" if found.note else base_url(request) + shown_at
     return reply(
         {

@@ -4,11 +4,11 @@ import "./styles/base.css";
 import "./styles/parts.css";
 import "./styles/shell.css";
 import { start } from "./api/boot";
-import { ApiError } from "./api/client";
 import { changed } from "./api/queries";
 import { App } from "./app";
 import * as events from "./lib/events";
 import * as keys from "./lib/keys";
+import { messageOf } from "./lib/words";
 import { openLink } from "./ui/signin";
 
 const AGAIN_MS = 3_000;
@@ -23,8 +23,7 @@ async function main(): Promise<void> {
       await start();
       break;
     } catch (error) {
-      const text = error instanceof ApiError ? error.message : String(error);
-      root.dataset["trouble"] = text;
+      root.dataset["trouble"] = messageOf(error);
       await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   }

@@ -1,8 +1,11 @@
-import { describe, expect, it } from "vitest";
-import { calls, curl, literal, python, quoted } from "../src/pages/job/commands";
-import { differences } from "../src/pages/job/differences";
+import { describe, expect, it, vi } from "vitest";
+import { curl, quoted } from "../src/lib/curl";
+import { differences } from "../src/lib/differences";
 import { standing, timeline } from "../src/pages/job/standing";
 import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
+
+vi.stubGlobal("document", { baseURI: "http://lab:8420/" });
+const { calls, literal, python } = await import("../src/pages/job/commands");
 
 describe("requests to copy", () => {
   it("are one word each in a shell, whatever is in them", () => {

@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from "vitest";
 import type { Query } from "../src/api/client";
 import type { Growing as GrowingBook, Pages as PagesBook, Wanted } from "../src/pages/jobs/book";
 import type { Feed as JobsFeed } from "../src/pages/jobs/feed";
-import type { JobRow, RowsPage } from "../src/pages/jobs/types";
+import type { JobRow, RowsPage } from "../src/api/types";
 
 vi.stubGlobal("document", { baseURI: "http://box/" });
 const { ApiError } = await import("../src/api/client");

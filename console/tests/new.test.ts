@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { EMPTY, differences, isStudy, single, textOf, variablesOf, withAnalysis, withHardware } from "../src/pages/new/body";
+import { EMPTY, isStudy, single, textOf, variablesOf, withAnalysis, withHardware } from "../src/pages/new/body";
 
 it("a change touches one place, and what the form does not know stays", () => {
   const body = { name: "a", jobanalyses: [{ command: "x", flags: { igCv: true } }, { command: "y", hardware: { coreType: "emerald", slots: 3 } }], customFields: { a: 1 } };
@@ -17,14 +17,6 @@ it("a study becomes a basic job", () => {
   expect(isStudy(study)).toBe(true);
   expect(isStudy(single(study))).toBe(false);
   expect(isStudy(EMPTY)).toBe(false);
-});
-
-it("two versions are told apart field by field", () => {
-  expect(differences({ name: "a", jobanalyses: [{ command: "x" }] }, { name: "a", jobanalyses: [{ command: "y" }, {}] })).toEqual([
-    { path: "jobanalyses.0.command", mine: "x", theirs: "y" },
-    { path: "jobanalyses.1", mine: "", theirs: "{}" },
-  ]);
-  expect(differences(EMPTY, structuredClone(EMPTY))).toEqual([]);
 });
 
 it("environment variables go there and back", () => {

@@ -1,5 +1,6 @@
 """What stands around every page: signing in, one stream for all tabs, keys, silence."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -53,6 +54,31 @@ def test_signing_out_ends_the_session(visit: Visitor) -> None:
     expect(page.get_by_role("dialog", name="Sign in to Simyard")).to_be_visible()
     assert somebody.context.request.get(f"{somebody.address}/api/v2/session/").status == 401
     somebody.check(401)
+
+
+def test_who_signs_in_where_somebody_else_was_goes_on_with_nothing_of_his(
+    server: RunningServer, visit: Visitor
+) -> None:
+    first = visit()
+    page = first.open("/settings/keys")
+    page.get_by_role("button", name="New key").click()
+    page.get_by_label("Label").fill("of the first")
+    ended = first.context.request.delete(
+        f"{first.address}/api/v2/session/",
+        headers={"X-Simyard": "1", "Origin": first.address},
+    )
+    assert ended.status == 204
+    page.get_by_role("button", name="Make the key").click()
+    dialog = page.get_by_role("dialog", name="Sign in to Simyard")
+    other = server.key("other@lab.example")
+    dialog.get_by_label("API key").fill(other)
+    with page.expect_event("load"):
+        dialog.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="API keys")).to_be_visible()
+    expect(dialog).to_have_count(0)
+    told = json.dumps(server.client(other).get("keys/"))
+    assert "of the first" not in told
+    first.check(401)
 
 
 def test_seven_tabs_share_one_connection(client: Client, visit: Visitor) -> None:

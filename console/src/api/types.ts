@@ -1,25 +1,19 @@
-/** The replies that pages read. Names and shapes are those of the OpenAPI document. */
+/**
+ * The replies that pages read: names for schemas of the OpenAPI document, so that a page does not
+ * compile once the contract is another. `npm run types` writes them.
+ */
 
-export type Outcome = {
-  verdict: string; // completed, stopped, not converged, diverged, incomplete, suspect, failed
-  isGood: boolean;
-  cause: string;
-  message: string;
-  advice?: string;
-  ending?: string;
-  exitCode?: number | null;
-  signal?: string | null;
-  step?: string;
-  evidence?: { path: string; line: number; offset: number; text: string } | null;
-  cpuSeconds?: number | null;
-  quietSeconds?: number | null;
-  used?: Record<string, { most: number; limit: number | null; isReached: boolean }>;
-};
+import type { components } from "./schema";
 
-export type Notice = { code: string; message: string };
+export type Schemas = components["schemas"];
 
 export type Page<T> = { count: number; next: string | null; previous: string | null; results: T[] };
 
-export type User = { id: string; email: string; fullName: string; role: "admin" | "member" | "read-only" };
-
-export type Session = { user: User; expiresAt: string | null };
+export type Job = Schemas["Job"];
+export type JobRow = Schemas["JobRow"];
+export type Outcome = Schemas["Outcome"];
+export type Run = Schemas["Run"];
+export type RowsPage = Schemas["JobRows"];
+export type SeriesData = Schemas["SeriesData"];
+export type Status = Pick<Schemas["Status"], "status" | "statusDate" | "statusReason">;
+export type StoredFile = Schemas["File"];

@@ -13,7 +13,7 @@ export function number(value: number | string | null | undefined): string {
   if (n === 0) return "0";
   const size = Math.abs(n);
   if (Number.isInteger(n) && size < 1e15) return grouped(n);
-  if (size >= 1e6 || size < 1e-3) return n.toExponential(3).replace("e+", "e+").replace(/e([+-])(\d)$/, "e$10$2");
+  if (size >= 1e6 || size < 1e-3) return n.toExponential(3).replace(/e([+-])(\d)$/, "e$10$2");
   return String(Number(n.toPrecision(4)));
 }
 

@@ -48,8 +48,7 @@ const isTyping = (target: EventTarget | null): boolean =>
 /** What was pressed, as `keys` has it; "" for nothing of ours. */
 export function pressed(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey">): string {
   if (event.altKey || /^(Control|Meta|Shift|Alt)$/.test(event.key)) return "";
-  const name = event.key.length === 1 ? event.key : event.key;
-  return event.ctrlKey || event.metaKey ? `Ctrl ${name.toLowerCase()}` : name;
+  return event.ctrlKey || event.metaKey ? `Ctrl ${event.key.toLowerCase()}` : event.key;
 }
 
 function handle(event: KeyboardEvent): void {

@@ -63,7 +63,6 @@ export async function listen(path: string, options: Listening): Promise<void> {
           }
           options.onEvent({ name: event.event ?? "message", data, id: event.id ?? "" });
         },
-        onComment: () => {},
       });
       const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {

@@ -158,13 +158,18 @@ function reason(error: unknown): string {
 
 /** Whatever was dropped: files, and folders with all that is in them. */
 export async function dropped(transfer: DataTransfer): Promise<Dropped[]> {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null && entry !== undefined);
+  const entries = [...transfer.items]
+    .map((item) => item.webkitGetAsEntry?.())
+    .filter((entry) => entry !== null && entry !== undefined);
   if (!entries.length) return [...transfer.files].map((file) => ({ file, path: file.name }));
   const found: Dropped[] = [];
   const walk = async (entry: FileSystemEntry, folder: string): Promise<void> => {
     const path = folder ? `${folder}/${entry.name}` : entry.name;
     if (entry.isFile) {
-      found.push({ file: await new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)), path });
+      found.push({
+        file: await new Promise((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject)),
+        path,
+      });
       return;
     }
     const reader = (entry as FileSystemDirectoryEntry).createReader();

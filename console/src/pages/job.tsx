@@ -2,10 +2,11 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
-import { part } from "../api/client";
+import { jobPath, runPath } from "../api/jobs";
 import { changed } from "../api/queries";
 import { onEvent } from "../lib/events";
-import { usePlace, write } from "../lib/query";
+import { jobHref } from "../lib/hrefs";
+import { usePlace, type Place } from "../lib/query";
 import { Empty, Failure, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { Commands } from "./job/commands-view";
@@ -14,10 +15,10 @@ import { Header } from "./job/header";
 import "./job/job.css";
 import { useLive, useTold, type Live } from "./job/live";
 import { LogView } from "./job/log";
-import { jobPath, runPath, useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
-import { DEFAULT_LOG, standing } from "./job/standing";
+import { useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
 import { Overview } from "./job/overview";
 import { Setup } from "./job/setup";
+import { DEFAULT_LOG, isOver, standing } from "./job/standing";
 
 const VIEWS = [
   { name: "overview", label: "Overview" },
@@ -47,7 +48,8 @@ export default function Page({ params }: { params: Record<string, string | undef
   useNewFiles(id, runId, live);
   const label = VIEWS.find((each) => each.name === view)?.label ?? view;
   const name = job.data?.name || id;
-  useCrumbs({ label: "Jobs", href: "/jobs" }, { label: name, ...(view === "overview" ? {} : { href: `/jobs/${part(id)}` }) }, ...(view === "overview" ? [] : [{ label }]));
+  const crumbs = view === "overview" ? [{ label: name }] : [{ label: name, href: jobHref(id) }, { label }];
+  useCrumbs({ label: "Jobs", href: "/jobs" }, ...crumbs);
 
   const error = job.error ?? history.error ?? runs.error;
   if (error && !job.data) {
@@ -60,16 +62,24 @@ export default function Page({ params }: { params: Record<string, string | undef
   }
   if (!job.data || !history.data || !runs.data) return <Skeleton rows={8} />;
   const known = run.data?.id === runId ? run.data : undefined;
-  const inQuery = runId === "1" ? "" : runId;
   const href = (name: string): string => {
     const log = name === "log" && mainLog !== DEFAULT_LOG ? (mainLog ?? "") : "";
-    const query = write(name === "api" ? { run: inQuery, path: place["path"] ?? "", q: place["q"] ?? "" } : { run: inQuery, path: log });
-    return `/jobs/${part(id)}${name === "overview" ? "" : `/${name}`}${query ? `?${query}` : ""}`;
+    const shown: Place = name === "api" ? { path: place["path"] ?? "", q: place["q"] ?? "" } : { path: log };
+    return jobHref(id, name === "overview" ? "" : name, { run: runId, ...shown });
   };
   const isFull = view === "log" || view === "files";
   return (
     <div class={`page job-page ${isFull ? "page-full" : ""}`}>
-      <Header job={job.data} run={known} runId={runId} count={count} now={now} live={live} isCollecting={collecting.isOn} stored={collecting.count} />
+      <Header
+        job={job.data}
+        run={known}
+        runId={runId}
+        count={count}
+        now={now}
+        live={live}
+        isCollecting={collecting.isOn}
+        stored={collecting.count}
+      />
       <nav class="tabs" aria-label="Views of this job">
         {VIEWS.map((each) => (
           <Link
@@ -86,18 +96,26 @@ export default function Page({ params }: { params: Record<string, string | undef
       ) : count > 0 && !known && view !== "setup" && view !== "api" ? (
         <Skeleton />
       ) : view === "overview" ? (
-        <Overview job={job.data} run={known} runId={runId} now={now} history={history.data.results} live={live} log={mainLog} />
+        <Overview
+          job={job.data}
+          run={known}
+          runId={runId}
+          now={now}
+          history={history.data.results}
+          live={live}
+          log={mainLog}
+        />
       ) : view === "log" ? (
-        <LogView job={id} run={runId} live={live} isOver={known?.dateCompleted !== null && known !== undefined} isDraft={count === 0} />
+        <LogView job={id} run={runId} live={live} isOver={isOver(known)} isDraft={count === 0} />
       ) : view === "files" ? (
-        <FilesView key={runId} job={id} run={runId} isDraft={count === 0} isOver={known?.dateCompleted !== null && known !== undefined} />
+        <FilesView key={runId} job={id} run={runId} isDraft={count === 0} isOver={isOver(known)} />
       ) : view === "setup" ? (
         <Setup job={job.data} />
       ) : view === "api" ? (
         <Commands job={job.data} run={runId} />
       ) : (
         <Empty title="There is no such view of a job">
-          <Link href={`/jobs/${part(id)}`}>To the overview</Link>
+          <Link href={jobHref(id)}>To the overview</Link>
         </Empty>
       )}
     </div>

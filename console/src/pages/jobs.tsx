@@ -3,19 +3,24 @@
 import { useSignalEffect } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Link, Redirect, useLocation } from "wouter-preact";
-import { ApiError, address, part } from "../api/client";
+import { ApiError } from "../api/client";
+import { copyOf, runAgain } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
+import type { JobRow, Schemas } from "../api/types";
 import { connection, onEvent } from "../lib/events";
 import { grouped, isUtc, serverNow } from "../lib/format";
+import { draftHref, jobHref } from "../lib/hrefs";
 import { useKeys } from "../lib/keys";
 import { PHONE, useMedia } from "../lib/media";
 import { usePlace, write, type Place } from "../lib/query";
+import { whyNot } from "../lib/rights";
+import { messageOf, plural } from "../lib/words";
 import { Copy, Download, FolderOpen, Play, Plus, RefreshCw, Square, Tag, Trash2, X } from "../ui/icons";
 import type { Item } from "../ui/menu";
 import { Button, Empty, Failure, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
-import { archiveOf, canStop, copyOf, runAgain, whyNot, type Action, type Bulk } from "./jobs/actions";
+import { archiveOf, canStop, type Action, type Bulk } from "./jobs/actions";
 import { Bar, cleared } from "./jobs/bar";
 import { ActionDialog, Report, Toolbar, tellDone, type Asking, type Target } from "./jobs/bulk";
 import { Feed } from "./jobs/feed";
@@ -24,7 +29,6 @@ import { Grid, type GridHandle } from "./jobs/grid";
 import "./jobs/jobs.css";
 import { Selection } from "./jobs/selection";
 import { SparkBook } from "./jobs/sparks";
-import type { Facets, JobRow, Machine } from "./jobs/types";
 
 const COUNTS_MS = 2_000; // counts are fetched again so often at most
 const MACHINE_MS = 15_000; // no event tells of the jobs of others
@@ -59,8 +63,8 @@ export default function Jobs() {
   }, []);
 
   // The first rows come before anything that can wait.
-  const facets = useGet<Facets>("jobs/facets/", {}, { enabled: isSeen, keep: true });
-  const machine = useGet<Machine>("machine/", {}, { enabled: isSeen, keep: true, every: MACHINE_MS });
+  const facets = useGet<Schemas["JobFacets"]>("jobs/facets/", {}, { enabled: isSeen, keep: true });
+  const machine = useGet<Schemas["MachineNow"]>("machine/", {}, { enabled: isSeen, keep: true, every: MACHINE_MS });
   useEvents(feed);
   useSignalEffect(() => {
     if (connection.value === "open") feed.retry();
@@ -97,28 +101,29 @@ export default function Jobs() {
   const no = whyNot();
 
   const attempt = (work: () => Promise<void>): void => {
-    work().catch((error: unknown) => toast(error instanceof Error ? error.message : String(error), "bad"));
+    work().catch((error: unknown) => toast(messageOf(error), "bad"));
   };
   const again = (row: JobRow): void =>
     attempt(async () => {
       const done = await runAgain(row.id);
       if ("job" in done) {
-        toast(`${row.name || "Untitled"} runs again.`, "good", { label: "Open", run: () => go(`/jobs/${part(done.job)}`) });
+        const open = { label: "Open", run: () => go(jobHref(done.job)) };
+        toast(`${row.name || "Untitled"} runs again.`, "good", open);
         return;
       }
       toast(`It was not started: ${done.why}`, "bad");
-      go(`/jobs/new?draft=${part(done.draft)}`);
+      go(draftHref(done.draft));
     });
   const edit = (row: JobRow): void =>
-    attempt(async () => go(`/jobs/new?draft=${part((await copyOf(row.id)).id)}`));
+    attempt(async () => go(draftHref((await copyOf(row.id)).id)));
   const download = (row: JobRow): void =>
     attempt(async () => {
       const link = document.createElement("a");
-      link.href = address(await archiveOf(row.id));
+      link.href = await archiveOf(row.id);
       link.download = "";
       link.click();
     });
-  const open = (row: JobRow): void => go(`/jobs/${part(row.id)}`);
+  const open = (row: JobRow): void => go(jobHref(row.id));
 
   const acts = { open, again, edit, download, ask, no };
   const newest = useRef(acts);
@@ -167,7 +172,9 @@ export default function Jobs() {
           onClose={() => report(reports.filter((other) => other !== each))}
         />
       ))}
-      {feed.error ? <Failure error={feed.error} what="The jobs" {...(isRefused(feed.error) ? {} : { again: () => feed.retry() })} /> : null}
+      {feed.error ? (
+        <Failure error={feed.error} what="The jobs" {...(isRefused(feed.error) ? {} : { again: () => feed.retry() })} />
+      ) : null}
       {!book ? (
         feed.error ? null : (
           <Skeleton rows={12} />
@@ -184,10 +191,14 @@ export default function Jobs() {
           items={items}
           open={open}
           keys={[
-            { keys: "o", label: "Log of the job", run: (row) => go(`/jobs/${part(row.id)}/log`) },
-            { keys: "f", label: "Files of the job", run: (row) => go(`/jobs/${part(row.id)}/files`) },
+            { keys: "o", label: "Log of the job", run: (row) => go(jobHref(row.id, "log")) },
+            { keys: "f", label: "Files of the job", run: (row) => go(jobHref(row.id, "files")) },
             { keys: "r", label: "Run the job again", run: (row) => unless(no || notRun(row), () => again(row)) },
-            { keys: "s", label: "Stop", run: (row) => unless(no, () => ask({ action: "stop", target: chosenOr(row) })) },
+            {
+              keys: "s",
+              label: "Stop",
+              run: (row) => unless(no, () => ask({ action: "stop", target: chosenOr(row) })),
+            },
             { keys: "d", label: "Download", run: (row) => unless(notRun(row), () => download(row)) },
           ]}
           handle={grid}
@@ -234,7 +245,12 @@ const itemsOf =
       { label: "Edit a copy", icon: Copy, run: () => edit(row), why: no },
       { label: "Download", icon: Download, run: () => download(row), why: notRun(row) },
       { label: "Tag", icon: Tag, run: asks("tag"), why: no || mine },
-      { label: "Stop", icon: Square, run: asks("stop"), why: no || mine || (canStop(row) ? "" : "It is not on its way.") },
+      {
+        label: "Stop",
+        icon: Square,
+        run: asks("stop"),
+        why: no || mine || (canStop(row) ? "" : "It is not on its way."),
+      },
       { label: "Delete", icon: Trash2, run: asks("delete"), why: no || mine },
     ];
   };
@@ -278,18 +294,17 @@ function useEvents(feed: Feed): void {
   }, [feed]);
 }
 
-type StripProps = { place: Place; feed: Feed; machine: Machine | undefined; clear: () => void };
+type StripProps = { place: Place; feed: Feed; machine: Schemas["MachineNow"] | undefined; clear: () => void };
 
 function Strip({ place, feed, machine, clear }: StripProps) {
   const { count, isExact } = feed.book ?? { count: null, isExact: true };
-  const noun = count === 1 ? "job" : "jobs";
   const verb = isNarrowed(place) ? (count === 1 ? " matches" : " match") : "";
   const counted = feed.error
     ? ""
     : count === null || feed.isOld
       ? "Looking"
       : count || isExact
-        ? `${isExact ? "" : "At least "}${grouped(count)} ${noun}${verb}`
+        ? `${isExact ? "" : "At least "}${grouped(count)} ${plural(count, "job")}${verb}`
         : "None found yet";
   return (
     <div class="quiet row grow jobs-counts">
@@ -300,7 +315,9 @@ function Strip({ place, feed, machine, clear }: StripProps) {
         </Button>
       ) : null}
       {machine ? (
-        <span title={`${machine.running} runs execute${machine.planned ? `, ${machine.planned} of studies wait for their turn` : ""}`}>
+        <span
+          title={`${machine.running} runs execute${machine.planned ? `, ${machine.planned} of studies wait for their turn` : ""}`}
+        >
           {machine.busy} of {machine.cores} cores busy, {grouped(machine.queued)} queued
         </span>
       ) : null}
@@ -312,7 +329,7 @@ function Strip({ place, feed, machine, clear }: StripProps) {
 function News({ feed, reload }: { feed: Feed; reload: () => void }) {
   const { fresh, gone, away } = feed;
   const parts = [
-    fresh.size ? `${grouped(fresh.size)} new ${fresh.size === 1 ? "job" : "jobs"}` : "",
+    fresh.size ? `${grouped(fresh.size)} new ${plural(fresh.size, "job")}` : "",
     gone.size ? `${grouped(gone.size)} gone` : "",
     away.size ? `${grouped(away.size)} no longer match` : "",
   ].filter(Boolean);

@@ -2,12 +2,13 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
-import { canWrite } from "../api/boot";
-import { address, api, part } from "../api/client";
+import { api, part } from "../api/client";
 import { changed, useGet } from "../api/queries";
-import type { Page } from "../api/types";
+import type { Page, Schemas, StoredFile } from "../api/types";
 import { grouped } from "../lib/format";
+import { fileHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
+import { whyNot } from "../lib/rights";
 import { onUploaded, uploads } from "../lib/uploads";
 import { Confirm } from "../ui/dialog";
 import { Download, Plus, Trash2 } from "../ui/icons";
@@ -16,18 +17,6 @@ import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { DropZone, UploadList } from "../ui/uploads";
 
-export type StoredFile = {
-  id: string;
-  name: string;
-  relativePath: string;
-  dateUploaded: string;
-  decryptedSize: number | null;
-  owner: string;
-  md5: string | null;
-  typeId: number;
-};
-type Unfinished = { id: string; filename: string; relativePath: string; size: number; offset: number; expiresAt: string };
-
 const PAGE = 100;
 const TYPING_MS = 250;
 
@@ -35,7 +24,11 @@ export default function Library() {
   useCrumbs({ label: "Library" });
   const [place, go] = usePlace();
   const number = Math.max(1, Number(place["page"]) || 1);
-  const files = useGet<Page<StoredFile>>("files/", { type_id: 1, search: place["q"], page: number, page_size: PAGE }, { keep: true });
+  const files = useGet<Page<StoredFile>>(
+    "files/",
+    { type_id: 1, search: place["q"], page: number, page_size: PAGE },
+    { keep: true },
+  );
   const [chosen, choose] = useState<ReadonlySet<string>>(new Set());
   const [going, remove] = useState<StoredFile[]>([]);
   useEffect(() => onUploaded(() => changed("files/")), []);
@@ -45,10 +38,13 @@ export default function Library() {
   return (
     <div class="page stack">
       <h1>Library</h1>
-      <DropZone disabled={canWrite() ? "" : "Your role is to read only."} />
+      <DropZone disabled={whyNot()} />
       <UploadList />
       <Interrupted />
-      <Panel title="Uploaded files" tools={<Search text={place["q"] ?? ""} onSearch={(q) => go({ q, page: "" }, { replace: true })} />}>
+      <Panel
+        title="Uploaded files"
+        tools={<Search text={place["q"] ?? ""} onSearch={(q) => go({ q, page: "" }, { replace: true })} />}
+      >
         {files.error ? <Failure error={files.error} what="The files" again={() => void files.refetch()} /> : null}
         {!files.data && !files.error ? <Skeleton /> : null}
         {files.data && !rows.length ? (
@@ -83,7 +79,9 @@ export default function Library() {
                         type="checkbox"
                         aria-label="All on this page"
                         checked={selected.length === rows.length}
-                        onChange={(event) => choose(event.currentTarget.checked ? new Set(rows.map((file) => file.id)) : new Set())}
+                        onChange={(event) =>
+                          choose(event.currentTarget.checked ? new Set(rows.map((file) => file.id)) : new Set())
+                        }
                       />
                     </th>
                     <th scope="col">Name</th>
@@ -105,7 +103,13 @@ export default function Library() {
                           type="checkbox"
                           aria-label={`Select ${file.name}`}
                           checked={chosen.has(file.id)}
-                          onChange={() => choose(new Set(chosen.has(file.id) ? [...chosen].filter((id) => id !== file.id) : [...chosen, file.id]))}
+                          onChange={() =>
+                            choose(
+                              new Set(
+                                chosen.has(file.id) ? [...chosen].filter((id) => id !== file.id) : [...chosen, file.id],
+                              ),
+                            )
+                          }
                         />
                       </td>
                       <td class="file-name">
@@ -120,10 +124,19 @@ export default function Library() {
                       <td>{file.owner}</td>
                       <td>
                         <span class="row">
-                          <Link class="button small" href={`/jobs/new?files=${part(file.id)}`} aria-label={`New job with ${file.name}`}>
+                          <Link
+                            class="button small"
+                            href={`/jobs/new?files=${part(file.id)}`}
+                            aria-label={`New job with ${file.name}`}
+                          >
                             <Plus size={16} class="icon" /> Job
                           </Link>
-                          <a class="button small" href={address(`files/${part(file.id)}/contents/`)} download={file.name} aria-label={`Download ${file.name}`}>
+                          <a
+                            class="button small"
+                            href={fileHref(file.id)}
+                            download={file.name}
+                            aria-label={`Download ${file.name}`}
+                          >
                             <Download size={16} class="icon" />
                           </a>
                         </span>
@@ -161,14 +174,28 @@ function Search({ text, onSearch }: { text: string; onSearch: (text: string) => 
     const timer = setTimeout(() => onSearch(typed), TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
-  return <input class="input" type="search" aria-label="Search files by name" placeholder="Search" value={typed} onInput={(event) => type(event.currentTarget.value)} style={{ width: "220px" }} />;
+  return (
+    <input
+      class="input"
+      type="search"
+      aria-label="Search files by name"
+      placeholder="Search"
+      value={typed}
+      onInput={(event) => type(event.currentTarget.value)}
+      style={{ width: "220px" }}
+    />
+  );
 }
 
 /** What was begun, here or in another browser, and did not come to its end. */
 function Interrupted() {
-  const list = useGet<{ results: Unfinished[] }>("uploads/", undefined, { stale: 0 });
-  const here = new Set(uploads.value.filter((each) => each.state !== "failed").map((each) => `${each.path}|${each.size}`));
-  const rows = (list.data?.results ?? []).filter((each) => !here.has(`${each.relativePath || each.filename}|${each.size}`));
+  const list = useGet<Page<Schemas["Upload"]>>("uploads/", undefined, { stale: 0 });
+  const here = new Set(
+    uploads.value.filter((each) => each.state !== "failed").map((each) => `${each.path}|${each.size}`),
+  );
+  const rows = (list.data?.results ?? []).filter(
+    (each) => !here.has(`${each.relativePath || each.filename}|${each.size}`),
+  );
   if (!rows.length) return null;
   return (
     <Panel title="Uploads that were interrupted">
@@ -209,7 +236,9 @@ function Interrupted() {
                   <Button
                     small
                     onClick={async () => {
-                      await api("DELETE", `uploads/${part(each.id)}/`, { headers: { "Tus-Resumable": "1.0.0" } }).catch((error: Error) => toast(error.message, "bad"));
+                      await api("DELETE", `uploads/${part(each.id)}/`, { headers: { "Tus-Resumable": "1.0.0" } }).catch(
+                        (error: Error) => toast(error.message, "bad"),
+                      );
                       changed("uploads/");
                     }}
                   >
@@ -235,11 +264,14 @@ function Remove({ files, onClose, onDone }: { files: StoredFile[]; onClose: () =
       onConfirm={async () => {
         const refused: string[] = [];
         for (const file of files) {
-          await api("DELETE", `files/${part(file.id)}/`).catch((error: Error) => refused.push(`${file.name}: ${error.message}`));
+          await api("DELETE", `files/${part(file.id)}/`).catch((error: Error) =>
+            refused.push(`${file.name}: ${error.message}`),
+          );
         }
         changed("files/");
         onDone();
-        if (refused.length) throw new Error(`${files.length - refused.length} of ${files.length} were deleted. ${refused.join(" ")}`);
+        if (refused.length)
+          throw new Error(`${files.length - refused.length} of ${files.length} were deleted. ${refused.join(" ")}`);
         toast(files.length === 1 ? "The file was deleted." : `${files.length} files were deleted.`, "good");
       }}
     >

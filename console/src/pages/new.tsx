@@ -2,21 +2,23 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Link, useLocation } from "wouter-preact";
-import { canWrite } from "../api/boot";
 import { ApiError, api, part } from "../api/client";
 import { changed, useGet } from "../api/queries";
-import type { Page } from "../api/types";
-import { connection } from "../lib/events";
+import type { Page, Schemas } from "../api/types";
+import { differences } from "../lib/differences";
 import { bytes, duration, moment, number, ago } from "../lib/format";
+import { draftHref, jobHref } from "../lib/hrefs";
 import { list, usePlace, write } from "../lib/query";
+import { whyNot } from "../lib/rights";
 import { uploads } from "../lib/uploads";
+import { messageOf, plural } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Check, TriangleAlert } from "../ui/icons";
-import { Banner, Button, Failure, Panel, Skeleton, Time } from "../ui/parts";
+import { Banner, Button, Failure, Panel, Skeleton, Time, fieldId } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
-import { EMPTY, differences, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
-import { useDraft, type Draft, type Estimate, type Problem, type Saving } from "./new/draft";
+import { EMPTY, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
+import { useDraft, type Draft, type Problem, type Saving } from "./new/draft";
 import { Hardware, Inputs, Parameters, Post, Software, useUploadedInputs } from "./new/steps";
 import "./new/new.css";
 
@@ -56,13 +58,25 @@ const LABELS: [RegExp, string][] = [
 const labelOf = (field: string): string => LABELS.find(([pattern]) => pattern.test(field))?.[1] ?? field;
 
 /** Fields that make a job a study are shown in their own step; the server counts them to the others. */
-const stepOf = (problem: Problem): Step => (problem.field === "name" ? "inputs" : /jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field) ? "parameters" : problem.step);
+const stepOf = (problem: Problem): Step =>
+  problem.field === "name"
+    ? "inputs"
+    : /jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field)
+      ? "parameters"
+      : problem.step;
+
+/** Which of the analyses it is about, as the address has it. */
+const atOf = ({ path }: Problem): string => (/^\d+$/.test(String(path[1])) ? String(path[1]) : "");
 
 function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const [place, go] = usePlace();
   const [, open] = useLocation();
   const [batch] = useState(() => place["draft"] ?? `new-${Date.now()}`);
-  const [begin] = useState<Body>(() => (place["files"] ? withAnalysis(EMPTY, 0, { inputFiles: list(place["files"]).map((id) => ({ id, decompress: true })) }) : EMPTY));
+  const [begin] = useState<Body>(() =>
+    place["files"]
+      ? withAnalysis(EMPTY, 0, { inputFiles: list(place["files"]).map((id) => ({ id, decompress: true })) })
+      : EMPTY,
+  );
   const draft = useDraft(place["draft"] ?? "", begin, (id) => {
     onCreated(id); // the address has it from now on, and the page stays
     go({ draft: id, files: "" }, { replace: true });
@@ -92,14 +106,17 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   if (draft.draft?.job) {
     return (
       <Banner tone="good">
-        This draft was submitted: <Link href={`/jobs/${part(draft.draft.job)}`}>the job</Link>.
+        This draft was submitted: <Link href={jobHref(draft.draft.job)}>the job</Link>.
       </Banner>
     );
   }
   const shows = (problem: Problem): boolean => isTried || step === "review" || touched.has(problem.field);
-  const errors = (field: string): string[] => problems.filter((each) => each.field === field && shows(each)).map((each) => each.message);
+  const errors = (field: string): string[] =>
+    problems.filter((each) => each.field === field && shows(each)).map((each) => each.message);
   const of = (name: Step): Problem[] => problems.filter((each) => stepOf(each) === name);
-  const pending = uploads.value.filter((each) => each.batch.startsWith(batch) && (each.state === "sending" || each.state === "waiting"));
+  const pending = uploads.value.filter(
+    (each) => each.batch.startsWith(batch) && (each.state === "sending" || each.state === "waiting"),
+  );
   const props = { body, at, batch, edit, errors };
 
   const submit = async (): Promise<void> => {
@@ -114,13 +131,15 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       const job = await draft.submit();
       changed("jobs/");
       toast("Submitted.", "good");
-      open(`/jobs/${part(job)}`);
+      open(jobHref(job));
     } catch (error) {
       busy(false);
       const fields = error instanceof ApiError ? error.fields : {};
-      const found = Object.entries(fields).flatMap(([field, messages]) => messages.map((message): Problem => ({ path: field.split("."), field, step: "review", message })));
+      const found = Object.entries(fields).flatMap(([field, messages]) =>
+        messages.map((message): Problem => ({ path: field.split("."), field, step: "review", message })),
+      );
       refuse(found);
-      if (!found.length) say(error instanceof Error ? error.message : String(error));
+      if (!found.length) say(messageOf(error));
     }
   };
   return (
@@ -128,7 +147,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       class="page new-job"
       onFocusOut={(event) => {
         const id = (event.target as HTMLElement).id;
-        const field = problems.find((each) => `field-${each.field.replace(/[^\w-]/g, "-")}` === id)?.field;
+        const field = problems.find((each) => fieldId(each.field) === id)?.field;
         const all = field ? [field] : fieldOf(id);
         if (all.length) touch((before) => new Set([...before, ...all]));
       }}
@@ -166,7 +185,10 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
             const isDone = name !== "review" && !of(name).length;
             return (
               <li key={name}>
-                <Link href={`/jobs/new?${write({ ...place, step: name })}`} {...(name === step ? { "aria-current": "step" as const } : {})}>
+                <Link
+                  href={`/jobs/new?${write({ ...place, step: name })}`}
+                  {...(name === step ? { "aria-current": "step" as const } : {})}
+                >
                   {n + 1} {label}
                   {wrong ? (
                     <span class="step-errors">
@@ -188,9 +210,9 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
             {problems.map((problem) => (
               <li key={`${problem.field}-${problem.message}`}>
                 <Link
-                  href={`/jobs/new?${write({ ...place, step: stepOf(problem), at: /^\d+$/.test(String(problem.path[1])) ? String(problem.path[1]) : "" })}`}
+                  href={`/jobs/new?${write({ ...place, step: stepOf(problem), at: atOf(problem) })}`}
                   onClick={() => {
-                    setTimeout(() => document.getElementById(`field-${problem.field.replace(/[^\w-]/g, "-")}`)?.focus(), 50);
+                    setTimeout(() => document.getElementById(fieldId(problem.field))?.focus(), 50);
                   }}
                 >
                   {problem.field ? `${labelOf(problem.field)}: ` : ""}
@@ -203,7 +225,11 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       ) : null}
       {said ? <Banner tone="bad">{said}</Banner> : null}
       <div class="new-columns">
-        <form class="grow stack" onSubmit={(event) => event.preventDefault()} aria-label={`Step: ${STEPS.find(([name]) => name === step)![1]}`}>
+        <form
+          class="grow stack"
+          onSubmit={(event) => event.preventDefault()}
+          aria-label={`Step: ${STEPS.find(([name]) => name === step)![1]}`}
+        >
           <Analyses body={body} at={at} step={step} edit={edit} onChoose={(n) => go({ at: n ? String(n) : "" })} />
           {step === "inputs" ? <Inputs {...props} /> : null}
           {step === "parameters" ? <Parameters {...props} /> : null}
@@ -219,7 +245,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
               <Button
                 kind="primary"
                 disabled={isBusy}
-                why={!canWrite() ? "Your role is to read only." : pending.length ? `${pending.length} uploads are under way.` : connection.value === "lost" ? "No connection to the server." : ""}
+                why={whyNot() || (pending.length ? `${pending.length} uploads are under way.` : "")}
                 onClick={() => void submit()}
               >
                 Submit
@@ -232,7 +258,9 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
           <Drafts now={draft.draft?.id ?? ""} />
         </aside>
       </div>
-      {draft.conflict ? <Conflict mine={body} theirs={draft.conflict} onTheirs={draft.takeTheirs} onMine={draft.keepMine} /> : null}
+      {draft.conflict ? (
+        <Conflict mine={body} theirs={draft.conflict} onTheirs={draft.takeTheirs} onMine={draft.keepMine} />
+      ) : null}
     </div>
   );
 }
@@ -260,14 +288,32 @@ function SavedAt({ saving, said, draft }: { saving: Saving; said: string; draft:
 }
 
 /** A job may run several programs one after the other. */
-function Analyses({ body, at, step, edit, onChoose }: { body: Body; at: number; step: Step; edit: (to: (body: Body) => Body) => void; onChoose: (n: number) => void }) {
+function Analyses({
+  body,
+  at,
+  step,
+  edit,
+  onChoose,
+}: {
+  body: Body;
+  at: number;
+  step: Step;
+  edit: (to: (body: Body) => Body) => void;
+  onChoose: (n: number) => void;
+}) {
   const count = body.jobanalyses?.length ?? 1;
   if (step === "review" || (count < 2 && step !== "software")) return null;
   return (
     <div class="row" role="group" aria-label="Analyses">
       {count > 1
         ? Array.from({ length: count }, (_, n) => (
-            <button key={n} type="button" class="chip" aria-pressed={n === at ? "true" : "false"} onClick={() => onChoose(n)}>
+            <button
+              key={n}
+              type="button"
+              class="chip"
+              aria-pressed={n === at ? "true" : "false"}
+              onClick={() => onChoose(n)}
+            >
               {n + 1} {body.jobanalyses?.[n]?.analysis?.code || "not chosen"}
             </button>
           ))
@@ -277,7 +323,13 @@ function Analyses({ body, at, step, edit, onChoose }: { body: Body; at: number; 
           <Button
             small
             onClick={() => {
-              edit((now) => ({ ...now, jobanalyses: [...(now.jobanalyses ?? [{}]), { ...EMPTY.jobanalyses![0]!, hardware: { ...now.jobanalyses?.[0]?.hardware } }] }));
+              edit((now) => ({
+                ...now,
+                jobanalyses: [
+                  ...(now.jobanalyses ?? [{}]),
+                  { ...EMPTY.jobanalyses![0]!, hardware: { ...now.jobanalyses?.[0]?.hardware } },
+                ],
+              }));
               onChoose(count);
             }}
           >
@@ -300,7 +352,17 @@ function Analyses({ body, at, step, edit, onChoose }: { body: Body; at: number; 
   );
 }
 
-function Moves({ steps, step, onGo, submit }: { steps: Step[]; step: Step; onGo: (step: Step) => void; submit: preact.ComponentChildren }) {
+function Moves({
+  steps,
+  step,
+  onGo,
+  submit,
+}: {
+  steps: Step[];
+  step: Step;
+  onGo: (step: Step) => void;
+  submit: preact.ComponentChildren;
+}) {
   const n = steps.indexOf(step);
   const label = (name: Step): string => STEPS.find(([each]) => each === name)![1];
   return (
@@ -317,8 +379,9 @@ function Moves({ steps, step, onGo, submit }: { steps: Step[]; step: Step; onGo:
   );
 }
 
-function EstimateOf({ estimate, isStudy }: { estimate: Estimate | null; isStudy: boolean }) {
-  const between = (low: number, high: number): string => (low === high ? number(low) : `${number(low)} to ${number(high)}`);
+function EstimateOf({ estimate, isStudy }: { estimate: Schemas["Estimate"] | null; isStudy: boolean }) {
+  const between = (low: number, high: number): string =>
+    low === high ? number(low) : `${number(low)} to ${number(high)}`;
   return (
     <Panel title="Estimate">
       {estimate ? (
@@ -332,7 +395,9 @@ function EstimateOf({ estimate, isStudy }: { estimate: Estimate | null; isStudy:
           <dt>Cores</dt>
           <dd>
             {estimate.cores}
-            {estimate.clampedFrom ? <div class="quiet">There are fewer than {estimate.clampedFrom} here: its ranks share them.</div> : null}
+            {estimate.clampedFrom ? (
+              <div class="quiet">There are fewer than {estimate.clampedFrom} here: its ranks share them.</div>
+            ) : null}
           </dd>
           <dt>Core-hours</dt>
           <dd>{between(estimate.coreHours.low, estimate.coreHours.high)}</dd>
@@ -356,16 +421,16 @@ function EstimateOf({ estimate, isStudy }: { estimate: Estimate | null; isStudy:
 }
 
 function Drafts({ now }: { now: string }) {
-  const drafts = useGet<Page<Draft>>("drafts/", { page_size: 6 }, { stale: 0 });
-  const [going, remove] = useState<Draft | null>(null);
-  const others = (drafts.data?.results ?? []).filter((each) => each.id !== now && !each.job);
+  const drafts = useGet<Page<Schemas["DraftSummary"]>>("drafts/", { page_size: 6 }, { stale: 0 });
+  const [going, remove] = useState<Schemas["DraftSummary"] | null>(null);
+  const others = (drafts.data?.results ?? []).filter((each) => each.id !== now);
   if (!others.length) return null;
   return (
     <Panel title="Other drafts">
       <ul class="stack-small plain-list">
         {others.map((each) => (
           <li key={each.id} class="row">
-            <Link class="grow ellipsis" href={`/jobs/new?draft=${part(each.id)}`}>
+            <Link class="grow ellipsis" href={draftHref(each.id)}>
               <bdi>{each.name || "without a name"}</bdi>
             </Link>
             <span class="quiet">{ago(each.updatedAt)}</span>
@@ -416,11 +481,14 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
             <dd>{each.inputFiles?.length ?? 0} files</dd>
             <dt>On</dt>
             <dd>
-              {each.hardware?.coresPerSlot ?? "-"} {each.hardware?.coresPerSlot === 1 ? "core" : "cores"} of {each.hardware?.coreType || "-"}
+              {each.hardware?.coresPerSlot ?? "-"} {plural(each.hardware?.coresPerSlot, "core")} of{" "}
+              {each.hardware?.coreType || "-"}
               {each.hardware?.slots && each.hardware.slots > 1 ? `, ${each.hardware.slots} runs at once` : ""}
             </dd>
             <dt>Walltime</dt>
-            <dd>{each.hardware?.walltime ? duration(each.hardware.walltime * 3600) : "as long as this server allows"}</dd>
+            <dd>
+              {each.hardware?.walltime ? duration(each.hardware.walltime * 3600) : "as long as this server allows"}
+            </dd>
             {each.postProcessScriptCommand ? (
               <>
                 <dt>Afterwards</dt>
@@ -437,7 +505,17 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
 }
 
 /** Another tab was first: nothing is overwritten without a word. */
-function Conflict({ mine, theirs, onMine, onTheirs }: { mine: Body; theirs: Draft; onMine: () => void; onTheirs: () => void }) {
+function Conflict({
+  mine,
+  theirs,
+  onMine,
+  onTheirs,
+}: {
+  mine: Body;
+  theirs: Draft;
+  onMine: () => void;
+  onTheirs: () => void;
+}) {
   const [isShown, show] = useState(false);
   return (
     <Dialog
@@ -472,8 +550,8 @@ function Conflict({ mine, theirs, onMine, onTheirs }: { mine: Body; theirs: Draf
               {differences(mine, theirs.body).map((each) => (
                 <tr key={each.path}>
                   <td class="mono">{each.path}</td>
-                  <td class="mono">{each.mine}</td>
-                  <td class="mono">{each.theirs}</td>
+                  <td class="mono">{each.before}</td>
+                  <td class="mono">{each.after}</td>
                 </tr>
               ))}
             </tbody>

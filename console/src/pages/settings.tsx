@@ -5,18 +5,17 @@ import { Link } from "wouter-preact";
 import { boot } from "../api/boot";
 import { api, newKey, part, type FieldErrors, ApiError } from "../api/client";
 import { changed, useGet } from "../api/queries";
-import type { Page } from "../api/types";
+import type { Page, Schemas } from "../api/types";
 import { chooseUtc, isUtc, zone } from "../lib/format";
 import { isOn, turn } from "../lib/keys";
+import { messageOf } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
-import { Button, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
+import { Banner, Button, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 
-type ApiKey = { id: string; label: string; dateInserted: string; dateExpires: string | null; dateRevoked: string | null };
-type Member = { id: string; email: string; fullName: string; role: string; isActive: boolean };
-type Invitation = { id: string; email: string; role: string; invitedBy: string; dateInserted: string; dateExpires: string };
+type ApiKey = Schemas["ApiKey"];
 
 const VIEWS = [
   ["profile", "Profile"],
@@ -194,28 +193,41 @@ function NewKey({ onClose }: { onClose: () => void }) {
   }
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
+    const json = { label, ...(days ? { expiresInDays: Number(days) } : {}) };
     try {
-      const reply = await api<{ key: string }>("POST", "keys/", { json: { label, ...(days ? { expiresInDays: Number(days) } : {}) }, once });
+      const reply = await api<Schemas["NewApiKey"]>("POST", "keys/", { json, once });
       made(reply.key);
       changed("keys/");
     } catch (error) {
       fail(error instanceof ApiError ? error.fields : {});
-      say(error instanceof Error ? error.message : String(error));
+      say(messageOf(error));
     }
   };
   return (
     <Dialog title="New API key" onClose={onClose}>
       <form class="stack" onSubmit={submit}>
-        {said && !Object.keys(errors).length ? (
-          <p role="alert" class="banner tone-bad">
-            {said}
-          </p>
-        ) : null}
+        {said && !Object.keys(errors).length ? <Banner tone="bad">{said}</Banner> : null}
         <Field label="Label" name="label" hint="What it is for: laptop, nightly build" errors={errors["label"] ?? []}>
-          {(props) => <input {...props} class="input" value={label} onInput={(event) => setLabel(event.currentTarget.value)} />}
+          {(props) => (
+            <input {...props} class="input" value={label} onInput={(event) => setLabel(event.currentTarget.value)} />
+          )}
         </Field>
-        <Field label="Good for, days" name="expiresInDays" hint="Empty: as long as this server allows" errors={errors["expiresInDays"] ?? []}>
-          {(props) => <input {...props} class="input" type="number" min="1" value={days} onInput={(event) => setDays(event.currentTarget.value)} />}
+        <Field
+          label="Good for, days"
+          name="expiresInDays"
+          hint="Empty: as long as this server allows"
+          errors={errors["expiresInDays"] ?? []}
+        >
+          {(props) => (
+            <input
+              {...props}
+              class="input"
+              type="number"
+              min="1"
+              value={days}
+              onInput={(event) => setDays(event.currentTarget.value)}
+            />
+          )}
         </Field>
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
@@ -229,9 +241,9 @@ function NewKey({ onClose }: { onClose: () => void }) {
 }
 
 function Members() {
-  const members = useGet<Page<Member>>("members/", { page_size: 200 });
+  const members = useGet<Page<Schemas["Member"]>>("members/", { page_size: 200 });
   const isAdmin = boot.value!.rights.isAdmin;
-  const invitations = useGet<Page<Invitation>>("invitations/", { page_size: 200 }, { enabled: isAdmin });
+  const invitations = useGet<Page<Schemas["Invitation"]>>("invitations/", { page_size: 200 }, { enabled: isAdmin });
   const [isInviting, invite] = useState(false);
   return (
     <div class="stack">
@@ -245,7 +257,9 @@ function Members() {
           ) : undefined
         }
       >
-        {members.error ? <Failure error={members.error} what="The members" again={() => void members.refetch()} /> : null}
+        {members.error ? (
+          <Failure error={members.error} what="The members" again={() => void members.refetch()} />
+        ) : null}
         {!members.data && !members.error ? <Skeleton rows={3} /> : null}
         {members.data ? (
           <div class="scroll-x">
@@ -300,7 +314,9 @@ function Members() {
                       small
                       kind="danger"
                       onClick={async () => {
-                        await api("DELETE", `invitations/${part(each.id)}/`).catch((error: Error) => toast(error.message, "bad"));
+                        await api("DELETE", `invitations/${part(each.id)}/`).catch((error: Error) =>
+                          toast(error.message, "bad"),
+                        );
                         changed("invitations/");
                       }}
                     >
@@ -327,7 +343,12 @@ function Invite({ onClose }: { onClose: () => void }) {
   const [once] = useState(newKey);
   if (token) {
     return (
-      <Dialog title={`Invitation for ${email}`} onClose={onClose} isFirm actions={<Button onClick={onClose}>I have it</Button>}>
+      <Dialog
+        title={`Invitation for ${email}`}
+        onClose={onClose}
+        isFirm
+        actions={<Button onClick={onClose}>I have it</Button>}
+      >
         <p>Hand this token over. It is shown this once; the guide to the API says how it is taken.</p>
         <pre class="code">{token}</pre>
         <div class="row">
@@ -343,22 +364,27 @@ function Invite({ onClose }: { onClose: () => void }) {
         onSubmit={async (event) => {
           event.preventDefault();
           try {
-            const reply = await api<{ token: string }>("POST", "invitations/", { json: { email, role }, once });
+            const reply = await api<Schemas["NewInvitation"]>("POST", "invitations/", { json: { email, role }, once });
             made(reply.token);
             changed("invitations/");
           } catch (error) {
             fail(error instanceof ApiError ? error.fields : {});
-            say(error instanceof Error ? error.message : String(error));
+            say(messageOf(error));
           }
         }}
       >
-        {said && !Object.keys(errors).length ? (
-          <p role="alert" class="banner tone-bad">
-            {said}
-          </p>
-        ) : null}
+        {said && !Object.keys(errors).length ? <Banner tone="bad">{said}</Banner> : null}
         <Field label="Address" name="email" errors={errors["email"] ?? []}>
-          {(props) => <input {...props} class="input" type="email" value={email} onInput={(event) => setEmail(event.currentTarget.value)} required />}
+          {(props) => (
+            <input
+              {...props}
+              class="input"
+              type="email"
+              value={email}
+              onInput={(event) => setEmail(event.currentTarget.value)}
+              required
+            />
+          )}
         </Field>
         <Field label="Role" name="role" errors={errors["role"] ?? []}>
           {(props) => (

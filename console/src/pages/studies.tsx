@@ -4,31 +4,20 @@ import { useEffect } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { part } from "../api/client";
 import { changed, useGet } from "../api/queries";
-import type { Outcome } from "../api/types";
+import type { RowsPage } from "../api/types";
 import { onEvent } from "../lib/events";
+import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
 import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { State } from "../ui/state";
-
-type Row = {
-  id: string;
-  name: string;
-  status: string;
-  reason: string | null;
-  outcome: Outcome | null;
-  analyses: { code: string; name: string }[];
-  study: { total: number; ended: number; done: number | null; failed: number | null } | null;
-  insertedAt: string;
-};
-type Rows = { rows: Row[]; next: string | null; previous: string | null };
 
 const GATHER_MS = 1_000;
 
 export default function Studies() {
   useCrumbs({ label: "Studies" });
   const [place, go] = usePlace();
-  const rows = useGet<Rows>("jobs/rows/", { kind: "study", cursor: place["cursor"], limit: 50 }, { keep: true });
+  const rows = useGet<RowsPage>("jobs/rows/", { kind: "study", cursor: place["cursor"], limit: 50 }, { keep: true });
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const stop = onEvent((name) => {
@@ -56,7 +45,9 @@ export default function Studies() {
       {!rows.data && !rows.error ? <Skeleton /> : null}
       {rows.data && !found.length ? (
         <Empty title="No studies yet">
-          <p>A study runs the same case at many points: from a table, over ranges, or where an optimizer wants to look.</p>
+          <p>
+            A study runs the same case at many points: from a table, over ranges, or where an optimizer wants to look.
+          </p>
         </Empty>
       ) : null}
       {found.length ? (
@@ -82,13 +73,16 @@ export default function Studies() {
                       <State status={row.status} outcome={row.outcome} reason={row.reason} />
                     </td>
                     <td>
-                      <Link href={row.status ? `/studies/${part(row.id)}` : `/jobs/${part(row.id)}`}>
+                      <Link href={row.status ? `/studies/${part(row.id)}` : jobHref(row.id)}>
                         <bdi>{row.name}</bdi>
                       </Link>
                     </td>
                     <td>{row.analyses.map((each) => each.name).join(", ")}</td>
                     <td>
-                      <Progress value={row.study?.total ? row.study.ended / row.study.total : null} label={`${row.name}: runs that ended`} />{" "}
+                      <Progress
+                        value={row.study?.total ? row.study.ended / row.study.total : null}
+                        label={`${row.name}: runs that ended`}
+                      />{" "}
                       {row.study ? `${row.study.ended} of ${row.study.total} runs` : "-"}
                     </td>
                     <td class="number">{row.study?.failed ?? "-"}</td>

@@ -1,13 +1,17 @@
 /** A study: which point is best, which failed, and how one column goes with another. */
 
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { Link, useLocation } from "wouter-preact";
-import { canWrite } from "../api/boot";
-import { address, api, ApiError, newKey, part } from "../api/client";
+import { address, api, ApiError, newKey } from "../api/client";
+import { jobPath } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
+import type { Job, Page, Schemas } from "../api/types";
 import { onEvent } from "../lib/events";
 import { duration } from "../lib/format";
+import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
+import { whyNot } from "../lib/rights";
+import { plural } from "../lib/words";
 import { Confirm } from "../ui/dialog";
 import { CircleCheck, CircleDashed, CirclePlay, Clock, Download, OctagonX, RotateCcw, Square, Star } from "../ui/icons";
 import { Menu } from "../ui/menu";
@@ -19,21 +23,7 @@ import { merged, sorted, valueOf, type Columns, type Run } from "./study/data";
 import { Scatter } from "./study/scatter";
 import "./study/study.css";
 
-type Variable = { name: string; role: string; unit: string; isText: boolean };
-type Summary = {
-  version: string;
-  variables: Variable[];
-  counts: Record<string, number>;
-  total: number;
-  best: { id: string; inputs: Record<string, unknown>; outputs: Record<string, unknown> }[];
-  bestCount: number;
-  isOpen: boolean;
-  closedBecause: string | null;
-  slots: number;
-  optimizer: string | null;
-  design: string | null;
-};
-type Job = { id: string; name: string };
+type Summary = Schemas["StudySummary"];
 type Column = { key: string; label: string; isNumber: boolean };
 
 const ROW = 32;
@@ -51,14 +41,14 @@ const STATES = [
 
 export default function Study({ params }: { params: Record<string, string | undefined> }) {
   const id = params["id"]!;
-  const job = useGet<Job>(`jobs/${part(id)}/`);
-  const summary = useGet<Summary>(`jobs/${part(id)}/study/`);
+  const job = useGet<Job>(jobPath(id));
+  const summary = useGet<Summary>(`${jobPath(id)}study/`);
   const { runs, error, again } = useRuns(id);
   useCrumbs({ label: "Studies", href: "/studies" }, { label: job.data?.name ?? id });
   useEffect(
     () =>
       onEvent((_name, data) => {
-        if (data["id"] === id || data["job"] === id) changed(`jobs/${part(id)}/study/`);
+        if (data["id"] === id || data["job"] === id) changed(`${jobPath(id)}study/`);
       }),
     [id],
   );
@@ -67,7 +57,7 @@ export default function Study({ params }: { params: Record<string, string | unde
     return problem instanceof ApiError && problem.status === 400 ? (
       <div class="empty">
         <h1>This job is no study</h1>
-        <Link href={`/jobs/${part(id)}`}>Look at the job</Link>
+        <Link href={jobHref(id)}>Look at the job</Link>
       </div>
     ) : (
       <Failure
@@ -116,7 +106,10 @@ function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () =>
       }
       isBusy = true;
       try {
-        const reply = await api<Columns>("GET", `jobs/${part(id)}/study/columns/`, { query: { since: version }, signal: over.signal });
+        const reply = await api<Columns>("GET", `${jobPath(id)}study/columns/`, {
+          query: { since: version },
+          signal: over.signal,
+        });
         known = merged(known, reply);
         version = reply.version;
         set([...known.values()].toSorted((a, b) => Number(a.id) - Number(b.id)));
@@ -157,11 +150,11 @@ function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () =>
 
 function Counts({ summary }: { summary: Summary }) {
   const { counts, total } = summary;
-  const share = (name: string): string => `${((counts[name] ?? 0) / Math.max(1, total)) * 100}%`;
+  const share = (name: Run["status"]): string => `${(counts[name] / Math.max(1, total)) * 100}%`;
   return (
     <section class="stack-small" aria-label="Runs by state">
       <div class="study-counts" aria-hidden="true">
-        {["done", "failed", "stopped", "running"].map((name) => (
+        {(["done", "failed", "stopped", "running"] as const).map((name) => (
           <span key={name} class={`is-${name}`} style={{ width: share(name) }} />
         ))}
       </div>
@@ -175,7 +168,11 @@ function Counts({ summary }: { summary: Summary }) {
         <span>{summary.slots} at a time</span>
         {summary.optimizer ? <span>optimizer {summary.optimizer}</span> : null}
         {summary.design ? <span>design {summary.design}</span> : null}
-        {summary.isOpen ? <span>more runs come</span> : summary.closedBecause ? <span>{summary.closedBecause}</span> : null}
+        {summary.isOpen ? (
+          <span>more runs come</span>
+        ) : summary.closedBecause ? (
+          <span>{summary.closedBecause}</span>
+        ) : null}
       </div>
     </section>
   );
@@ -184,14 +181,14 @@ function Counts({ summary }: { summary: Summary }) {
 function Actions({ id, summary }: { id: string; summary: Summary }) {
   const [isAsking, ask] = useState(false);
   const [place] = usePlace();
-  const failed = summary.counts["failed"] ?? 0;
-  const file = (format: string): string => address(`jobs/${part(id)}/study/export/`, { format, filter: place["filter"] });
+  const failed = summary.counts.failed;
+  const file = (format: string): string => address(`${jobPath(id)}study/export/`, { format, filter: place["filter"] });
   return (
     <div class="row">
-      <Link class="button" href={`/jobs/${part(id)}`}>
+      <Link class="button" href={jobHref(id)}>
         The job
       </Link>
-      <Button icon={RotateCcw} why={!canWrite() ? "Your role is to read only." : failed ? "" : "No run failed."} onClick={() => ask(true)}>
+      <Button icon={RotateCcw} why={whyNot() || (failed ? "" : "No run failed.")} onClick={() => ask(true)}>
         Re-run failed ({failed})
       </Button>
       <Menu
@@ -209,20 +206,38 @@ function Actions({ id, summary }: { id: string; summary: Summary }) {
   );
 }
 
-function Rerun({ id, where, runs, count, onClose }: { id: string; where?: string; runs?: string[]; count: number; onClose: () => void }) {
+function Rerun({
+  id,
+  where,
+  runs,
+  count,
+  onClose,
+}: {
+  id: string;
+  where?: string;
+  runs?: string[];
+  count: number;
+  onClose: () => void;
+}) {
   const [once] = useState(newKey);
   return (
     <Confirm
-      title={`Run ${count} ${count === 1 ? "run" : "runs"} again?`}
+      title={`Run ${count} ${plural(count, "run")} again?`}
       verb="Run again"
       onClose={onClose}
       onConfirm={async () => {
-        const reply = await api<{ count: number }>("POST", `jobs/${part(id)}/study/rerun/`, { json: runs ? { runs } : { where }, once });
-        changed(`jobs/${part(id)}/study/`);
-        toast(`${reply.count} ${reply.count === 1 ? "run" : "runs"} will be run again.`, "good");
+        const reply = await api<Schemas["RunNumbers"]>("POST", `${jobPath(id)}study/rerun/`, {
+          json: runs ? { runs } : { where },
+          once,
+        });
+        changed(`${jobPath(id)}study/`);
+        toast(`${reply.count} ${plural(reply.count, "run")} will be run again.`, "good");
       }}
     >
-      <p>The same points are computed anew. Outputs with new content take the place of those that are there; each attempt is charged.</p>
+      <p>
+        The same points are computed anew. Outputs with new content take the place of those that are there; each attempt
+        is charged.
+      </p>
     </Confirm>
   );
 }
@@ -242,13 +257,20 @@ function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[
   const drawn = columns.filter((column) => column.isNumber);
   const isKnown = (key: string | undefined): boolean => drawn.some((column) => column.key === key);
   const x = isKnown(place["x"]) ? place["x"]! : (drawn.find((column) => column.key.startsWith("inputs."))?.key ?? "id");
-  const y = isKnown(place["y"]) ? place["y"]! : (drawn.find((column) => column.key.startsWith("outputs."))?.key ?? "duration");
+  const y = isKnown(place["y"])
+    ? place["y"]!
+    : (drawn.find((column) => column.key.startsWith("outputs."))?.key ?? "duration");
   const name = (key: string): string => columns.find((column) => column.key === key)?.label ?? key;
-  const openRun = (run: string): void => open(`/jobs/${part(id)}?run=${part(run)}`);
+  const openRun = (run: string): void => open(jobHref(id, "", { run }));
   const choice = (label: string, value: string, parameter: string) => (
     <Field label={label} name={parameter}>
       {(props) => (
-        <select {...props} class="input" value={value} onChange={(event) => go({ [parameter]: event.currentTarget.value })}>
+        <select
+          {...props}
+          class="input"
+          value={value}
+          onChange={(event) => go({ [parameter]: event.currentTarget.value })}
+        >
           {drawn.map((column) => (
             <option key={column.key} value={column.key}>
               {column.label}
@@ -265,24 +287,57 @@ function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[
           {choice("Across", x, "x")}
           {choice("Up", y, "y")}
         </div>
-        <Scatter runs={shown} x={x} y={y} xName={name(x)} yName={name(y)} hovered={hovered} onHover={hover} onOpen={openRun} />
+        <Scatter
+          runs={shown}
+          x={x}
+          y={y}
+          xName={name(x)}
+          yName={name(y)}
+          hovered={hovered}
+          onHover={hover}
+          onOpen={openRun}
+        />
       </Panel>
       <Panel title="Runs">
         <div class="stack-small">
           <div class="row">
-            <button type="button" class="chip" aria-pressed={state === "" ? "true" : "false"} onClick={() => go({ status: "" })}>
+            <button
+              type="button"
+              class="chip"
+              aria-pressed={state === "" ? "true" : "false"}
+              onClick={() => go({ status: "" })}
+            >
               all {summary.total}
             </button>
             {STATES.filter(([each]) => summary.counts[each]).map(([each, tone, Icon]) => (
-              <button key={each} type="button" class={`chip tone-${tone}`} aria-pressed={state === each ? "true" : "false"} onClick={() => go({ status: state === each ? "" : each })}>
+              <button
+                key={each}
+                type="button"
+                class={`chip tone-${tone}`}
+                aria-pressed={state === each ? "true" : "false"}
+                onClick={() => go({ status: state === each ? "" : each })}
+              >
                 <Icon size={14} class="icon" /> {each} {summary.counts[each]}
               </button>
             ))}
           </div>
-          <Filter text={place["filter"] ?? ""} error={error} onFilter={(filter) => go({ filter })} example={example(columns)} />
+          <Filter
+            text={place["filter"] ?? ""}
+            error={error}
+            onFilter={(filter) => go({ filter })}
+            example={example(columns)}
+          />
           {isAsked && !ids ? <Skeleton rows={2} /> : null}
           {shown.length ? (
-            <Table id={id} runs={shown} columns={columns} sort={sort} onSort={(key) => go({ sort: sort === key ? `-${key}` : key })} hovered={hovered} onHover={hover} />
+            <Table
+              id={id}
+              runs={shown}
+              columns={columns}
+              sort={sort}
+              onSort={(key) => go({ sort: sort === key ? `-${key}` : key })}
+              hovered={hovered}
+              onHover={hover}
+            />
           ) : (
             <Empty title="No run fits">
               <Button onClick={() => go({ status: "", filter: "" })}>Clear the filters</Button>
@@ -294,7 +349,7 @@ function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[
   );
 }
 
-function columnsOf(variables: Variable[], runs: Run[]): Column[] {
+function columnsOf(variables: Schemas["StudyVariable"][], runs: Run[]): Column[] {
   const units = new Map(variables.map((variable) => [variable.name, variable.unit]));
   const texts = new Set(variables.filter((variable) => variable.isText).map((variable) => variable.name));
   const first = runs[0];
@@ -304,7 +359,12 @@ function columnsOf(variables: Variable[], runs: Run[]): Column[] {
       label: units.get(name) ? `${name} [${units.get(name)}]` : name,
       isNumber: !texts.has(name),
     }));
-  return [...of("inputs"), ...of("outputs"), { key: "duration", label: "Time [s]", isNumber: true }, { key: "coreHours", label: "Core-hours", isNumber: true }];
+  return [
+    ...of("inputs"),
+    ...of("outputs"),
+    { key: "duration", label: "Time [s]", isNumber: true },
+    { key: "coreHours", label: "Core-hours", isNumber: true },
+  ];
 }
 
 const example = (columns: Column[]): string => {
@@ -313,7 +373,11 @@ const example = (columns: Column[]): string => {
 };
 
 /** The ids of the runs that the server finds for a filter; null: all, or not known yet. */
-function useFilter(id: string, filter: string, version: string): { ids: ReadonlySet<string> | null; error: string; isAsked: boolean } {
+function useFilter(
+  id: string,
+  filter: string,
+  version: string,
+): { ids: ReadonlySet<string> | null; error: string; isAsked: boolean } {
   const [found, set] = useState<{ filter: string; ids: ReadonlySet<string> } | null>(null);
   const [error, fail] = useState("");
   useEffect(() => {
@@ -326,7 +390,7 @@ function useFilter(id: string, filter: string, version: string): { ids: Readonly
     const ask = async (): Promise<void> => {
       const ids = new Set<string>();
       for (let page = 1; ; page++) {
-        const reply = await api<{ next: string | null; results: { id: string }[] }>("GET", `jobs/${part(id)}/study/table/`, {
+        const reply = await api<Page<Schemas["StudyRow"]>>("GET", `${jobPath(id)}study/table/`, {
           query: { filter, page, page_size: PAGE },
           signal: over.signal,
         });
@@ -346,7 +410,17 @@ function useFilter(id: string, filter: string, version: string): { ids: Readonly
   return { ids: found?.filter === filter ? found.ids : null, error, isAsked: Boolean(filter) && !error };
 }
 
-function Filter({ text, error, onFilter, example }: { text: string; error: string; onFilter: (text: string) => void; example: string }) {
+function Filter({
+  text,
+  error,
+  onFilter,
+  example,
+}: {
+  text: string;
+  error: string;
+  onFilter: (text: string) => void;
+  example: string;
+}) {
   const [typed, type] = useState(text);
   useEffect(() => type(text), [text]);
   return (
@@ -359,7 +433,12 @@ function Filter({ text, error, onFilter, example }: { text: string; error: strin
       <Field label="Filter" name="filter" hint={<>Such as {<code>{example}</code>}</>} errors={error ? [error] : []}>
         {(props) => (
           <div class="row">
-            <input {...props} class="input mono grow" value={typed} onInput={(event) => type(event.currentTarget.value)} />
+            <input
+              {...props}
+              class="input mono grow"
+              value={typed}
+              onInput={(event) => type(event.currentTarget.value)}
+            />
             <Button type="submit">Filter</Button>
           </div>
         )}
@@ -368,12 +447,23 @@ function Filter({ text, error, onFilter, example }: { text: string; error: strin
   );
 }
 
-type TableProps = { id: string; runs: Run[]; columns: Column[]; sort: string; onSort: (key: string) => void; hovered: string; onHover: (id: string) => void };
+type TableProps = {
+  id: string;
+  runs: Run[];
+  columns: Column[];
+  sort: string;
+  onSort: (key: string) => void;
+  hovered: string;
+  onHover: (id: string) => void;
+};
 
 function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps) {
-  const head = useRef<HTMLDivElement>(null);
-  const layout = { gridTemplateColumns: `64px 112px repeat(${columns.length}, minmax(96px, 1fr)) minmax(180px, 2fr)`, minWidth: `${380 + columns.length * 104}px` };
-  const sortOf = (key: string): "ascending" | "descending" | "none" => (sort === key ? "ascending" : sort === `-${key}` ? "descending" : "none");
+  const layout = {
+    gridTemplateColumns: `64px 112px repeat(${columns.length}, minmax(96px, 1fr)) minmax(180px, 2fr)`,
+    minWidth: `${380 + columns.length * 104}px`,
+  };
+  const sortOf = (key: string): "ascending" | "descending" | "none" =>
+    sort === key ? "ascending" : sort === `-${key}` ? "descending" : "none";
   const heading = (key: string, label: string, isNumber = true) => (
     <div key={key} role="columnheader" aria-sort={sortOf(key)} class={isNumber ? "number" : ""}>
       <button type="button" class="sort" onClick={() => onSort(key)} title={label}>
@@ -382,7 +472,7 @@ function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps
     </div>
   );
   return (
-    <div class="study-grid" role="table" aria-label="Runs of the study" aria-rowcount={runs.length + 1} ref={head}>
+    <div class="study-grid" role="table" aria-label="Runs of the study" aria-rowcount={runs.length + 1}>
       <div role="rowgroup" class="study-head">
         <div role="row" aria-rowindex={1} class="study-row is-head" style={layout}>
           {heading("id", "Run")}
@@ -409,7 +499,7 @@ function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps
               onMouseLeave={() => onHover("")}
             >
               <div role="cell" class="number">
-                <Link href={`/jobs/${part(id)}?run=${part(run.id)}`}>{run.id}</Link>
+                <Link href={jobHref(id, "", { run: run.id })}>{run.id}</Link>
                 {run.isOptimal ? <Star size={12} class="icon" aria-label="best" /> : null}
               </div>
               <div role="cell">
@@ -420,7 +510,11 @@ function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps
               </div>
               {columns.map((column) => (
                 <div key={column.key} role="cell" class="number ellipsis">
-                  {column.key === "duration" ? <span title={`${run.duration ?? ""}`}>{run.duration === null ? "-" : duration(run.duration)}</span> : <Num value={valueOf(run, column.key)} />}
+                  {column.key === "duration" ? (
+                    <span title={`${run.duration ?? ""}`}>{run.duration === null ? "-" : duration(run.duration)}</span>
+                  ) : (
+                    <Num value={valueOf(run, column.key)} />
+                  )}
                 </div>
               ))}
               <div role="cell" class="ellipsis quiet" title={run.reason}>

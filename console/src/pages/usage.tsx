@@ -1,33 +1,16 @@
 /** What was used, and what is left of what one may use. */
 
 import { boot } from "../api/boot";
+import { part } from "../api/client";
 import { useGet } from "../api/queries";
+import type { Schemas } from "../api/types";
 import { number } from "../lib/format";
 import { usePlace } from "../lib/query";
-import { Bytes, Empty, Failure, Num, Panel, Progress, Skeleton } from "../ui/parts";
+import { Bytes, Failure, Num, Panel, Progress, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 
-type Budget = { used: number; reserved: number; limit: number | null };
-type Me = {
-  email: string;
-  company: { code: string };
-  workspace: { id: string; name: string };
-  limits: {
-    storageBytes: { used: number; limit: number | null };
-    jobsRunning: { used: number; limit: number | null };
-    jobsQueued: { used: number; limit: number | null };
-    coreHours: Budget;
-  };
-};
-type Billing = {
-  activeUsers: number;
-  jobs: number;
-  hardwareUsage: string;
-  hardwareCharge: string;
-  storageUsage: string;
-  totalCharge: string;
-  budgets: { kind: string; id: string; name: string; coreHours: Budget }[];
-};
+type Me = Schemas["User"];
+type Billing = Schemas["BillingSummary"];
 
 export default function Usage() {
   useCrumbs({ label: "Usage" });
@@ -108,10 +91,12 @@ function Count({ name, of }: { name: string; of: { used: number; limit: number |
 function Month({ me }: { me: Me }) {
   const [place, go] = usePlace();
   const now = new Date();
-  const month = /^\d{4}-\d{2}$/.test(place["month"] ?? "") ? place["month"]! : `${now.getUTCFullYear()}-${String(now.getUTCMonth() + 1).padStart(2, "0")}`;
+  const month = /^\d{4}-\d{2}$/.test(place["month"] ?? "")
+    ? place["month"]!
+    : `${now.getUTCFullYear()}-${String(now.getUTCMonth() + 1).padStart(2, "0")}`;
   const [year, number_] = month.split("-").map(Number) as [number, number];
   const billing = useGet<Billing>(
-    `organizations/${encodeURIComponent(me.company.code)}/workspaces/${encodeURIComponent(me.workspace.id)}/billing/`,
+    `organizations/${part(me.company.code)}/workspaces/${part(me.workspace.id)}/billing/`,
     { startYear: year, startMonth: number_, endYear: year, endMonth: number_ },
     { keep: true },
   );
@@ -122,7 +107,13 @@ function Month({ me }: { me: Me }) {
       tools={
         <label class="row">
           Month
-          <input class="input" type="month" value={month} onChange={(event) => go({ month: event.currentTarget.value })} style={{ width: "auto" }} />
+          <input
+            class="input"
+            type="month"
+            value={month}
+            onChange={(event) => go({ month: event.currentTarget.value })}
+            style={{ width: "auto" }}
+          />
         </label>
       }
     >
@@ -144,7 +135,11 @@ function Month({ me }: { me: Me }) {
               <Num value={data.totalCharge} />
             </dd>
           </dl>
-          {data.budgets.length ? <Budgets budgets={data.budgets} /> : <p class="quiet">No member and no project has a budget.</p>}
+          {data.budgets.length ? (
+            <Budgets budgets={data.budgets} />
+          ) : (
+            <p class="quiet">No member and no project has a budget.</p>
+          )}
         </div>
       ) : null}
     </Panel>
@@ -152,7 +147,6 @@ function Month({ me }: { me: Me }) {
 }
 
 function Budgets({ budgets }: { budgets: Billing["budgets"] }) {
-  if (!budgets.length) return <Empty title="No budgets" />;
   return (
     <div class="scroll-x">
       <table class="table">
@@ -183,7 +177,9 @@ function Budgets({ budgets }: { budgets: Billing["budgets"] }) {
               <td class="number">
                 <Num value={each.coreHours.reserved} />
               </td>
-              <td class="number">{each.coreHours.limit === null ? "no limit" : <Num value={each.coreHours.limit} />}</td>
+              <td class="number">
+                {each.coreHours.limit === null ? "no limit" : <Num value={each.coreHours.limit} />}
+              </td>
             </tr>
           ))}
         </tbody>

@@ -2,22 +2,24 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
-import { boot, canWrite } from "../api/boot";
-import { api, part, prefix, request } from "../api/client";
+import { boot } from "../api/boot";
+import { address, api, part, request } from "../api/client";
+import { jobPath, runPath } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
+import type { Job, Page, Schemas, SeriesData, Status, StoredFile } from "../api/types";
+import { curl, type Call } from "../lib/curl";
 import { onEvent } from "../lib/events";
 import { bytes, number } from "../lib/format";
+import { jobHref } from "../lib/hrefs";
+import { whyNot } from "../lib/rights";
+import { messageOf } from "../lib/words";
 import { CircleCheck, CircleDashed, CirclePlay, OctagonX, Play } from "../ui/icons";
 import { Banner, Button, CopyButton, Failure, Panel, Skeleton, Sparkline } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import "./welcome/welcome.css";
 
-type Example = { name: string; title: string; analysis: string; isRunnable: boolean; whyNot: string; fileName: string; job: Body };
 type Body = { name: string; jobanalyses: { inputFiles: { id: string }[]; command: string }[] };
-type Job = { id: string };
-type Series = { x: number[]; keys: Record<string, { last: (number | string)[] }> };
-type Status = { status: string; statusReason: string | null };
-type Call = { title: string; method: string; path: string; body?: unknown; form?: string };
+type Example = Omit<Schemas["Example"], "job"> & { job: Body };
 type Stage = "upload" | "create" | "submit" | "watch" | "results";
 
 const STAGES: [Stage, string][] = [
@@ -31,19 +33,22 @@ const LOOK_MS = 1_000;
 
 export default function Welcome() {
   useCrumbs({ label: "First minutes" });
-  const examples = useGet<Example[] | { results: Example[] }>("examples/", undefined, { stale: 60_000 });
-  const all = Array.isArray(examples.data) ? examples.data : (examples.data?.results ?? []);
+  const examples = useGet<Example[]>("examples/", {}, { stale: 60_000 });
+  const all = examples.data ?? [];
   const example = all.find((each) => each.isRunnable) ?? all[0];
   return (
     <div class="page stack">
       <h1>First minutes with Simyard</h1>
       <div class="welcome">
         <div class="grow stack">
-          {examples.error ? <Failure error={examples.error} what="The example" again={() => void examples.refetch()} /> : null}
+          {examples.error ? (
+            <Failure error={examples.error} what="The example" again={() => void examples.refetch()} />
+          ) : null}
           {!examples.data && !examples.error ? <Skeleton /> : null}
           {example ? <Run example={example} /> : null}
           <p>
-            Or <Link href="/jobs/new">set up a job of your own</Link>, or <Link href="/jobs?view=list">go to the jobs</Link>. This page is in the menu at the top right again.
+            Or <Link href="/jobs/new">set up a job of your own</Link>, or{" "}
+            <Link href="/jobs?view=list">go to the jobs</Link>. This page is in the menu at the top right again.
           </p>
         </div>
         <Checks />
@@ -54,7 +59,9 @@ export default function Welcome() {
 
 function Checks() {
   const here = boot.value!;
-  const solvers = here.solvers.toSorted((a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name));
+  const solvers = here.solvers.toSorted(
+    (a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name),
+  );
   const missing = solvers.filter((each) => !each.installed);
   return (
     <Panel title="What is here" class="welcome-checks">
@@ -80,7 +87,10 @@ function Checks() {
         <details>
           <summary>{missing.length} more can be installed</summary>
           <dl class="facts">
-            {missing.map((each) => [<dt key={`${each.code}-name`}>{each.name}</dt>, <dd key={each.code}>{each.installHint || "-"}</dd>])}
+            {missing.map((each) => [
+              <dt key={`${each.code}-name`}>{each.name}</dt>,
+              <dd key={each.code}>{each.installHint || "-"}</dd>,
+            ])}
           </dl>
         </details>
       ) : null}
@@ -89,7 +99,7 @@ function Checks() {
 }
 
 function Run({ example }: { example: Example }) {
-  const [stage, enter] = useState<Stage | "" | "over">("");
+  const [stage, enter] = useState<Stage | "">("");
   const [failed, fail] = useState("");
   const [calls, record] = useState<Call[]>([]);
   const [job, created] = useState("");
@@ -113,21 +123,22 @@ function Run({ example }: { example: Example }) {
       const archive = await (await request("GET", `examples/${part(example.name)}/contents/`)).blob();
       const form = new FormData();
       form.append("file", archive, example.fileName);
-      const file = (await (await request("POST", "files/contents/", { body: form })).json()) as { id: string };
+      const file = await api<StoredFile>("POST", "files/contents/", { body: form });
       made({ title: "Upload the case", method: "POST", path: "files/contents/", form: example.fileName });
       enter("create");
-      const body: Body = { ...example.job, jobanalyses: example.job.jobanalyses.map((each, n) => (n ? each : { ...each, inputFiles: [{ id: file.id }] })) };
-      const { id } = await api<Job>("POST", "jobs/", { json: body });
-      made({ title: "Set up the job", method: "POST", path: "jobs/", body });
+      const [first, ...rest] = example.job.jobanalyses;
+      const json: Body = { ...example.job, jobanalyses: [{ ...first!, inputFiles: [{ id: file.id }] }, ...rest] };
+      const { id } = await api<Job>("POST", "jobs/", { json });
+      made({ title: "Set up the job", method: "POST", path: "jobs/", json });
       created(id);
       enter("submit");
-      await api("POST", `jobs/${part(id)}/submit/`);
-      made({ title: "Submit it", method: "POST", path: `jobs/${id}/submit/` });
-      made({ title: "Watch it", method: "GET", path: `jobs/${id}/statuses/` });
+      await api("POST", `${jobPath(id)}submit/`);
+      made({ title: "Submit it", method: "POST", path: `${jobPath(id)}submit/` });
+      made({ title: "Watch it", method: "GET", path: `${jobPath(id)}statuses/` });
       changed("jobs/");
       enter("watch");
     } catch (error) {
-      fail(error instanceof Error ? error.message : String(error));
+      fail(messageOf(error));
     }
   };
 
@@ -135,12 +146,12 @@ function Run({ example }: { example: Example }) {
   useEffect(() => {
     if (!job || stage !== "watch") return;
     const look = async (): Promise<void> => {
-      const page = await api<{ results: Status[] }>("GET", `jobs/${part(job)}/statuses/`).catch(() => null);
+      const page = await api<Page<Status>>("GET", `${jobPath(job)}statuses/`).catch(() => null);
       const newest = page?.results[0];
       if (!newest || isOver.current) return;
       told(newest);
       if (newest.status !== "Completed") return;
-      made({ title: "Get the results", method: "GET", path: `jobs/${job}/files/` });
+      made({ title: "Get the results", method: "GET", path: `${jobPath(job)}files/` });
       if (newest.statusReason === "Completed successfully") enter("results");
       else fail(newest.statusReason ?? "The job ended.");
     };
@@ -161,7 +172,7 @@ function Run({ example }: { example: Example }) {
             kind="primary"
             icon={Play}
             disabled={isRunning}
-            why={!example.isRunnable ? example.whyNot : canWrite() ? "" : "Your role is to read only."}
+            why={example.isRunnable ? whyNot() : example.whyNot}
             onClick={() => void go()}
           >
             {stage ? "Run it again" : "Run the airfoil example"}
@@ -177,7 +188,9 @@ function Run({ example }: { example: Example }) {
               <li key={name} class={isBad ? "tone-bad" : isDone ? "tone-good" : n === at ? "tone-running" : ""}>
                 <Icon size={16} class="icon" /> {label}
                 {name === "watch" && n === at && status ? <span class="quiet"> {status.status}</span> : null}
-                <span class="hidden-visually">{isBad ? "failed" : isDone ? "done" : n === at ? "under way" : "to come"}</span>
+                <span class="hidden-visually">
+                  {isBad ? "failed" : isDone ? "done" : n === at ? "under way" : "to come"}
+                </span>
               </li>
             );
           })}
@@ -186,7 +199,7 @@ function Run({ example }: { example: Example }) {
         {job ? <Curves job={job} isLive={isRunning} /> : null}
         {job ? (
           <p>
-            <Link href={`/jobs/${part(job)}`}>{stage === "results" ? "Look at its results" : "Watch it on its own page"}</Link>
+            <Link href={jobHref(job)}>{stage === "results" ? "Look at its results" : "Watch it on its own page"}</Link>
           </p>
         ) : null}
         {calls.length ? <Happened calls={calls} /> : null}
@@ -196,7 +209,11 @@ function Run({ example }: { example: Example }) {
 }
 
 function Curves({ job, isLive }: { job: string; isLive: boolean }) {
-  const data = useGet<Series>(`jobs/${part(job)}/runs/1/series/data/`, { points: 200 }, { keep: true, ...(isLive ? { every: LOOK_MS } : {}) });
+  const data = useGet<SeriesData>(
+    `${runPath(job, "1")}series/data/`,
+    { points: 200 },
+    { keep: true, every: isLive ? LOOK_MS : 0 },
+  );
   useEffect(() => {
     if (!isLive) void data.refetch();
   }, [isLive]);
@@ -220,23 +237,15 @@ function Curves({ job, isLive }: { job: string; isLive: boolean }) {
   );
 }
 
-/** The calls as a terminal makes them. */
-export function curl({ method, path, body, form }: Call, origin: string): string {
-  const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`;
-  const lines = [`curl -X ${method} -H "Authorization: Token $SIMYARD_API_KEY"`];
-  if (form) lines.push(`-F ${quoted(`file=@${form}`)}`);
-  if (body) lines.push("-H 'Content-Type: application/json'", `-d ${quoted(JSON.stringify(body))}`);
-  return [...lines, `${origin}/api/v2/${path}`].join(" \\\n  ");
-}
-
 function Happened({ calls }: { calls: Call[] }) {
-  const origin = `${window.location.origin}${prefix}`;
-  const all = calls.map((call) => `# ${call.title}\n${curl(call, origin)}`).join("\n\n");
+  const base = new URL(address(""), window.location.href).toString();
+  const all = calls.map((call) => `# ${call.title}\n${curl(base, call)}`).join("\n\n");
   return (
     <details class="stack-small" open>
       <summary>What just happened: the calls of the API</summary>
       <p class="quiet">
-        The same from your terminal, with a key from <Link href="/settings/keys">your settings</Link> in <code>SIMYARD_API_KEY</code>.
+        The same from your terminal, with a key from <Link href="/settings/keys">your settings</Link> in{" "}
+        <code>SIMYARD_API_KEY</code>.
       </p>
       <pre class="code">{all}</pre>
       <CopyButton text={all} />

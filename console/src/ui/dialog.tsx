@@ -2,7 +2,8 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { Button } from "./parts";
+import { messageOf } from "../lib/words";
+import { Banner, Button } from "./parts";
 
 type Props = {
   title: string;
@@ -74,7 +75,7 @@ export function Confirm({ title, children, verb, isDanger, onConfirm, onClose }:
                 await onConfirm();
                 onClose();
               } catch (problem) {
-                fail(problem instanceof Error ? problem.message : String(problem));
+                fail(messageOf(problem));
                 busy(false);
               }
             }}
@@ -85,11 +86,7 @@ export function Confirm({ title, children, verb, isDanger, onConfirm, onClose }:
       }
     >
       {children}
-      {error ? (
-        <p role="alert" class="banner tone-bad">
-          {error}
-        </p>
-      ) : null}
+      {error ? <Banner tone="bad">{error}</Banner> : null}
     </Dialog>
   );
 }

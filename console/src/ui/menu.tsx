@@ -56,7 +56,12 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
   const keys = (event: KeyboardEvent): void => {
     const all = [...(list.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
     const at = all.indexOf(document.activeElement as HTMLElement);
-    const steps: Record<string, number> = { ArrowDown: at + 1, ArrowUp: at - 1 + all.length, Home: 0, End: all.length - 1 };
+    const steps: Record<string, number> = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1 + all.length,
+      Home: 0,
+      End: all.length - 1,
+    };
     if (event.key in steps) all[steps[event.key]! % all.length]?.focus();
     else if (event.key === "Escape") close(true);
     else if (event.key === "Tab") open(false);
@@ -102,7 +107,14 @@ export function Menu({ label, items, icon, children, isSmall, kind = "", side = 
             const role = item.isChecked === undefined ? "menuitem" : "menuitemradio";
             if (item.href && !item.why) {
               return (
-                <a key={item.label} role="menuitem" tabIndex={-1} href={item.href} {...(item.isDownload ? { download: "" } : {})} onClick={() => close(false)}>
+                <a
+                  key={item.label}
+                  role="menuitem"
+                  tabIndex={-1}
+                  href={item.href}
+                  {...(item.isDownload ? { download: "" } : {})}
+                  onClick={() => close(false)}
+                >
                   {inside}
                 </a>
               );

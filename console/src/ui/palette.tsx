@@ -4,17 +4,23 @@ import { signal } from "@preact/signals";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { useLocation } from "wouter-preact";
 import { api, part } from "../api/client";
+import type { Schemas } from "../api/types";
+import { jobHref } from "../lib/hrefs";
 import { active, type Key } from "../lib/keys";
+import { write } from "../lib/query";
 
 export const isPaletteOpen = signal(false);
 export const isHelpOpen = signal(false);
 
-type Hit = { id: string; name: string; detail?: string };
-type Found = { jobs?: Hit[]; studies?: Hit[]; files?: Hit[]; analyses?: Hit[] };
+type Found = Partial<Schemas["SearchHits"]>;
 type Choice = { id: string; label: string; detail: string; keys: string; run: () => void };
 
 const SEARCH_MS = 120;
 const MOST = 60;
+
+/** An output is among the files of its run, everything else in the library. */
+const placeOf = ({ name, job, run }: Schemas["FileHit"]): string =>
+  job ? jobHref(job, "files", { run: run ?? "", q: name }) : `/library?${write({ q: name })}`;
 
 export function Palette() {
   if (!isPaletteOpen.value) return null;
@@ -56,15 +62,13 @@ function Opened() {
   const choices: Choice[] = [...keys.values()]
     .filter((key) => fits(key.label))
     .map((key) => ({ id: `do-${key.label}`, label: key.label, detail: key.group ?? "", keys: key.keys, run: key.run }));
-  const goes = (kind: string, hits: Hit[] | undefined, place: (hit: Hit) => string): void => {
-    for (const hit of hits ?? []) {
-      choices.push({ id: `${kind}-${hit.id}`, label: hit.name || hit.id, detail: hit.detail ? `${kind}, ${hit.detail}` : kind, keys: "", run: () => go(place(hit)) });
-    }
+  const goes = (kind: string, id: string, name: string, place: string): void => {
+    choices.push({ id: `${kind}-${id}`, label: name || id, detail: kind, keys: "", run: () => go(place) });
   };
-  goes("job", found.jobs, (hit) => `/jobs/${part(hit.id)}`);
-  goes("study", found.studies, (hit) => `/studies/${part(hit.id)}`);
-  goes("file", found.files, (hit) => `/library?q=${encodeURIComponent(hit.name)}`);
-  goes("analysis", found.analyses, (hit) => `/jobs?analysis=${encodeURIComponent(hit.id)}`);
+  for (const job of found.jobs ?? []) goes("job", job.id, job.name, jobHref(job.id));
+  for (const study of found.studies ?? []) goes("study", study.id, study.name, `/studies/${part(study.id)}`);
+  for (const file of found.files ?? []) goes("file", file.id, file.name, placeOf(file));
+  for (const { code, name } of found.analyses ?? []) goes("analysis", code, name, `/jobs?${write({ analysis: code })}`);
   const shown = choices.slice(0, MOST);
   const chosen = Math.min(at, shown.length - 1);
   const choose = (choice: Choice | undefined): void => {
@@ -103,7 +107,16 @@ function Opened() {
       />
       <div id={list} role="listbox" aria-label="Found" class="palette-list">
         {shown.map((choice, n) => (
-          <div key={choice.id} id={`${list}-${n}`} role="option" tabIndex={-1} aria-selected={n === chosen ? "true" : "false"} class="palette-choice" onClick={() => choose(choice)} onKeyDown={() => {}}>
+          <div
+            key={choice.id}
+            id={`${list}-${n}`}
+            role="option"
+            tabIndex={-1}
+            aria-selected={n === chosen ? "true" : "false"}
+            class="palette-choice"
+            onClick={() => choose(choice)}
+            onKeyDown={() => {}}
+          >
             <span class="grow ellipsis">{choice.label}</span>
             <span class="quiet">{choice.detail}</span>
             {choice.keys ? <kbd>{choice.keys}</kbd> : null}

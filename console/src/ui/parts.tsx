@@ -5,6 +5,7 @@ import type { ComponentChildren, JSX } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api/client";
 import { ago, bytes, duration, moment, number, serverNow } from "../lib/format";
+import { messageOf } from "../lib/words";
 import { Check, Copy, Info, OctagonX, RefreshCw, TriangleAlert } from "./icons";
 import { toast } from "./toasts";
 
@@ -19,7 +20,18 @@ type ButtonProps = Omit<JSX.HTMLAttributes<HTMLButtonElement>, "icon" | "size"> 
   form?: string;
 };
 
-export function Button({ kind = "", small, icon: Icon, label, why, children, class: more, onClick, type, ...rest }: ButtonProps) {
+export function Button({
+  kind = "",
+  small,
+  icon: Icon,
+  label,
+  why,
+  children,
+  class: more,
+  onClick,
+  type,
+  ...rest
+}: ButtonProps) {
   const isBare = children === undefined || children === null;
   const classes = ["button", kind, small ? "small" : "", isBare ? "icon-only" : "", more ?? ""].filter(Boolean);
   return (
@@ -46,9 +58,12 @@ type FieldProps = {
   children: (props: { id: string; "aria-describedby"?: string; "aria-invalid"?: "true" }) => ComponentChildren;
 };
 
+/** The id of the input of a field, by the path of the field in the body. */
+export const fieldId = (name: string): string => `field-${name.replace(/[^\w-]/g, "-")}`;
+
 /** A labelled input with its messages: `children` gets what ties them together. */
 export function Field({ label, name, hint, errors, children }: FieldProps) {
-  const id = `field-${name.replace(/[^\w-]/g, "-")}`;
+  const id = fieldId(name);
   const isBad = Boolean(errors?.length);
   const said = [hint ? `${id}-hint` : "", isBad ? `${id}-error` : ""].filter(Boolean).join(" ");
   return (
@@ -70,7 +85,19 @@ export function Field({ label, name, hint, errors, children }: FieldProps) {
   );
 }
 
-export function Panel({ title, tools, children, class: more, id }: { title?: string; tools?: ComponentChildren; children: ComponentChildren; class?: string; id?: string }) {
+export function Panel({
+  title,
+  tools,
+  children,
+  class: more,
+  id,
+}: {
+  title?: string;
+  tools?: ComponentChildren;
+  children: ComponentChildren;
+  class?: string;
+  id?: string;
+}) {
   const heading = useId();
   return (
     <section class={`panel ${more ?? ""}`} id={id} {...(title ? { "aria-labelledby": heading } : {})}>
@@ -105,7 +132,7 @@ export function Failure({ error, what, again }: { error: unknown; what: string; 
       <OctagonX size={16} class="icon" />
       <div class="grow">
         <strong>{isGone ? `${what}: not found, or not shared with you.` : `${what} could not be loaded.`}</strong>
-        {isGone ? null : <div>{error instanceof Error ? error.message : String(error)}</div>}
+        {isGone ? null : <div>{messageOf(error)}</div>}
         {known && known.status > 0 && !isGone ? (
           <div class="mono">
             {known.status} {known.requestId}
@@ -121,7 +148,15 @@ export function Failure({ error, what, again }: { error: unknown; what: string; 
   );
 }
 
-export function Banner({ tone = "running", children, tools }: { tone?: "running" | "warning" | "bad" | "good" | "draft" | "waiting"; children: ComponentChildren; tools?: ComponentChildren }) {
+export function Banner({
+  tone = "running",
+  children,
+  tools,
+}: {
+  tone?: "running" | "warning" | "bad" | "good" | "draft" | "waiting";
+  children: ComponentChildren;
+  tools?: ComponentChildren;
+}) {
   const Icon = tone === "warning" ? TriangleAlert : tone === "bad" ? OctagonX : tone === "good" ? Check : Info;
   return (
     <div class={`banner tone-${tone}`} role={tone === "bad" ? "alert" : "status"}>
@@ -207,7 +242,15 @@ export async function copy(text: string): Promise<boolean> {
   }
 }
 
-export function CopyButton({ text, label = "Copy", small = true }: { text: string | (() => string); label?: string; small?: boolean }) {
+export function CopyButton({
+  text,
+  label = "Copy",
+  small = true,
+}: {
+  text: string | (() => string);
+  label?: string;
+  small?: boolean;
+}) {
   const [isDone, done] = useState(false);
   const timer = useRef<ReturnType<typeof setTimeout>>();
   useEffect(() => () => clearTimeout(timer.current), []);
@@ -232,14 +275,31 @@ export function Progress({ value, label }: { value: number | null | undefined; l
   if (value === null || value === undefined) return null;
   const share = Math.max(0, Math.min(1, value));
   return (
-    <span class="progress" role="progressbar" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(share * 100)}>
+    <span
+      class="progress"
+      role="progressbar"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(share * 100)}
+    >
       <i style={{ width: `${share * 100}%` }} />
     </span>
   );
 }
 
 /** A curve in a table's cell: values are drawn between their own least and most; NaN is a gap. */
-export function Sparkline({ values, label, width = 80, height = 20 }: { values: readonly (number | null)[]; label: string; width?: number; height?: number }) {
+export function Sparkline({
+  values,
+  label,
+  width = 80,
+  height = 20,
+}: {
+  values: readonly (number | null)[];
+  label: string;
+  width?: number;
+  height?: number;
+}) {
   const finite = values.filter((v): v is number => v !== null && Number.isFinite(v));
   if (finite.length < 2) return null;
   const low = Math.min(...finite);

@@ -10,7 +10,21 @@ import { connection, heardAt } from "../lib/events";
 import { chooseUtc, isUtc, moment, store, stored, zone } from "../lib/format";
 import { useKeys } from "../lib/keys";
 import { Help } from "./help";
-import { Gauge, Library, List, LayoutGrid, LogOut, Moon, PanelLeft, Plus, Search, Settings, Sun, User, WifiOff } from "./icons";
+import {
+  Gauge,
+  Library,
+  List,
+  LayoutGrid,
+  LogOut,
+  Moon,
+  PanelLeft,
+  Plus,
+  Search,
+  Settings,
+  Sun,
+  User,
+  WifiOff,
+} from "./icons";
 import { Menu } from "./menu";
 import { Palette, isHelpOpen, isPaletteOpen } from "./palette";
 import { Banner, Button } from "./parts";
@@ -56,7 +70,13 @@ export function Shell({ children }: { children: ComponentChildren }) {
     run: () => go(place.href),
   }));
   useKeys([
-    { keys: "Ctrl k", label: "Search and commands", group: "Everywhere", run: () => (isPaletteOpen.value = true), isHidden: true },
+    {
+      keys: "Ctrl k",
+      label: "Search and commands",
+      group: "Everywhere",
+      run: () => (isPaletteOpen.value = true),
+      isHidden: true,
+    },
     { keys: "?", label: "Show keys", group: "Everywhere", run: () => (isHelpOpen.value = true) },
     { keys: "c", label: "New job", group: "Everywhere", run: () => go("/jobs/new") },
     ...goes,
@@ -118,9 +138,23 @@ export function Shell({ children }: { children: ComponentChildren }) {
           kind="plain"
           items={[
             { label: boot.value?.user.email ?? "Not signed in", icon: User, run: () => go("/settings") },
-            { label: "Light", icon: Sun, run: () => chooseTheme("light"), isChecked: document.documentElement.dataset["theme"] === "light" },
-            { label: "Dark", icon: Moon, run: () => chooseTheme("dark"), isChecked: document.documentElement.dataset["theme"] === "dark" },
-            { label: "As the system", run: () => chooseTheme(null), isChecked: !document.documentElement.dataset["theme"] },
+            {
+              label: "Light",
+              icon: Sun,
+              run: () => chooseTheme("light"),
+              isChecked: document.documentElement.dataset["theme"] === "light",
+            },
+            {
+              label: "Dark",
+              icon: Moon,
+              run: () => chooseTheme("dark"),
+              isChecked: document.documentElement.dataset["theme"] === "dark",
+            },
+            {
+              label: "As the system",
+              run: () => chooseTheme(null),
+              isChecked: !document.documentElement.dataset["theme"],
+            },
             { label: `Times in UTC (now ${zone()})`, run: () => chooseUtc(!isUtc.value), isChecked: isUtc.value },
             { label: "Keys", run: () => (isHelpOpen.value = true) },
             { label: "First minutes", run: () => go("/welcome") },
@@ -178,7 +212,8 @@ function Lost() {
   if (connection.value !== "lost") return null;
   return (
     <Banner tone="warning">
-      No connection to the server. What you see is of {moment(new Date(heardAt.value).toISOString(), Date.now())}; it is brought up to date when the connection is back.
+      No connection to the server. What you see is of {moment(new Date(heardAt.value).toISOString(), Date.now())}; it is
+      brought up to date when the connection is back.
     </Banner>
   );
 }

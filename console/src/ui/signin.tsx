@@ -2,10 +2,15 @@
 
 import { useState } from "preact/hooks";
 import { ApiError, api, signedIn, signedOut } from "../api/client";
-import { start } from "../api/boot";
-import type { Session } from "../api/types";
+import { boot, start } from "../api/boot";
+import type { Schemas } from "../api/types";
+import { messageOf } from "../lib/words";
 import { Dialog } from "./dialog";
 import { Button, Field } from "./parts";
+
+/** What the server says of the one thing that it was sent. */
+const saidOf = (error: unknown, field: string): string =>
+  (error instanceof ApiError ? error.fields[field]?.[0] : undefined) ?? messageOf(error);
 
 /** Opens a session with a one-time link, if the address has one: /login#t=TOKEN. */
 export async function openLink(): Promise<string> {
@@ -13,10 +18,10 @@ export async function openLink(): Promise<string> {
   if (!token) return "";
   history.replaceState(null, "", window.location.pathname.replace(/login\/?$/, ""));
   try {
-    await api<Session>("POST", "session/", { json: { link: decodeURIComponent(token) }, quiet: true });
+    await api<Schemas["Session"]>("POST", "session/", { json: { link: decodeURIComponent(token) }, quiet: true });
     return "";
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    return saidOf(error, "link");
   }
 }
 
@@ -29,13 +34,15 @@ export function SignIn({ said = "" }: { said?: string }) {
     event.preventDefault();
     busy(true);
     try {
-      await api<Session>("POST", "session/", { json: { key: key.trim() }, quiet: true });
+      const session = await api<Schemas["Session"]>("POST", "session/", { json: { key: key.trim() }, quiet: true });
+      // What the page shows, and the requests that wait, are those of who was here before.
+      if (boot.value && boot.value.user.email !== session.user.email) return window.location.reload();
       setKey("");
       fail("");
       signedIn();
       void start();
     } catch (problem) {
-      fail(problem instanceof ApiError && problem.status === 401 ? "This key opens nothing here." : problem instanceof Error ? problem.message : String(problem));
+      fail(saidOf(problem, "key"));
     }
     busy(false);
   };
@@ -48,7 +55,8 @@ export function SignIn({ said = "" }: { said?: string }) {
           errors={error ? [error] : []}
           hint={
             <>
-              On the server, <code>simyard keys create --data DIR --email EMAIL</code> makes one, and <code>simyard keys link</code> a link that signs in.
+              On the server, <code>simyard keys create --data DIR --email EMAIL</code> makes one, and{" "}
+              <code>simyard keys link</code> a link that signs in.
             </>
           }
         >

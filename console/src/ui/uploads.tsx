@@ -43,7 +43,14 @@ export function DropZone({ batch = "", disabled = "" }: { batch?: string; disabl
       <Button why={disabled} onClick={() => folder.current!.click()}>
         Choose a folder
       </Button>
-      <input ref={files} type="file" multiple hidden aria-label="Files to upload" onChange={(event) => take(event.currentTarget)} />
+      <input
+        ref={files}
+        type="file"
+        multiple
+        hidden
+        aria-label="Files to upload"
+        onChange={(event) => take(event.currentTarget)}
+      />
       <input
         ref={folder}
         type="file"
@@ -66,7 +73,11 @@ export function UploadList({ batch }: { batch?: string }) {
       <div class="row" role="status">
         {done} of {mine.length} uploaded{failed ? `, ${failed} failed` : ""}
         {done ? (
-          <Button small kind="plain" onClick={() => mine.filter((each) => each.state === "done").forEach((each) => drop(each.key))}>
+          <Button
+            small
+            kind="plain"
+            onClick={() => mine.filter((each) => each.state === "done").forEach((each) => drop(each.key))}
+          >
             Clear what is done
           </Button>
         ) : null}
@@ -98,9 +109,15 @@ function Row({ upload }: { upload: Upload }) {
         <Progress value={size ? sent / size : 0} label={`${path} sent`} />
       )}
       <span class="quiet nowrap number">{bytes(size)}</span>
-      {state === "sending" || state === "waiting" ? <Button small kind="plain" icon={Pause} label={`Pause ${path}`} onClick={() => pause(key)} /> : null}
-      {state === "paused" ? <Button small kind="plain" icon={Play} label={`Go on with ${path}`} onClick={() => resume(key)} /> : null}
-      {state === "failed" ? <Button small kind="plain" icon={RotateCcw} label={`Try ${path} again`} onClick={() => resume(key)} /> : null}
+      {state === "sending" || state === "waiting" ? (
+        <Button small kind="plain" icon={Pause} label={`Pause ${path}`} onClick={() => pause(key)} />
+      ) : null}
+      {state === "paused" ? (
+        <Button small kind="plain" icon={Play} label={`Go on with ${path}`} onClick={() => resume(key)} />
+      ) : null}
+      {state === "failed" ? (
+        <Button small kind="plain" icon={RotateCcw} label={`Try ${path} again`} onClick={() => resume(key)} />
+      ) : null}
       <Button small kind="plain" icon={X} label={`Take ${path} off the list`} onClick={() => drop(key)} />
     </div>
   );

@@ -22,7 +22,18 @@ type Props = {
 const AROUND = 4; // rows beyond the view, for the next frame
 const SETTLE_MS = 150;
 
-export function Window({ count, row, render, onView, handle, role = "presentation", label, class: more, kept, tabIndex = 0 }: Props) {
+export function Window({
+  count,
+  row,
+  render,
+  onView,
+  handle,
+  role = "presentation",
+  label,
+  class: more,
+  kept,
+  tabIndex = 0,
+}: Props) {
   const box = useRef<HTMLDivElement>(null);
   const scroll = useRef(new Scroll()).current;
   const [view, setView] = useState(0);
@@ -68,7 +79,12 @@ export function Window({ count, row, render, onView, handle, role = "presentatio
   const rows: ComponentChildren[] = [];
   const put = (index: number): void => {
     rows.push(
-      <div key={index} role="presentation" class="window-row" style={{ height: `${row}px`, top: `${index * row - scroll.top}px` }}>
+      <div
+        key={index}
+        role="presentation"
+        class="window-row"
+        style={{ height: `${row}px`, top: `${index * row - scroll.top}px` }}
+      >
         {render(index)}
       </div>,
     );
@@ -79,7 +95,14 @@ export function Window({ count, row, render, onView, handle, role = "presentatio
   if (isKept && kept > last) put(kept);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls takes the focus
-    <div class={`window ${more ?? ""}`} ref={box} onScroll={onScroll} role={role} {...(label ? { "aria-label": label } : {})} tabIndex={tabIndex}>
+    <div
+      class={`window ${more ?? ""}`}
+      ref={box}
+      onScroll={onScroll}
+      role={role}
+      {...(label ? { "aria-label": label } : {})}
+      tabIndex={tabIndex}
+    >
       <div class="window-height" role="presentation" style={{ height: `${scroll.height}px` }}>
         <div class="window-layer" role="presentation" style={{ height: `${Math.min(view, scroll.height || view)}px` }}>
           {rows}

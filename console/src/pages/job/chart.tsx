@@ -1,9 +1,10 @@
 /** A chart: loaded when the first one is drawn. */
 
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { number } from "../../lib/format";
+import { resolved, useTheme } from "../../lib/media";
 import type { Aligned, Look } from "./curves";
 
 export type Drawn = { label: string; look: Look; isGrey?: boolean; isShown: boolean };
@@ -28,16 +29,23 @@ export default function Chart({ data, series, isLog, height, label, onZoom, onPo
   const newest = useRef({ data, series, onZoom, onPoint });
   newest.current = { data, series, onZoom, onPoint };
   const theme = useTheme();
-  const shape = `${series.map((each) => `${each.label} ${each.look.colour} ${each.isGrey}`).join("|")} ${isLog} ${theme}`;
+  const lines = series.map((each) => `${each.label} ${each.look.colour} ${each.isGrey}`).join("|");
+  const shape = `${lines} ${isLog} ${theme}`;
 
   useLayoutEffect(() => {
     const style = getComputedStyle(document.documentElement);
     const token = (name: string): string => style.getPropertyValue(name).trim();
-    const colour = (each: Drawn): string => resolved(box.current!, each.isGrey ? "var(--text-3)" : `var(--series-${each.look.colour})`);
+    const colour = (each: Drawn): string =>
+      resolved(box.current!, each.isGrey ? "var(--text-3)" : `var(--series-${each.look.colour})`);
     const ink = resolved(box.current!, "var(--text-2)");
     const grid = resolved(box.current!, "var(--hairline)");
     const font = `12px ${token("--sans")}`;
-    const axis: uPlot.Axis = { stroke: ink, font, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+    const axis: uPlot.Axis = {
+      stroke: ink,
+      font,
+      grid: { stroke: grid, width: 1 },
+      ticks: { stroke: grid, width: 1, size: 4 },
+    };
     const made = new uPlot(
       {
         width: box.current!.clientWidth || 300,
@@ -49,7 +57,11 @@ export default function Chart({ data, series, isLog, height, label, onZoom, onPo
         scales: { x: { time: false }, y: isLog ? { distr: 3, range: logRange } : { range: linearRange } },
         axes: [
           { ...axis, size: 28, values: (_, ticks) => ticks.map((tick) => number(tick)) },
-          { ...axis, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : isLog ? power(tick) : number(tick))) },
+          {
+            ...axis,
+            size: 64,
+            values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : isLog ? power(tick) : number(tick))),
+          },
         ],
         series: [
           {},
@@ -64,7 +76,10 @@ export default function Chart({ data, series, isLog, height, label, onZoom, onPo
           })),
         ],
         hooks: {
-          draw: [(u) => names(u, newest.current.series, colour, font), (u) => oddities(u, newest.current.data.odd, resolved(box.current!, "var(--bad)"))],
+          draw: [
+            (u) => names(u, newest.current.series, colour, font),
+            (u) => oddities(u, newest.current.data.odd, resolved(box.current!, "var(--bad)")),
+          ],
           setCursor: [(u) => newest.current.onPoint(u.cursor.idx ?? null)],
           setSelect: [
             (u) => {
@@ -113,7 +128,10 @@ export default function Chart({ data, series, isLog, height, label, onZoom, onPo
 
 const logRange = (_: uPlot, low: number | null, high: number | null): [number, number] => {
   if (low === null || high === null || !(low > 0)) return [1e-6, 1];
-  return [10 ** Math.floor(Math.log10(low)), 10 ** Math.max(Math.ceil(Math.log10(high) - 1e-9), Math.floor(Math.log10(low)) + 1)];
+  return [
+    10 ** Math.floor(Math.log10(low)),
+    10 ** Math.max(Math.ceil(Math.log10(high) - 1e-9), Math.floor(Math.log10(low)) + 1),
+  ];
 };
 
 const linearRange = (_: uPlot, low: number | null, high: number | null): [number, number] => {
@@ -128,21 +146,15 @@ function power(value: number): string {
   return Math.abs(exponent - Math.round(exponent)) < 1e-9 ? `1e${Math.round(exponent)}` : "";
 }
 
-/** A canvas knows no variables. */
-function resolved(element: HTMLElement, colour: string): string {
-  element.style.color = colour;
-  const found = getComputedStyle(element).color;
-  element.style.color = "";
-  return found;
-}
-
 /** Each line ends with its name; names do not lie over each other. */
 function names(u: uPlot, series: readonly Drawn[], colour: (each: Drawn) => string, font: string): void {
   const ratio = uPlot.pxRatio;
   const ends: { y: number; each: Drawn }[] = [];
   series.forEach((each, n) => {
     if (!each.isShown || each.isGrey) return;
-    const last = (u.data[n + 1] as (number | null | undefined)[]).findLast((value) => value !== null && value !== undefined);
+    const last = (u.data[n + 1] as (number | null | undefined)[]).findLast(
+      (value) => value !== null && value !== undefined,
+    );
     if (last !== undefined && last !== null) ends.push({ y: u.valToPos(last, "y", true), each });
   });
   ends.sort((a, b) => a.y - b.y);
@@ -157,7 +169,11 @@ function names(u: uPlot, series: readonly Drawn[], colour: (each: Drawn) => stri
   ctx.textAlign = "left";
   for (const { y, each } of ends) {
     ctx.fillStyle = colour(each);
-    ctx.fillText(each.label.length > 9 ? `${each.label.slice(0, 8)}…` : each.label, u.bbox.left + u.bbox.width + 6 * ratio, y);
+    ctx.fillText(
+      each.label.length > 9 ? `${each.label.slice(0, 8)}…` : each.label,
+      u.bbox.left + u.bbox.width + 6 * ratio,
+      y,
+    );
   }
   ctx.restore();
 }
@@ -170,25 +186,8 @@ function oddities(u: uPlot, odd: readonly number[], colour: string): void {
   ctx.fillStyle = colour;
   for (const x of odd) {
     const at = u.valToPos(x, "x", true);
-    if (at >= u.bbox.left && at <= u.bbox.left + u.bbox.width) ctx.fillRect(at - ratio, u.bbox.top - 6 * ratio, 2 * ratio, 6 * ratio);
+    if (at >= u.bbox.left && at <= u.bbox.left + u.bbox.width)
+      ctx.fillRect(at - ratio, u.bbox.top - 6 * ratio, 2 * ratio, 6 * ratio);
   }
   ctx.restore();
-}
-
-/** Another word whenever colours are others. */
-function useTheme(): string {
-  const read = (): string => `${document.documentElement.dataset["theme"] ?? ""} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
-  const [theme, set] = useState(read);
-  useEffect(() => {
-    const look = (): void => set(read());
-    const observer = new MutationObserver(look);
-    observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    const media = matchMedia("(prefers-color-scheme: dark)");
-    media.addEventListener("change", look);
-    return () => {
-      observer.disconnect();
-      media.removeEventListener("change", look);
-    };
-  }, []);
-  return theme;
 }

@@ -3,18 +3,22 @@
 import type { ComponentType } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../../api/client";
+import { runPath } from "../../api/jobs";
 import { changed, useGet } from "../../api/queries";
+import type { Schemas, SeriesData } from "../../api/types";
 import { number } from "../../lib/format";
 import { usePlace, list, toggled } from "../../lib/query";
+import { capital, messageOf } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { Download, RotateCcw, X } from "../../ui/icons";
 import { Menu } from "../../ui/menu";
 import { Button, Empty, Failure, Field, Panel, Skeleton } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
 import type { Drawn } from "./chart";
-import { aligned, csv, curvesOf, extended, looks, type Curve, type Curves, type Rows, type SeriesData, type SeriesInfo, type Value } from "./curves";
+import { aligned, csv, curvesOf, extended, looks, type Curve, type Curves, type Rows, type Value } from "./curves";
 import { useTold, type Live } from "./live";
-import { runPath } from "./model";
+
+type SeriesInfo = Schemas["Series"];
 
 const POINTS = 1200;
 const MOST_POINTS = 4 * POINTS; // of a curve that has grown, before it is thinned anew
@@ -25,13 +29,19 @@ type Zoom = [number, number] | null;
 
 const zoomOf = (text: string | undefined): Zoom => {
   const [from, to] = (text ?? "").split(":").map(Number);
-  return from !== undefined && to !== undefined && Number.isFinite(from) && Number.isFinite(to) && from < to ? [from, to] : null;
+  return from !== undefined && to !== undefined && Number.isFinite(from) && Number.isFinite(to) && from < to
+    ? [from, to]
+    : null;
 };
 
 /** What is charted of a run, with what has come since it was fetched. */
 function useCurves(path: string, live: Live | null, zoom: Zoom) {
   const infos = useGet<SeriesInfo[]>(`${path}series/`, {}, { keep: true });
-  const data = useGet<SeriesData>(`${path}series/data/`, { points: POINTS, ...(zoom ? { from: zoom[0], to: zoom[1] } : {}) }, { keep: true });
+  const data = useGet<SeriesData>(
+    `${path}series/data/`,
+    { points: POINTS, ...(zoom ? { from: zoom[0], to: zoom[1] } : {}) },
+    { keep: true },
+  );
   const base = useMemo(() => (data.data ? curvesOf(data.data) : null), [data.data]);
   const [curves, set] = useState<Curves | null>(base);
   // What was told while the reply was on its way may not be in it.
@@ -88,11 +98,18 @@ export function Charts({ job, run, parent, live, isOver }: Props) {
     { points: POINTS, ...(zoom ? { from: zoom[0], to: zoom[1] } : {}) },
     { enabled: other !== null, keep: true },
   );
-  const under = useMemo(() => (place["over"] && earlier.data ? curvesOf(earlier.data) : null), [earlier.data, place["over"]]);
+  const under = useMemo(
+    () => (place["over"] && earlier.data ? curvesOf(earlier.data) : null),
+    [earlier.data, place["over"]],
+  );
   if (infos.error || data.error) {
     return (
       <Panel title="Residuals">
-        <Failure error={infos.error ?? data.error} what="The series of this run" again={() => changed(`${path}series/`)} />
+        <Failure
+          error={infos.error ?? data.error}
+          what="The series of this run"
+          again={() => changed(`${path}series/`)}
+        />
       </Panel>
     );
   }
@@ -109,7 +126,11 @@ export function Charts({ job, run, parent, live, isOver }: Props) {
     return (
       <Panel title="Residuals">
         <Empty title={isOver ? "Nothing to chart" : "Nothing to chart so far"}>
-          <p>{isOver ? "The log has no residuals or monitors that the catalogue knows for this analysis." : "Curves are drawn as soon as the log has something that the catalogue knows for this analysis."}</p>
+          <p>
+            {isOver
+              ? "The log has no residuals or monitors that the catalogue knows for this analysis."
+              : "Curves are drawn as soon as the log has something that the catalogue knows for this analysis."}
+          </p>
         </Empty>
       </Panel>
     );
@@ -133,8 +154,16 @@ export function Charts({ job, run, parent, live, isOver }: Props) {
           </Button>
         )}
       </div>
-      {other && earlier.error ? <Failure error={earlier.error} what={`Run ${other.run} of ${other.job}`} again={() => void earlier.refetch()} /> : null}
-      {isAsking ? <Compare first={parent ?? job} onClose={() => ask(false)} onDraw={(so) => change({ over: `${so.job}/${so.run}` })} /> : null}
+      {other && earlier.error ? (
+        <Failure error={earlier.error} what={`Run ${other.run} of ${other.job}`} again={() => void earlier.refetch()} />
+      ) : null}
+      {isAsking ? (
+        <Compare
+          first={parent ?? job}
+          onClose={() => ask(false)}
+          onDraw={(so) => change({ over: `${so.job}/${so.run}` })}
+        />
+      ) : null}
       {ordered.map(([group, members]) => (
         <Group
           key={group}
@@ -174,12 +203,26 @@ type GroupProps = {
 };
 
 /** What is looked at first stands first. */
-const rank = (group: string): number => ["residuals", "", "continuity", "clock"].indexOf(["residuals", "continuity", "clock"].includes(group) ? group : "");
+const rank = (group: string): number =>
+  ["residuals", "", "continuity", "clock"].indexOf(["residuals", "continuity", "clock"].includes(group) ? group : "");
 
 const NOTHING: Curve = { x: [], y: [] };
-const titled = (group: string): string => group.charAt(0).toUpperCase() + group.slice(1);
 
-function Group({ group, members, curves, under, isExact, isOld, path, zoom, onZoom, hidden, onHide, isTable, onTable }: GroupProps) {
+function Group({
+  group,
+  members,
+  curves,
+  under,
+  isExact,
+  isOld,
+  path,
+  zoom,
+  onZoom,
+  hidden,
+  onHide,
+  isTable,
+  onTable,
+}: GroupProps) {
   const [at, setAt] = useState<number | null>(null);
   const [Chart, failed] = useChart();
   const canvas = useRef<HTMLCanvasElement | null>(null);
@@ -187,17 +230,24 @@ function Group({ group, members, curves, under, isExact, isOld, path, zoom, onZo
   const own = members.map((each) => curves.get(each.key) ?? NOTHING);
   const mine = useMemo(() => aligned(own, isLog), [curves, isLog]);
   const greys = under ? members.map((each) => under.get(each.key) ?? NOTHING) : [];
-  const data = useMemo(() => (under ? { ...aligned([...greys, ...own], isLog), odd: mine.odd } : mine), [mine, under, isLog]);
+  const data = useMemo(
+    () => (under ? { ...aligned([...greys, ...own], isLog), odd: mine.odd } : mine),
+    [mine, under, isLog],
+  );
   const raw = useMemo(() => own.map((curve) => new Map(curve.x.map((x, n) => [x, curve.y[n]!]))), [curves]);
   const all = looks(members.map((each) => each.label));
-  const series: Drawn[] = members.map((each, n) => ({ label: each.label, look: all[n]!, isShown: !hidden.includes(each.key) }));
+  const series: Drawn[] = members.map((each, n) => ({
+    label: each.label,
+    look: all[n]!,
+    isShown: !hidden.includes(each.key),
+  }));
   const drawn = under ? [...series.map((each) => ({ ...each, isGrey: true })), ...series] : series;
   const said = sentence(members, own);
   const units = [...new Set(members.map((each) => each.unit).filter(Boolean))];
   const save = (): void => void exactCsv(path, group, members);
   return (
     <Panel
-      title={`${titled(group)}${units.length === 1 ? `, ${units[0]}` : ""}`}
+      title={`${capital(group)}${units.length === 1 ? `, ${units[0]}` : ""}`}
       class={isOld ? "stale" : ""}
       tools={
         <>
@@ -227,17 +277,37 @@ function Group({ group, members, curves, under, isExact, isOld, path, zoom, onZo
         ) : failed ? (
           <Failure error={failed} what="The chart" />
         ) : Chart ? (
-          <Chart data={data} series={drawn} isLog={isLog} height={isLog ? 300 : 200} label={said} onZoom={onZoom} onPoint={setAt} canvas={(element) => (canvas.current = element)} />
+          <Chart
+            data={data}
+            series={drawn}
+            isLog={isLog}
+            height={isLog ? 300 : 200}
+            label={said}
+            onZoom={onZoom}
+            onPoint={setAt}
+            canvas={(element) => (canvas.current = element)}
+          />
         ) : (
           <div class={`chart ${isLog ? "tall" : ""}`} />
         )}
-        <div class="legend" role="group" aria-label={`${titled(group)} that are drawn`}>
+        <div class="legend" role="group" aria-label={`${capital(group)} that are drawn`}>
           {members.map((each, n) => {
             const value = at !== null ? raw[n]!.get(data.x[at] ?? NaN) : own[n]!.y.at(-1);
             return (
-              <button key={each.key} type="button" class="chip" aria-pressed={series[n]!.isShown ? "true" : "false"} onClick={() => onHide(each.key)}>
+              <button
+                key={each.key}
+                type="button"
+                class="chip"
+                aria-pressed={series[n]!.isShown ? "true" : "false"}
+                onClick={() => onHide(each.key)}
+              >
                 <svg width="18" height="8" aria-hidden="true">
-                  <path d="M0 4H18" stroke={`var(--series-${all[n]!.colour})`} stroke-width="2" stroke-dasharray={all[n]!.dash.join(" ")} />
+                  <path
+                    d="M0 4H18"
+                    stroke={`var(--series-${all[n]!.colour})`}
+                    stroke-width="2"
+                    stroke-dasharray={all[n]!.dash.join(" ")}
+                  />
                 </svg>
                 {each.label} <span class="number mono">{number(value)}</span>
               </button>
@@ -248,7 +318,9 @@ function Group({ group, members, curves, under, isExact, isOld, path, zoom, onZo
         <figcaption class="quiet small">
           {said}
           {isExact || zoom ? "" : " Drawn with fewer points than there are: drag over a part to see all of them."}
-          {mine.odd.length ? ` Values that are no numbers at ${mine.odd.length} places, marked on top, from ${number(mine.odd[0])} on.` : ""}
+          {mine.odd.length
+            ? ` Values that are no numbers at ${mine.odd.length} places, marked on top, from ${number(mine.odd[0])} on.`
+            : ""}
         </figcaption>
       </figure>
     </Panel>
@@ -270,10 +342,29 @@ function Compare({ first, onClose, onDraw }: { first: string; onClose: () => voi
         }}
       >
         <Field label="Job" name="over-job" hint="Its id, as in the address of its page.">
-          {(props) => <input {...props} class="input mono" value={job} required pattern="[^/]+" onInput={(event) => setJob(event.currentTarget.value)} />}
+          {(props) => (
+            <input
+              {...props}
+              class="input mono"
+              value={job}
+              required
+              pattern="[^/]+"
+              onInput={(event) => setJob(event.currentTarget.value)}
+            />
+          )}
         </Field>
         <Field label="Run" name="over-run">
-          {(props) => <input {...props} class="input" type="number" min={1} value={run} required onInput={(event) => setRun(event.currentTarget.value)} />}
+          {(props) => (
+            <input
+              {...props}
+              class="input"
+              type="number"
+              min={1}
+              value={run}
+              required
+              onInput={(event) => setRun(event.currentTarget.value)}
+            />
+          )}
         </Field>
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
@@ -290,11 +381,15 @@ function Compare({ first, onClose, onDraw }: { first: string; onClose: () => voi
 export function sentence(members: readonly SeriesInfo[], curves: readonly Curve[]): string {
   const parts = members.slice(0, 4).map((each, n) => {
     const { y } = curves[n]!;
-    return y.length ? `${each.label} from ${number(y[0])} to ${number(y.at(-1))}${each.unit ? ` ${each.unit}` : ""}` : `${each.label} without values`;
+    return y.length
+      ? `${each.label} from ${number(y[0])} to ${number(y.at(-1))}${each.unit ? ` ${each.unit}` : ""}`
+      : `${each.label} without values`;
   });
   const ends = curves.flatMap((curve) => (curve.x.length ? [curve.x[0]!, curve.x.at(-1)!] : []));
   const rest = members.length > 4 ? ` and ${members.length - 4} more` : "";
-  return ends.length ? `From ${number(Math.min(...ends))} to ${number(Math.max(...ends))}: ${parts.join(", ")}${rest}.` : `${members.map((each) => each.label).join(", ")}: no values yet.`;
+  return ends.length
+    ? `From ${number(Math.min(...ends))} to ${number(Math.max(...ends))}: ${parts.join(", ")}${rest}.`
+    : `${members.map((each) => each.label).join(", ")}: no values yet.`;
 }
 
 type ChartType = ComponentType<Parameters<(typeof import("./chart"))["default"]>[0]>;
@@ -353,13 +448,15 @@ function Table({ members, xs, raw }: { members: SeriesInfo[]; xs: number[]; raw:
 
 async function exactCsv(path: string, group: string, members: readonly SeriesInfo[]): Promise<void> {
   try {
-    const data = await api<SeriesData>("GET", `${path}series/data/`, { query: { keys: members.map((each) => each.key).join(","), points: 20_000 } });
+    const data = await api<SeriesData>("GET", `${path}series/data/`, {
+      query: { keys: members.map((each) => each.key).join(","), points: 20_000 },
+    });
     const curves = curvesOf(data);
     const own = members.map((each) => curves.get(each.key) ?? NOTHING);
     save(new Blob([csv(members.map((each) => each.label), own)], { type: "text/csv" }), `${group}.csv`);
     if (!data.exact) toast("The file has 20,000 points of each series: there are more.");
   } catch (error) {
-    toast(error instanceof Error ? error.message : String(error), "bad");
+    toast(messageOf(error), "bad");
   }
 }
 

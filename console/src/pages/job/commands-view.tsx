@@ -1,10 +1,11 @@
 /** This job without this page: each request that the other views make, to be copied. */
 
 import { address } from "../../api/client";
+import type { Job } from "../../api/types";
+import { curl } from "../../lib/curl";
 import { usePlace } from "../../lib/query";
 import { CopyButton, Panel } from "../../ui/parts";
-import { calls, curl, python } from "./commands";
-import type { Job } from "./model";
+import { calls, python } from "./commands";
 
 export function Commands({ job, run }: { job: Job; run: string }) {
   const [place, change] = usePlace();
@@ -14,21 +15,32 @@ export function Commands({ job, run }: { job: Job; run: string }) {
   return (
     <div class="stack setup">
       <p class="quiet">
-        Every view here is made of these requests. They take an API key from the variable <code>SIMYARD_API_KEY</code>: make one in the settings, then <code>export SIMYARD_API_KEY=…</code>. The <code>simyard</code> command manages the
-        server only.
+        Every view here is made of these requests. They take an API key from the variable <code>SIMYARD_API_KEY</code>:
+        make one in the settings, then <code>export SIMYARD_API_KEY=…</code>. The <code>simyard</code> command manages
+        the server only.
       </p>
       <div class="row" role="group" aria-label="Language">
         {[
           { name: "", label: "curl" },
           { name: "python", label: "Python" },
         ].map((each) => (
-          <button key={each.label} type="button" class="chip" aria-pressed={(place["lang"] ?? "") === each.name ? "true" : "false"} onClick={() => change({ lang: each.name })}>
+          <button
+            key={each.label}
+            type="button"
+            class="chip"
+            aria-pressed={(place["lang"] ?? "") === each.name ? "true" : "false"}
+            onClick={() => change({ lang: each.name })}
+          >
             {each.label}
           </button>
         ))}
       </div>
       {all.map((group) => (
-        <Panel key={group.view} title={group.view} {...(isPython ? { tools: <CopyButton text={python(base, group.calls)} /> } : {})}>
+        <Panel
+          key={group.view}
+          title={group.view}
+          {...(isPython ? { tools: <CopyButton text={python(base, group.calls)} /> } : {})}
+        >
           {isPython ? (
             <pre class="code">{python(base, group.calls)}</pre>
           ) : (

@@ -1,19 +1,16 @@
 /** Series of a run as they are charted: NaN is a gap, a quantity has its colour, and live points go behind. */
 
-export type SeriesInfo = { key: string; label: string; group: string; unit: string; scale: "log" | "linear"; points: number };
-export type Value = number | "NaN" | "Infinity" | "-Infinity" | null;
-export type SeriesData = {
-  x: number[];
-  keys: Record<string, { x: number[]; min: Value[]; max: Value[]; last: Value[] }>;
-  exact: boolean;
-};
+import type { SeriesData } from "../../api/types";
+
+export type Value = number | string | null; // "NaN", "Infinity", "-Infinity"
 export type Rows = { index: number; x: number[]; values: Record<string, Value[]>; missed?: number; isNew?: boolean };
 
 /** Points of one series, by x. */
 export type Curve = { x: number[]; y: Value[] };
 export type Curves = Map<string, Curve>;
 
-export const curvesOf = (data: SeriesData): Curves => new Map(Object.entries(data.keys).map(([key, points]) => [key, { x: [...points.x], y: [...points.last] }]));
+export const curvesOf = (data: SeriesData): Curves =>
+  new Map(Object.entries(data.keys).map(([key, points]) => [key, { x: [...points.x], y: [...points.last] }]));
 
 /** With points that have come since; the last one that is there may take another value. */
 export function extended(curves: Curves, rows: Rows): Curves {
@@ -109,6 +106,8 @@ export function csv(names: readonly string[], curves: readonly Curve[]): string 
       row[n] = curve.y[at];
     });
   });
-  const lines = [...rows].sort(([a], [b]) => a - b).map(([x, row]) => [x, ...names.map((_, n) => row[n] ?? "")].join(","));
+  const lines = [...rows]
+    .sort(([a], [b]) => a - b)
+    .map(([x, row]) => [x, ...names.map((_, n) => row[n] ?? "")].join(","));
   return [["x", ...names.map(quoted)].join(","), ...lines].join("\n") + "\n";
 }

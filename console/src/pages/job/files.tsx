@@ -1,15 +1,29 @@
 /** What a run has written: folder by folder, previewed, chosen by rules, and downloaded as one zip. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { address, api, part } from "../../api/client";
+import { api } from "../../api/client";
+import { jobPath, runPath } from "../../api/jobs";
+import type { Schemas } from "../../api/types";
 import { bytes, grouped, number } from "../../lib/format";
+import { archiveHref } from "../../lib/hrefs";
 import { useKeys } from "../../lib/keys";
+import { COARSE, PHONE, useMedia } from "../../lib/media";
 import { usePlace } from "../../lib/query";
-import { ArrowDown, ArrowUp, ChevronDown, ChevronRight, Download, FileIcon, Folder as FolderIcon, FolderOpen, RefreshCw } from "../../ui/icons";
+import { messageOf, plural } from "../../lib/words";
+import {
+  ArrowDown,
+  ArrowUp,
+  ChevronDown,
+  ChevronRight,
+  Download,
+  FileIcon,
+  Folder as FolderIcon,
+  FolderOpen,
+  RefreshCw,
+} from "../../ui/icons";
 import { Banner, Button, Bytes, Empty, Failure, Skeleton, Time } from "../../ui/parts";
 import { Window, type WindowHandle } from "../../ui/window";
 import { contentHref } from "./hrefs";
-import { jobPath, runPath } from "./model";
 import { Preview } from "./preview";
 import { NOTHING, isChosen, isLeftOut, isMixed, isNothing, read, sent, toggled, write, type Rules } from "./rules";
 import { flattened, parentOf, type Row } from "./tree";
@@ -19,7 +33,8 @@ type Props = { job: string; run: string; isDraft: boolean; isOver: boolean };
 
 const TYPING_MS = 150;
 const split = (text: string | undefined): string[] => (text ? text.split("|").map(decodeURIComponent) : []);
-const join = (paths: Iterable<string>): string => [...paths].map((path) => path.replace(/[%|]/g, encodeURIComponent)).join("|");
+const join = (paths: Iterable<string>): string =>
+  [...paths].map((path) => path.replace(/[%|]/g, encodeURIComponent)).join("|");
 
 export function FilesView({ job, run, isDraft, isOver }: Props) {
   const [place, change] = usePlace();
@@ -36,8 +51,9 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
   const grid = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
   const handle = useRef<WindowHandle>(null);
-  const isNarrow = useNarrow();
-  const height = isNarrow ? 52 : matchMedia("(pointer: coarse)").matches ? 44 : 28;
+  const isPhone = useMedia(PHONE);
+  const isCoarse = useMedia(COARSE);
+  const height = isPhone ? 52 : isCoarse ? 44 : 28;
   const root = tree.known.get("");
   const file = place["file"];
 
@@ -65,10 +81,13 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
     const next = Math.max(0, Math.min(rows.length - 1, to));
     setAt(next);
     handle.current?.show(next);
-    requestAnimationFrame(() => grid.current?.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus({ preventScroll: true }));
+    requestAnimationFrame(() =>
+      grid.current?.querySelector<HTMLElement>(`[data-row="${next}"]`)?.focus({ preventScroll: true }),
+    );
   };
   const onKey = (event: KeyboardEvent): void => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !(event.target as HTMLElement).closest("[data-row], .window")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.target as HTMLElement).closest("[data-row], .window"))
+      return;
     const row = rows[chosen];
     const page = Math.max(1, (handle.current?.last ?? 10) - (handle.current?.first ?? 0) - 8);
     const doing: Record<string, () => void> = {
@@ -79,7 +98,8 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
       Home: () => move(0),
       End: () => move(rows.length - 1),
       ArrowRight: () => (row?.kind === "folder" && !row.isOpen ? fold(row, true) : move(chosen + 1)),
-      ArrowLeft: () => (row?.kind === "folder" && row.isOpen ? fold(row, false) : move(Math.max(0, parentOf(rows, chosen)))),
+      ArrowLeft: () =>
+        row?.kind === "folder" && row.isOpen ? fold(row, false) : move(Math.max(0, parentOf(rows, chosen))),
       Enter: () => show(row),
       " ": () => show(row),
     };
@@ -96,7 +116,12 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
     { keys: "/", label: "Search the files", group, run: () => input.current?.focus() },
     { keys: "j", label: "Next file", group, run: () => move(chosen + 1), isHidden: true },
     { keys: "k", label: "Previous file", group, run: () => move(chosen - 1), isHidden: true },
-    { keys: "d", label: "Download what is chosen", group, run: () => document.querySelector<HTMLElement>("a.download-all")?.click() },
+    {
+      keys: "d",
+      label: "Download what is chosen",
+      group,
+      run: () => document.querySelector<HTMLElement>("a.download-all")?.click(),
+    },
   ]);
   // The next page comes before its row is seen.
   const onView = (_: number, last: number): void => {
@@ -118,8 +143,20 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
     const isOn = sort.replace("-", "") === name;
     const Arrow = sort.startsWith("-") ? ArrowDown : ArrowUp;
     return (
-      <span role="columnheader" aria-sort={isOn ? (sort.startsWith("-") ? "descending" : "ascending") : "none"} class={`cell-${name} ${isNumber ? "number" : ""}`}>
-        <button type="button" class="sort" onClick={() => change({ sort: isOn && !sort.startsWith("-") ? `-${name}` : isOn ? name : name === "name" ? "" : `-${name}` })}>
+      <span
+        role="columnheader"
+        aria-sort={isOn ? (sort.startsWith("-") ? "descending" : "ascending") : "none"}
+        class={`cell-${name} ${isNumber ? "number" : ""}`}
+      >
+        <button
+          type="button"
+          class="sort"
+          onClick={() =>
+            change({
+              sort: isOn && !sort.startsWith("-") ? `-${name}` : isOn ? name : name === "name" ? "" : `-${name}`,
+            })
+          }
+        >
           {label}
           {isOn ? <Arrow size={12} class="icon" /> : null}
         </button>
@@ -142,7 +179,7 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
           <span class="quiet grow" role="status">
             {root ? (
               <>
-                {grouped(root.count)} {root.count === 1 ? "file" : "files"}
+                {grouped(root.count)} {plural(root.count, "file")}
                 {q ? " found" : ""}, {bytes(root.bytes)}
                 {tree.isLive ? ", the run is writing" : ""}
               </>
@@ -152,7 +189,11 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
             Look again
           </Button>
         </div>
-        {tree.isPartial ? <Banner tone="warning">There are more files than are looked at while the run executes. All are here once they are stored.</Banner> : null}
+        {tree.isPartial ? (
+          <Banner tone="warning">
+            There are more files than are looked at while the run executes. All are here once they are stored.
+          </Banner>
+        ) : null}
         {tree.error && root ? <Failure error={tree.error} what="The files of this run" again={tree.again} /> : null}
         {!root ? (
           <Skeleton rows={8} />
@@ -174,7 +215,16 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
             </Empty>
           )
         ) : (
-          <div role="treegrid" aria-label="Files" aria-rowcount={rows.length} aria-multiselectable="true" tabIndex={-1} class={`files ${tree.isBusy ? "stale" : ""}`} ref={grid} onKeyDown={onKey}>
+          <div
+            role="treegrid"
+            aria-label="Files"
+            aria-rowcount={rows.length}
+            aria-multiselectable="true"
+            tabIndex={-1}
+            class={`files ${tree.isBusy ? "stale" : ""}`}
+            ref={grid}
+            onKeyDown={onKey}
+          >
             <div role="row" class="files-row files-head">
               <span role="columnheader" class="cell-check">
                 <Check rules={rules} path="" label="everything" set={set} />
@@ -192,29 +242,44 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
               role="rowgroup"
               handle={handle}
               onView={onView}
-              render={(index) => <TreeRow row={rows[index]!} index={index} isAt={index === chosen} file={file} rules={rules} set={set} show={show} job={job} run={run} onFocus={() => setAt(index)} q={q} />}
+              render={(index) => (
+                <TreeRow
+                  row={rows[index]!}
+                  index={index}
+                  isAt={index === chosen}
+                  file={file}
+                  rules={rules}
+                  set={set}
+                  show={show}
+                  job={job}
+                  run={run}
+                  onFocus={() => setAt(index)}
+                  q={q}
+                />
+              )}
             />
           </div>
         )}
         <Chosen job={job} run={run} rules={rules} set={set} isOver={isOver} />
       </div>
-      {file ? <Preview key={file} job={job} run={run} path={path} file={file} onClose={() => change({ file: "" })} /> : null}
+      {file ? (
+        <Preview key={file} job={job} run={run} path={path} file={file} onClose={() => change({ file: "" })} />
+      ) : null}
     </div>
   );
 }
 
-function useNarrow(): boolean {
-  const [isNarrow, set] = useState(() => matchMedia("(max-width: 640px)").matches);
-  useEffect(() => {
-    const media = matchMedia("(max-width: 640px)");
-    const look = (): void => set(media.matches);
-    media.addEventListener("change", look);
-    return () => media.removeEventListener("change", look);
-  }, []);
-  return isNarrow;
-}
-
-function Check({ rules, path, label, set }: { rules: Rules; path: string; label: string; set: (rules: Rules) => void }) {
+function Check({
+  rules,
+  path,
+  label,
+  set,
+}: {
+  rules: Rules;
+  path: string;
+  label: string;
+  set: (rules: Rules) => void;
+}) {
   const isOut = isLeftOut(rules, path);
   const box = useRef<HTMLInputElement>(null);
   const mixed = isMixed(rules, path);
@@ -250,14 +315,21 @@ type RowProps = {
 };
 
 function TreeRow({ row, index, isAt, file, rules, set, show, job, run, onFocus, q }: RowProps) {
-  const common = { role: "row", "data-row": index, tabIndex: isAt ? 0 : -1, "aria-rowindex": index + 1, "aria-level": row.level, onFocus } as const;
+  const common = {
+    role: "row",
+    "data-row": index,
+    tabIndex: isAt ? 0 : -1,
+    "aria-rowindex": index + 1,
+    "aria-level": row.level,
+    onFocus,
+  } as const;
   if (row.kind === "more") {
     return (
       <div {...common} class="files-row">
         <span role="gridcell" class="cell-name" style={{ paddingLeft: `${row.level * 16}px` }}>
           {row.error ? (
             <>
-              <span class="bad">{row.error instanceof Error ? row.error.message : "It could not be loaded."}</span>
+              <span class="bad">{messageOf(row.error)}</span>
               <Button small onClick={() => show(row)}>
                 Retry
               </Button>
@@ -300,7 +372,14 @@ function TreeRow({ row, index, isAt, file, rules, set, show, job, run, onFocus, 
       </span>
       <span role="gridcell" class="cell-do">
         {href ? (
-          <a class="button small plain icon-only" tabIndex={-1} href={href} download={row.name} aria-label={`Download ${row.name}`} title="Download">
+          <a
+            class="button small plain icon-only"
+            tabIndex={-1}
+            href={href}
+            download={row.name}
+            aria-label={`Download ${row.name}`}
+            title="Download"
+          >
             <Download size={16} class="icon" />
           </a>
         ) : null}
@@ -309,11 +388,23 @@ function TreeRow({ row, index, isAt, file, rules, set, show, job, run, onFocus, 
   );
 }
 
-type Archive = { id: string; url: string; bytes: number; count: number; expiresAt: string };
+type Archive = Schemas["Archive"];
 const ASK_MS = 300;
 
 /** What is chosen, as the server counts it, and its zip. */
-function Chosen({ job, run, rules, set, isOver }: { job: string; run: string; rules: Rules; set: (rules: Rules) => void; isOver: boolean }) {
+function Chosen({
+  job,
+  run,
+  rules,
+  set,
+  isOver,
+}: {
+  job: string;
+  run: string;
+  rules: Rules;
+  set: (rules: Rules) => void;
+  isOver: boolean;
+}) {
   const [archive, found] = useState<Archive | null>(null);
   const [error, fail] = useState("");
   const key = write(rules);
@@ -323,9 +414,13 @@ function Chosen({ job, run, rules, set, isOver }: { job: string; run: string; ru
     if (isNothing(rules) || !isOver) return;
     const over = new AbortController();
     const timer = setTimeout(() => {
-      api<Archive>("POST", `${jobPath(job)}archives/`, { json: { ...sent(rules), runs: [Number(run)] }, signal: over.signal }).then(found, (problem: unknown) => {
-        if (!over.signal.aborted) fail(problem instanceof Error ? problem.message : String(problem));
-      });
+      const json = { ...sent(rules), runs: [Number(run)] };
+      api<Archive>("POST", `${jobPath(job)}archives/`, { json, signal: over.signal }).then(
+        found,
+        (problem: unknown) => {
+          if (!over.signal.aborted) fail(messageOf(problem));
+        },
+      );
     }, ASK_MS);
     return () => {
       clearTimeout(timer);
@@ -345,18 +440,24 @@ function Chosen({ job, run, rules, set, isOver }: { job: string; run: string; ru
   return (
     <div class="row files-chosen" role="status">
       {!isOver ? (
-        <span class="quiet">A zip of many files can be made once they are stored. Snapshot makes one of everything now.</span>
+        <span class="quiet">
+          A zip of many files can be made once they are stored. Snapshot makes one of everything now.
+        </span>
       ) : error ? (
         <span class="bad">{error}</span>
       ) : archive ? (
-        <a class="button primary download-all" href={address(`${jobPath(job)}archives/${part(archive.id)}/`)} download="">
+        <a class="button primary download-all" href={archiveHref(job, archive.id)} download="">
           <Download size={16} class="icon" />
-          Download {number(archive.count)} {archive.count === 1 ? "file" : "files"}, {bytes(archive.bytes)}
+          Download {number(archive.count)} {plural(archive.count, "file")}, {bytes(archive.bytes)}
         </a>
       ) : (
         <span class="quiet">Counting …</span>
       )}
-      {rules.exclude.length ? <span class="quiet">without {rules.exclude.length === 1 ? rules.exclude[0] : `${rules.exclude.length} parts`}</span> : null}
+      {rules.exclude.length ? (
+        <span class="quiet">
+          without {rules.exclude.length === 1 ? rules.exclude[0] : `${rules.exclude.length} parts`}
+        </span>
+      ) : null}
       <span class="grow" />
       <Button small onClick={() => set(NOTHING)}>
         Choose nothing

@@ -5,8 +5,8 @@
 
 import { signal, type Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { runPath } from "../../api/jobs";
 import { listen, type Connection, type Told } from "../../lib/sse";
-import { runPath } from "./model";
 
 const HIDDEN_MS = 30_000;
 

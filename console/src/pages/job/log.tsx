@@ -2,19 +2,32 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api } from "../../api/client";
+import { runPath } from "../../api/jobs";
 import { useGet } from "../../api/queries";
+import type { Schemas } from "../../api/types";
 import { bytes, grouped } from "../../lib/format";
 import { useKeys } from "../../lib/keys";
 import { usePlace } from "../../lib/query";
+import { baseName, plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
-import { ArrowDown, ArrowUp, Copy, Download, Pause, Play, Search as SearchIcon, TriangleAlert, WrapText } from "../../ui/icons";
+import {
+  ArrowDown,
+  ArrowUp,
+  Copy,
+  Download,
+  Pause,
+  Play,
+  Search as SearchIcon,
+  TriangleAlert,
+  WrapText,
+} from "../../ui/icons";
 import { Banner, Button, Empty, Failure, copy } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
 import { contentHref } from "./hrefs";
 import { liveState, type Live } from "./live";
 import type { Line } from "./logbook";
 import { Marks, useMarks } from "./marks";
-import { runPath } from "./model";
+import { exact } from "./rules";
 import { DEFAULT_LOG } from "./standing";
 import { nextMarked, nextMatch, useLogSearch } from "./search";
 import { plain, shownLine } from "./text";
@@ -58,12 +71,17 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
   };
   const nextError = async (): Promise<void> => {
     const first = marks?.firstError;
-    if (!first) return toast(marks && !marks.done ? "The log is still being looked through." : "No errors are known in this log.");
+    if (!first)
+      return toast(
+        marks && !marks.done ? "The log is still being looked through." : "No errors are known in this log.",
+      );
     if (at === null || first.offset > at) return go(first.offset);
     const size = marks.size;
     const begin = nextMarked(marks.errors, size, at) ?? first.offset;
     // The map knows the part of the log; the line in it is mostly one that says so.
-    const near = await api<{ matches: { offset: number }[] }>("GET", `${path}log/search/`, { query: { path: log, q: "error", from: begin, limit: 1 } }).catch(() => null);
+    const near = await api<Schemas["LogSearch"]>("GET", `${path}log/search/`, {
+      query: { path: log, q: "error", from: begin, limit: 1 },
+    }).catch(() => null);
     const offset = near?.matches[0]?.offset;
     go(begin !== first.offset && offset !== undefined && offset < begin + size / marks.errors.length ? offset : begin);
   };
@@ -75,7 +93,9 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
   const link = async (byte: number): Promise<void> => {
     const url = new URL(window.location.href);
     url.searchParams.set("at", String(byte));
-    toast((await copy(url.toString())) ? "The link to this line is copied." : "The browser does not let this page copy.");
+    toast(
+      (await copy(url.toString())) ? "The link to this line is copied." : "The browser does not let this page copy.",
+    );
   };
 
   const group = "Log";
@@ -92,7 +112,10 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
     { keys: "k", label: "Previous line", group, run: () => step(-1) },
   ]);
   // Once the box has the focus, the browser's own search is one more press away.
-  useKeys([{ keys: "Ctrl f", label: "Search the log", group, run: () => input.current?.focus(), isHidden: true }], !isTyping);
+  useKeys(
+    [{ keys: "Ctrl f", label: "Search the log", group, run: () => input.current?.focus(), isHidden: true }],
+    !isTyping,
+  );
 
   // The address was changed by hand, by Back or by a link.
   useEffect(() => {
@@ -117,7 +140,12 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
   return (
     <div class="log-page">
       <div class="log-tools" role="toolbar" aria-label="Log">
-        <Files path={path} log={log} isOn={!isDraft} choose={(name) => change({ path: name === DEFAULT_LOG ? "" : name, at: "" })} />
+        <Files
+          path={path}
+          log={log}
+          isOn={!isDraft}
+          choose={(name) => change({ path: name === DEFAULT_LOG ? "" : name, at: "" })}
+        />
         <div class="log-search">
           <SearchIcon size={16} class="icon" />
           <input
@@ -143,10 +171,22 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
               }
             }}
           />
-          <Button small kind="plain" aria-pressed={isExact ? "true" : "false"} title="Capital letters count" onClick={() => change({ case: isExact ? "" : "1" })}>
+          <Button
+            small
+            kind="plain"
+            aria-pressed={isExact ? "true" : "false"}
+            title="Capital letters count"
+            onClick={() => change({ case: isExact ? "" : "1" })}
+          >
             Aa
           </Button>
-          <Button small kind="plain" aria-pressed={isRegex ? "true" : "false"} title="A pattern (RE2)" onClick={() => change({ regex: isRegex ? "" : "1" })}>
+          <Button
+            small
+            kind="plain"
+            aria-pressed={isRegex ? "true" : "false"}
+            title="A pattern (RE2)"
+            onClick={() => change({ regex: isRegex ? "" : "1" })}
+          >
             .*
           </Button>
           {q ? (
@@ -157,10 +197,26 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
           ) : null}
         </div>
         <span class="grow" />
-        <Button small icon={TriangleAlert} {...(marks?.firstError ? {} : { why: marks && !marks.done ? "The log is still being looked through" : "No errors are known in this log" })} onClick={() => void nextError()} title="Next error (e)">
+        <Button
+          small
+          icon={TriangleAlert}
+          {...(marks?.firstError
+            ? {}
+            : {
+                why: marks && !marks.done ? "The log is still being looked through" : "No errors are known in this log",
+              })}
+          onClick={() => void nextError()}
+          title="Next error (e)"
+        >
           Next error
         </Button>
-        <Button small icon={WrapText} aria-pressed={isWrapped ? "true" : "false"} title="Wrap lines (w)" onClick={() => change({ wrap: isWrapped ? "" : "1" })}>
+        <Button
+          small
+          icon={WrapText}
+          aria-pressed={isWrapped ? "true" : "false"}
+          title="Wrap lines (w)"
+          onClick={() => change({ wrap: isWrapped ? "" : "1" })}
+        >
           Wrap
         </Button>
         {live ? (
@@ -188,18 +244,24 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
             (search.isBusy
               ? `At least ${count}, ${percent} % of ${bytes(search.size)} read …`
               : search.isDone
-                ? `${count} ${search.matches.length === 1 ? "line" : "lines"} in ${bytes(search.scannedTo)}`
+                ? `${count} ${plural(search.matches.length, "line")} in ${bytes(search.scannedTo)}`
                 : search.scannedTo
                   ? `At least ${count}, ${percent} % of ${bytes(search.size)} read`
                   : "")}
-          {!search.isBusy && !search.error && (search.isDone ? (size ?? 0) > search.scannedTo : search.scannedTo > 0) ? (
+          {!search.isBusy &&
+          !search.error &&
+          (search.isDone ? (size ?? 0) > search.scannedTo : search.scannedTo > 0) ? (
             <Button small kind="plain" onClick={more}>
               Search on
             </Button>
           ) : null}
         </p>
       ) : null}
-      {state === "lost" ? <Banner tone="warning">The stream of this run was lost. It goes on from the last line here as soon as the server answers.</Banner> : null}
+      {state === "lost" ? (
+        <Banner tone="warning">
+          The stream of this run was lost. It goes on from the last line here as soon as the server answers.
+        </Banner>
+      ) : null}
       {isDraft || (isNowhere && !isOver && log === DEFAULT_LOG) ? (
         <Empty title="No output yet">
           <p>{isDraft ? "This job was not submitted." : "The log begins when the run does."}</p>
@@ -219,7 +281,11 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
               start={at === null ? "end" : { at, above: 0 }}
               isWrapped={isWrapped}
               current={at}
-              wanted={{ q, isExact, found: isRegex ? new Map(search.matches.map((m) => [m.offset, m.text.slice(m.start, m.end)])) : null }}
+              wanted={{
+                q,
+                isExact,
+                found: isRegex ? new Map(search.matches.map((m) => [m.offset, m.text.slice(m.start, m.end)])) : null,
+              }}
               handle={viewer}
               onEnd={setEnd}
               onTop={setTop}
@@ -231,21 +297,29 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
               {size === 0 ? <p class="quiet log-line">The file is empty{live ? " so far" : ""}.</p> : null}
               {size === null && !book.error ? <p class="quiet log-line">Loading …</p> : null}
             </Viewer>
-            {marks && size ? <Marks marks={marks} top={top?.start ?? 0} go={(byte) => viewer.current?.show(byte)} /> : null}
+            {marks && size ? (
+              <Marks marks={marks} top={top?.start ?? 0} go={(byte) => viewer.current?.show(byte)} />
+            ) : null}
             {waiting > 0 ? (
               <Button class="log-fresh" small kind="primary" icon={ArrowDown} onClick={toEnd}>
-                {grouped(waiting)} new {waiting === 1 ? "line" : "lines"}
+                {grouped(waiting)} new {plural(waiting, "line")}
               </Button>
             ) : null}
           </div>
           <p class="log-status quiet">
             {top?.number ? `line ${grouped(top.number)}` : `byte ${grouped(top?.start ?? 0)}`} of {bytes(size)}
-            {size ? <span title={`${size} bytes`}>, {Math.min(100, Math.round(((top?.start ?? 0) / size) * 100))} % above</span> : null}
+            {size ? (
+              <span title={`${size} bytes`}>
+                , {Math.min(100, Math.round(((top?.start ?? 0) / size) * 100))} % above
+              </span>
+            ) : null}
             {live ? (isEnd ? ", following" : ", not following") : ""}
           </p>
         </>
       )}
-      {whole ? <Whole text={plain(shownLine(book.bytes(whole), Infinity).text)} line={whole} onClose={() => setWhole(null)} /> : null}
+      {whole ? (
+        <Whole text={plain(shownLine(book.bytes(whole), Infinity).text)} line={whole} onClose={() => setWhole(null)} />
+      ) : null}
     </div>
   );
 }
@@ -258,7 +332,10 @@ function Whole({ text, line, onClose }: { text: string; line: Line; onClose: () 
       isWide
       actions={
         <>
-          <Button icon={Copy} onClick={async () => toast((await copy(text)) ? "Copied." : "The browser does not let this page copy.")}>
+          <Button
+            icon={Copy}
+            onClick={async () => toast((await copy(text)) ? "Copied." : "The browser does not let this page copy.")}
+          >
             Copy
           </Button>
           <Button onClick={onClose}>Close</Button>
@@ -270,11 +347,19 @@ function Whole({ text, line, onClose }: { text: string; line: Line; onClose: () 
   );
 }
 
-type Found = { files: { path: string; bytes: number }[] };
-
 /** Which file: the log, those that are called so, and the one that the address names. */
-function Files({ path, log, isOn, choose }: { path: string; log: string; isOn: boolean; choose: (name: string) => void }) {
-  const found = useGet<Found>(`${path}tree/`, { q: "log", limit: 100 }, { keep: true, enabled: isOn });
+function Files({
+  path,
+  log,
+  isOn,
+  choose,
+}: {
+  path: string;
+  log: string;
+  isOn: boolean;
+  choose: (name: string) => void;
+}) {
+  const found = useGet<Schemas["Tree"]>(`${path}tree/`, { q: "log", limit: 100 }, { keep: true, enabled: isOn });
   const names = [...new Set([DEFAULT_LOG, log, ...(found.data?.files ?? []).map((file) => file.path)])];
   return (
     <label class="log-files">
@@ -292,10 +377,13 @@ function Files({ path, log, isOn, choose }: { path: string; log: string; isOn: b
 
 /** The whole file: the stored one once there is one, what is there of it before. */
 function SaveLog({ job, run, log, isOver }: { job: string; run: string; log: string; isOver: boolean }) {
-  const exact = `/${log.replace(/[*?[]/g, (c) => `[${c}]`)}`;
-  const found = useGet<{ files: { path: string; id: string | null }[] }>(`${runPath(job, run)}tree/`, { q: /[*?[]/.test(log) ? exact : log, limit: 1000 }, { enabled: isOver });
+  const found = useGet<Schemas["Tree"]>(
+    `${runPath(job, run)}tree/`,
+    { q: exact(log), limit: 1000 },
+    { enabled: isOver },
+  );
   const id = found.data?.files.find((each) => each.path === log)?.id ?? null;
-  const name = log.slice(log.lastIndexOf("/") + 1);
+  const name = baseName(log);
   if (isOver && !id) return null;
   return (
     <a class="button small" href={contentHref(job, run, log, id)} download={name} title={`Download ${name}`}>

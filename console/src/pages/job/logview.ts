@@ -72,4 +72,5 @@ export function moved(book: LogBook, filled: Filled, px: number, view: number, h
 }
 
 /** How many rows of characters a line takes where lines are wrapped. */
-export const rowsOf = (length: number, columns: number): number => Math.max(1, Math.ceil(length / Math.max(1, columns)));
+export const rowsOf = (length: number, columns: number): number =>
+  Math.max(1, Math.ceil(length / Math.max(1, columns)));

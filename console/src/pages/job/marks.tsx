@@ -2,17 +2,10 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api } from "../../api/client";
+import type { Schemas } from "../../api/types";
 import type { LogBook } from "./logbook";
 
-export type MarkMap = {
-  errors: number[];
-  warnings: number[];
-  steps: number[];
-  firstError: { offset: number; line: number; text: string } | null;
-  size: number;
-  scannedTo: number;
-  done: boolean;
-};
+type MarkMap = Schemas["LogMarks"];
 
 const PARTS = 200;
 const AGAIN_MS = 5_000; // of a log that grows
@@ -35,8 +28,11 @@ export function useMarks(path: string, log: string, book: LogBook, version: numb
     const ask = async (): Promise<void> => {
       asked.current = { size, at: Date.now(), isBusy: true };
       try {
-        for (let isDone = false; !isDone; ) {
-          const reply = await api<MarkMap>("GET", `${path}log/marks/`, { query: { path: log, buckets: PARTS }, signal });
+        for (let isDone = false; !isDone;) {
+          const reply = await api<MarkMap>("GET", `${path}log/marks/`, {
+            query: { path: log, buckets: PARTS },
+            signal,
+          });
           if (signal.aborted) return;
           set(reply);
           isDone = reply.done;
@@ -58,7 +54,8 @@ type Props = { marks: MarkMap; top: number; go: (byte: number) => void };
 export function Marks({ marks, top, go }: Props) {
   const count = (of: number[]): number => of.reduce((sum, n) => sum + n, 0);
   const height = 100 / marks.errors.length;
-  const said = `${count(marks.errors)} errors, ${count(marks.warnings)} warnings, ${count(marks.steps)} steps${marks.done ? "" : " so far"}`;
+  const found = `${count(marks.errors)} errors, ${count(marks.warnings)} warnings, ${count(marks.steps)} steps`;
+  const said = marks.done ? found : `${found} so far`;
   return (
     <button
       type="button"

@@ -1,66 +1,15 @@
-/** A job and its runs as this page reads them, and what follows from them. */
+/** A job and its runs as they are fetched, and what follows from them. */
 
-import type { Notice, Outcome, Page } from "../../api/types";
-import { part } from "../../api/client";
+import { jobPath, runPath } from "../../api/jobs";
+import type { Job, Page, Run, Schemas, Status } from "../../api/types";
 import { useGet, type Got } from "../../api/queries";
 import { DEFAULT_LOG } from "./standing";
 
-export type FileRef = { id: string; name: string; decryptedSize: number; isDeleted?: boolean };
-
-export type Hardware = { coreType: string; coresPerSlot: number; slots: number; walltime: number | null };
-
-export type Analysis = {
-  analysis: { code: string; name: string; version: string; versionName: string };
-  command: string;
-  envVars: Record<string, string> | null;
-  useMpi: boolean;
-  hardware: Hardware;
-  inputFiles: (FileRef & { decompress: boolean })[];
-  templateTasks: { templateFile: FileRef | null; processedFilename: string }[];
-  preProcessScript: FileRef | null;
-  preProcessScriptCommand: string;
-  postProcessScript: FileRef | null;
-  postProcessScriptCommand: string;
-};
-
-export type Job = {
-  id: string;
-  name: string;
-  owner: string;
-  dateInserted: string;
-  isLowPriority: boolean;
-  description: string;
-  expectedRuns: number | null;
-  jobvariables: { name: string; variableType: string; valueGeneratorType: string; valueGeneratorSettings: Record<string, unknown> }[];
-  jobanalyses: Analysis[];
-  projectId: string | null;
-  clonedFrom: string | null;
-  tags: string[];
-  sharedWith: string[];
-  notices: Notice[];
-  resourceFilters: { selector: string; include: boolean }[];
-};
-
-export type Run = {
-  id: string;
-  dateStarted: string | null;
-  dateCompleted: string | null;
-  outputFileCount: number;
-  outputFileSize: number | null;
-  variables: { name: string; value: number | null; displayValue: string }[];
-  outcome: Outcome | null;
-  warnings: string[];
-};
-
-export type Status = { status: string; statusDate: string; statusReason: string | null };
-
-export const jobPath = (id: string): string => `jobs/${part(id)}/`;
-export const runPath = (id: string, run: string): string => `${jobPath(id)}runs/${part(run)}/`;
-
 export const useJob = (id: string): Got<Job> => useGet<Job>(jobPath(id));
-export const useStatuses = (id: string): Got<Page<Status>> => useGet<Page<Status>>(`${jobPath(id)}statuses/`, { page_size: 200 });
-export const useRuns = (id: string): Got<Page<Run>> => useGet<Page<Run>>(`${jobPath(id)}runs/`, { page_size: 1 });
-export const useRun = (id: string, run: string, enabled: boolean): Got<Run> => useGet<Run>(runPath(id, run), {}, { enabled, keep: true });
+export const useStatuses = (id: string): Got<Page<Status>> => useGet(`${jobPath(id)}statuses/`, { page_size: 200 });
+export const useRuns = (id: string): Got<Page<Run>> => useGet(`${jobPath(id)}runs/`, { page_size: 1 });
+export const useRun = (id: string, run: string, enabled: boolean): Got<Run> =>
+  useGet(runPath(id, run), {}, { enabled, keep: true });
 
 const LATELY_MS = 60_000;
 
@@ -69,7 +18,7 @@ const LATELY_MS = 60_000;
  * the largest of those that were written to at the end. Null while that is not known.
  */
 export function useMainLog(id: string, run: string, enabled: boolean, isOver: boolean): string | null {
-  const found = useGet<{ files: { path: string; kind: string; bytes: number; mtime: string }[] }>(
+  const found = useGet<Schemas["Tree"]>(
     `${runPath(id, run)}tree/`,
     { q: "log", sort: "-mtime", limit: 50 },
     { enabled },
@@ -85,6 +34,7 @@ export function useMainLog(id: string, run: string, enabled: boolean, isOver: bo
 
 /** The variables of a run that are results: those that the job does not set. */
 export function results(job: Job, run: Run | undefined): Run["variables"] {
-  const inputs = new Set(job.jobvariables.filter((v) => v.variableType !== "Output" && v.variableType !== "Objective" && v.variableType !== "Constraint").map((v) => v.name));
+  const set = job.jobvariables.filter((v) => !["Output", "Objective", "Constraint"].includes(v.variableType));
+  const inputs = new Set(set.map((v) => v.name));
   return (run?.variables ?? []).filter((v) => !inputs.has(v.name));
 }

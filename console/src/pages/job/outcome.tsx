@@ -1,26 +1,27 @@
 /** How a run ended, and the way there: each wait with its reason, the end with the line that tells it. */
 
 import { Link } from "wouter-preact";
-import type { Outcome } from "../../api/types";
+import type { Outcome, Run, Status } from "../../api/types";
 import { bytes, duration, number } from "../../lib/format";
 import { shownState } from "../../ui/state";
 import { Panel, Span, Time, useNow } from "../../ui/parts";
 import { logHref } from "./hrefs";
-import { type Run, type Status } from "./model";
 import { timeline } from "./standing";
 
-export function OutcomeBanner({ job, run, outcome, reason }: { job: string; run: Run; outcome: Outcome; reason: string | null }) {
+type BannerProps = { job: string; run: Run; outcome: Outcome; reason: string | null };
+
+export function OutcomeBanner({ job, run, outcome, reason }: BannerProps) {
   const { word, tone, icon: Icon } = shownState("Completed", outcome, reason);
   const { evidence } = outcome;
   const facts = [
-    outcome.ending && outcome.ending !== "exited" ? `ended: ${outcome.ending}` : "",
-    outcome.exitCode === null || outcome.exitCode === undefined ? "" : `exit code ${outcome.exitCode}`,
+    outcome.ending !== "exited" ? `ended: ${outcome.ending}` : "",
+    outcome.exitCode === null ? "" : `exit code ${outcome.exitCode}`,
     outcome.signal ?? "",
-    outcome.step ?? "",
+    outcome.step,
     outcome.cpuSeconds ? `${duration(outcome.cpuSeconds)} of CPU` : "",
     outcome.quietSeconds && outcome.quietSeconds > 60 ? `silent for its last ${duration(outcome.quietSeconds)}` : "",
   ].filter(Boolean);
-  const reached = Object.entries(outcome.used ?? {}).filter(([, use]) => use.isReached);
+  const reached = Object.entries(outcome.used).filter(([, use]) => use.isReached);
   return (
     <section class={`banner outcome tone-${tone}`} aria-label="How it ended">
       <Icon size={20} class="icon" />
@@ -74,7 +75,10 @@ export function Timeline({ history, isOver }: { history: readonly Status[]; isOv
           const { tone, icon: Icon } = shownState(step.status, null, step.statusReason);
           const isLast = n === steps.length - 1;
           return (
-            <li key={`${step.statusDate} ${step.status}`} {...(isLast && !isOver ? { "aria-current": "step" as const } : {})}>
+            <li
+              key={`${step.statusDate} ${step.status}`}
+              {...(isLast && !isOver ? { "aria-current": "step" as const } : {})}
+            >
               <Icon size={16} class={`icon ink-${tone}`} />
               <span>
                 <strong class={isLast ? "" : "plain"}>{step.status}</strong> <Time at={step.statusDate} />

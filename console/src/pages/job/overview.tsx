@@ -2,28 +2,36 @@
 
 import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
-import { part } from "../../api/client";
+import { runPath } from "../../api/jobs";
 import { useGet } from "../../api/queries";
+import type { Job, Run, Schemas, SeriesData, Status } from "../../api/types";
 import { duration, number } from "../../lib/format";
-import { write } from "../../lib/query";
+import { jobHref } from "../../lib/hrefs";
+import { baseName, capital } from "../../lib/words";
 import { Banner, Bytes, Empty, Failure, Num, Panel, Skeleton, Sparkline } from "../../ui/parts";
 import { Charts } from "./charts";
-import type { SeriesData } from "./curves";
 import { logHref } from "./hrefs";
 import { liveState, useTold, type Live } from "./live";
 import { spansOf } from "./lines";
 import { fill } from "./logview";
-import { results, runPath, type Job, type Run, type Status } from "./model";
-import { type Now } from "./standing";
+import { results } from "./model";
 import { OutcomeBanner, Timeline, amount } from "./outcome";
+import type { Now } from "./standing";
 import { shownLine } from "./text";
 import { isMissing, useLog } from "./uselog";
 import { Wide } from "./wide";
 
-type Props = { job: Job; run: Run | undefined; runId: string; now: Now; history: readonly Status[]; live: Live | null; log: string | null };
+type Props = {
+  job: Job;
+  run: Run | undefined;
+  runId: string;
+  now: Now;
+  history: readonly Status[];
+  live: Live | null;
+  log: string | null;
+};
 
 export function Overview({ job, run, runId, now, history, live, log }: Props) {
-  const files = `/jobs/${part(job.id)}/files${runId === "1" ? "" : `?${write({ run: runId })}`}`;
   return (
     <div class="stack">
       {run?.outcome ? <OutcomeBanner job={job.id} run={run} outcome={run.outcome} reason={now.reason} /> : null}
@@ -38,11 +46,16 @@ export function Overview({ job, run, runId, now, history, live, log }: Props) {
         </Banner>
       ))}
       {liveState(live).value === "lost" ? (
-        <Banner tone="warning">The stream of this run was lost: the run goes on, and what is here is brought up to date as soon as the server answers.</Banner>
+        <Banner tone="warning">
+          The stream of this run was lost: the run goes on, and what is here is brought up to date as soon as the server
+          answers.
+        </Banner>
       ) : null}
       <div class="job-columns">
         <div class="stack">
-          {run ? <Charts job={job.id} run={run.id} parent={job.clonedFrom} live={live} isOver={run.dateCompleted !== null} /> : null}
+          {run ? (
+            <Charts job={job.id} run={run.id} parent={job.clonedFrom} live={live} isOver={run.dateCompleted !== null} />
+          ) : null}
           {!run && !now.isDraft ? (
             <Panel title="Residuals">
               <p class="quiet">They are drawn as soon as the run has begun.</p>
@@ -51,9 +64,11 @@ export function Overview({ job, run, runId, now, history, live, log }: Props) {
         </div>
         <div class="stack">
           {run ? <Convergence job={job.id} run={run.id} live={live} /> : null}
-          {run && log ? <Tail key={log} job={job.id} run={run.id} log={log} live={live} isOver={run.dateCompleted !== null} /> : null}
+          {run && log ? (
+            <Tail key={log} job={job.id} run={run.id} log={log} live={live} isOver={run.dateCompleted !== null} />
+          ) : null}
           {run ? <Resources job={job} run={run} live={live} /> : null}
-          {run ? <Outputs job={job} run={run} href={files} /> : null}
+          {run ? <Outputs job={job} run={run} href={jobHref(job.id, "files", { run: runId })} /> : null}
           <Timeline history={history} isOver={now.isOver} />
         </div>
       </div>
@@ -63,12 +78,7 @@ export function Overview({ job, run, runId, now, history, live, log }: Props) {
 
 // --- convergence ---------------------------------------------------------------------------------
 
-type Converging = {
-  state: "converging" | "stalled" | "oscillating" | "diverging" | "converged" | "unknown";
-  sentence: string;
-  evidence: { rule: string } | null;
-  eta: { seconds: number; low: number; high: number | null } | null;
-};
+type Converging = Schemas["Convergence"];
 
 const TONES: Record<Converging["state"], "good" | "running" | "warning" | "bad" | "draft"> = {
   converged: "good",
@@ -80,7 +90,12 @@ const TONES: Record<Converging["state"], "good" | "running" | "warning" | "bad" 
 };
 
 /** What the server makes of the residuals, as it was asked and as it was told since. */
-export function useConvergence(job: string, run: string, live: Live | null, enabled = true): { data: Converging | undefined; error: unknown } {
+export function useConvergence(
+  job: string,
+  run: string,
+  live: Live | null,
+  enabled = true,
+): { data: Converging | undefined; error: unknown } {
   const path = runPath(job, run);
   const asked = useGet<Converging>(`${path}convergence/`, {}, { enabled, keep: true });
   const [told, tell] = useState<{ path: string; data: Converging } | null>(null);
@@ -103,7 +118,7 @@ function Convergence({ job, run, live }: { job: string; run: string; live: Live 
   return (
     <p class={`banner tone-${TONES[data.state]}`} title={data.evidence ? `By this rule: ${data.evidence.rule}` : ""}>
       <span>
-        {data.state === "unknown" ? null : <strong>{data.state.charAt(0).toUpperCase() + data.state.slice(1)}: </strong>}
+        {data.state === "unknown" ? null : <strong>{capital(data.state)}: </strong>}
         {data.sentence}
         {live && data.eta ? ` (${leftText(data.eta)})` : ""}
       </span>
@@ -116,7 +131,19 @@ function Convergence({ job, run, live }: { job: string; run: string; live: Live 
 const LINES = 12;
 const flat = (): number => 1;
 
-function Tail({ job, run, log, live, isOver }: { job: string; run: string; log: string; live: Live | null; isOver: boolean }) {
+function Tail({
+  job,
+  run,
+  log,
+  live,
+  isOver,
+}: {
+  job: string;
+  run: string;
+  log: string;
+  live: Live | null;
+  isOver: boolean;
+}) {
   const { book } = useLog(runPath(job, run), log, live);
   const shown = fill(book, "end", 2 * LINES, flat)
     .lines.map((line) => ({ line, text: shownLine(book.bytes(line), 400) }))
@@ -124,7 +151,7 @@ function Tail({ job, run, log, live, isOver }: { job: string; run: string; log: 
     .slice(-LINES);
   return (
     <Panel
-      title={log.slice(log.lastIndexOf("/") + 1)}
+      title={baseName(log)}
       tools={
         <Link class="button small" href={logHref(job, run, log)}>
           Open
@@ -132,7 +159,7 @@ function Tail({ job, run, log, live, isOver }: { job: string; run: string; log: 
       }
     >
       {isMissing(book.error) ? (
-        <Empty title={isOver ? "It left no log" : "No output yet"}>{null}</Empty>
+        <Empty title={isOver ? "It left no log" : "No output yet"} />
       ) : book.error ? (
         <Failure error={book.error} what="The log" again={() => book.retry()} />
       ) : book.size === null ? (
@@ -161,7 +188,14 @@ function Tail({ job, run, log, live, isOver }: { job: string; run: string; log: 
 
 type Use = { seconds: number; used: Record<string, number | null>; limits: Record<string, number | null> };
 
-const NAMES: Record<string, string> = { cpu: "CPU, cores", memory: "Memory", disk: "Disk", files: "Files", processes: "Processes", log: "Log" };
+const NAMES: Record<string, string> = {
+  cpu: "CPU, cores",
+  memory: "Memory",
+  disk: "Disk",
+  files: "Files",
+  processes: "Processes",
+  log: "Log",
+};
 const POINTS = 120;
 
 function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }) {
@@ -173,7 +207,13 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
     if (name === "metrics") tell((before) => [...before.slice(-POINTS), said as Use]);
   });
   const used = run.outcome?.used ?? {};
-  const names = [...new Set([...Object.keys(data.data?.keys ?? {}), ...Object.keys(used), ...Object.keys(live ? (use?.used ?? {}) : {})])];
+  const names = [
+    ...new Set([
+      ...Object.keys(data.data?.keys ?? {}),
+      ...Object.keys(used),
+      ...Object.keys(live ? (use?.used ?? {}) : {}),
+    ]),
+  ];
   if (data.error) {
     return (
       <Panel title="Resources">
@@ -198,8 +238,13 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
             {names.map((name) => {
               const curve = data.data?.keys[name];
               const until = curve?.x.at(-1) ?? -1;
-              const since = live ? uses.filter((each) => each.seconds > until).map((each) => each.used[name] ?? null) : [];
-              const values = [...(curve?.last ?? []).map((value) => (typeof value === "number" ? value : null)), ...since];
+              const since = live
+                ? uses.filter((each) => each.seconds > until).map((each) => each.used[name] ?? null)
+                : [];
+              const values = [
+                ...(curve?.last ?? []).map((value) => (typeof value === "number" ? value : null)),
+                ...since,
+              ];
               const highs = (curve?.max ?? []).filter((value): value is number => typeof value === "number");
               const most = used[name]?.most ?? (highs.length ? Math.max(...highs) : null);
               const value = live ? (use?.used[name] ?? values.at(-1) ?? null) : most;
@@ -212,10 +257,16 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
                   <td class="number" title={value === null ? "" : String(value)}>
                     {amount(name, value)}
                   </td>
-                  <td class="number">{limit === null ? <span class="faint">{known === null ? "none" : "-"}</span> : amount(name, limit)}</td>
+                  <td class="number">
+                    {limit === null ? <span class="faint">{known === null ? "none" : "-"}</span> : amount(name, limit)}
+                  </td>
                   <td>
                     <span class="row nowrap">
-                      {share === null ? <span class="meter-room" /> : <Meter share={share} label={`${NAMES[name] ?? name} against its limit`} />}
+                      {share === null ? (
+                        <span class="meter-room" />
+                      ) : (
+                        <Meter share={share} label={`${NAMES[name] ?? name} against its limit`} />
+                      )}
                       <Sparkline values={values} label={`${NAMES[name] ?? name} over time`} width={72} />
                     </span>
                   </td>
@@ -232,7 +283,15 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
 function Meter({ share, label }: { share: number; label: string }) {
   const so = Math.max(0, Math.min(1, share));
   return (
-    <span class={`progress ${so > 0.9 ? "near" : ""}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(so * 100)} title={`${Math.round(share * 100)} %`}>
+    <span
+      class={`progress ${so > 0.9 ? "near" : ""}`}
+      role="meter"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(so * 100)}
+      title={`${Math.round(share * 100)} %`}
+    >
       <i style={{ width: `${so * 100}%` }} />
     </span>
   );

@@ -3,40 +3,22 @@
 import { Link } from "wouter-preact";
 import { address } from "../../api/client";
 import { useGet } from "../../api/queries";
+import type { Schemas } from "../../api/types";
 import { bytes, grouped, number } from "../../lib/format";
+import { baseName } from "../../lib/words";
 import { Download, FileText, X } from "../../ui/icons";
-import { Button, Failure, Skeleton } from "../../ui/parts";
+import { Button, Bytes, Failure, Skeleton } from "../../ui/parts";
 import { contentHref, logHref } from "./hrefs";
 import { Wide } from "./wide";
 
-type Peek = {
-  name: string;
-  path: string;
-  bytes: number;
-  kind: string;
-  isLive: boolean;
-  text: { head: string; tail: string; headEnd: number; tailStart: number } | null;
-  table: { columns: string[]; hasHeader: boolean; rows: string[][]; columnCount: number; total: number | null } | null;
-  image: { mediaType: string; width: number; height: number; url: string | null } | null;
-  mesh: {
-    format: string;
-    title: string;
-    points: number | null;
-    cells: number | null;
-    bounds: { min: number[]; max: number[] } | null;
-    fields: { name: string; on: string; components: number | null; range: number[] | null }[];
-    isPartial: boolean;
-  } | null;
-  archive: { entries: { name: string; bytes: number; isFolder: boolean }[]; count: number } | null;
-  note: string;
-};
+type Peek = Schemas["Preview"];
 
 type Props = { job: string; run: string; path: string; file: string; onClose: () => void };
 
 export function Preview({ job, run, path, file, onClose }: Props) {
   const found = useGet<Peek>(`${path}preview/`, { path: file, rows: 200 });
   const peek = found.data;
-  const name = file.slice(file.lastIndexOf("/") + 1);
+  const name = baseName(file);
   return (
     <section class="panel preview" aria-label={`Preview of ${name}`}>
       <div class="panel-head">
@@ -59,7 +41,13 @@ export function Preview({ job, run, path, file, onClose }: Props) {
       </div>
       {/* oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls takes the focus */}
       <div class="panel-body" tabIndex={0} role="region" aria-label={`Content of ${name}`}>
-        {found.error ? <Failure error={found.error} what="This file" again={() => void found.refetch()} /> : !peek ? <Skeleton /> : <Shown peek={peek} path={path} />}
+        {found.error ? (
+          <Failure error={found.error} what="This file" again={() => void found.refetch()} />
+        ) : !peek ? (
+          <Skeleton />
+        ) : (
+          <Shown peek={peek} path={path} />
+        )}
       </div>
     </section>
   );
@@ -70,7 +58,7 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
   return (
     <>
       <p class="quiet">
-        {peek.kind}, <span title={`${peek.bytes} bytes`}>{bytes(peek.bytes)}</span>
+        {peek.kind}, <Bytes value={peek.bytes} />
         {peek.isLive ? ", it may still change" : ""}
         {peek.note ? `. ${peek.note}` : ""}
       </p>
@@ -86,7 +74,14 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
         </>
       ) : null}
       {table ? <Values table={table} /> : null}
-      {image?.url ? <img src={address(`${path}image/`, { path: peek.path })} width={image.width} height={image.height} alt={peek.name} /> : null}
+      {image?.url ? (
+        <img
+          src={address(`${path}image/`, { path: peek.path })}
+          width={image.width}
+          height={image.height}
+          alt={peek.name}
+        />
+      ) : null}
       {image ? (
         <p class="quiet">
           {grouped(image.width)} × {grouped(image.height)} pixels, {image.mediaType}
@@ -120,7 +115,9 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
           </p>
         </>
       ) : null}
-      {!text && !table && !image && !mesh && !archive && !peek.note ? <p class="quiet">There is nothing to show of such a file. Download it to open it.</p> : null}
+      {!text && !table && !image && !mesh && !archive && !peek.note ? (
+        <p class="quiet">There is nothing to show of such a file. Download it to open it.</p>
+      ) : null}
     </>
   );
 }

@@ -3,11 +3,14 @@
 export type Rules = { include: readonly string[]; exclude: readonly string[] };
 export const NOTHING: Rules = { include: [], exclude: [] };
 
-const isBelow = (path: string, rule: string): boolean => rule === "" || path === rule || (rule.endsWith("/") && path.startsWith(rule));
-const longest = (path: string, rules: readonly string[]): number => Math.max(-1, ...rules.filter((rule) => isBelow(path, rule)).map((rule) => rule.length));
+const isBelow = (path: string, rule: string): boolean =>
+  rule === "" || path === rule || (rule.endsWith("/") && path.startsWith(rule));
+const longest = (path: string, rules: readonly string[]): number =>
+  Math.max(-1, ...rules.filter((rule) => isBelow(path, rule)).map((rule) => rule.length));
 
 /** Whether a file or a whole folder is chosen: the rule closest to it decides. */
-export const isChosen = (rules: Rules, path: string): boolean => longest(path, rules.include) > longest(path, rules.exclude);
+export const isChosen = (rules: Rules, path: string): boolean =>
+  longest(path, rules.include) > longest(path, rules.exclude);
 
 /** Whether some of a folder is chosen and some is not. */
 export function isMixed(rules: Rules, folder: string): boolean {
@@ -30,7 +33,8 @@ export function toggled(rules: Rules, path: string): Rules {
 }
 
 /** Whether a rule above leaves it out: it cannot be chosen by itself. */
-export const isLeftOut = (rules: Rules, path: string): boolean => rules.exclude.some((rule) => rule !== path && isBelow(path, rule));
+export const isLeftOut = (rules: Rules, path: string): boolean =>
+  rules.exclude.some((rule) => rule !== path && isBelow(path, rule));
 
 export const isNothing = (rules: Rules): boolean => rules.include.length === 0;
 
@@ -51,12 +55,11 @@ export function read(text: string | undefined): Rules {
   return { include, exclude };
 }
 
-/**
- * As the server takes them: nothing in `include` is everything. A name that looks like a pattern is
- * written as the pattern that only it matches.
- */
+/** A name as the server is asked for it: one that looks like a pattern as the pattern that only it matches. */
+export const exact = (path: string): string =>
+  path.endsWith("/") || !/[*?[]/.test(path) ? path : `/${path.replace(/[*?[]/g, (c) => `[${c}]`)}`;
+
+/** As the server takes them: nothing in `include` is everything. */
 export function sent(rules: Rules): { include: string[]; exclude: string[] } {
-  const exact = (path: string): string =>
-    path.endsWith("/") || !/[*?[]/.test(path) ? path : `/${path.replace(/[*?[]/g, (c) => `[${c}]`)}`;
   return { include: rules.include.includes("") ? [] : rules.include.map(exact), exclude: rules.exclude.map(exact) };
 }

@@ -2,9 +2,9 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, api } from "../../api/client";
+import type { Schemas } from "../../api/types";
 
-export type Match = { offset: number; line: number | null; start: number; end: number; text: string };
-type Reply = { matches: Match[]; scannedTo: number; size: number; done: boolean };
+type Match = Schemas["LogMatch"];
 
 export type Search = {
   matches: Match[];
@@ -15,7 +15,7 @@ export type Search = {
   error: string;
 };
 
-export const MOST_MATCHES = 2_000;
+const MOST_MATCHES = 2_000;
 const TYPING_MS = 250;
 const NONE: Search = { matches: [], scannedTo: 0, size: 0, isDone: false, isBusy: false, error: "" };
 
@@ -33,18 +33,36 @@ export function useLogSearch(wish: Wish): [Search, () => void] {
     set(so);
     try {
       while (!so.isDone && so.matches.length < most) {
-        const reply = await api<Reply>("GET", `${wish.path}log/search/`, {
-          query: { path: wish.log, q: wish.q, from: so.scannedTo, limit: 1000, ...(wish.isRegex ? { regex: 1 } : {}), ...(wish.isExact ? { case: 1 } : {}) },
+        const reply = await api<Schemas["LogSearch"]>("GET", `${wish.path}log/search/`, {
+          query: {
+            path: wish.log,
+            q: wish.q,
+            from: so.scannedTo,
+            limit: 1000,
+            ...(wish.isRegex ? { regex: 1 } : {}),
+            ...(wish.isExact ? { case: 1 } : {}),
+          },
           signal,
         });
         const isStuck = reply.scannedTo <= so.scannedTo && !reply.matches.length;
-        so = { ...so, matches: [...so.matches, ...reply.matches], scannedTo: reply.scannedTo, size: reply.size, isDone: reply.done || isStuck };
+        so = {
+          ...so,
+          matches: [...so.matches, ...reply.matches],
+          scannedTo: reply.scannedTo,
+          size: reply.size,
+          isDone: reply.done || isStuck,
+        };
         if (signal.aborted) return;
         set(so);
       }
       set({ ...so, isBusy: false });
     } catch (error) {
-      if (!signal.aborted) set({ ...so, isBusy: false, error: error instanceof ApiError ? (Object.values(error.fields)[0]?.[0] ?? error.message) : String(error) });
+      if (!signal.aborted)
+        set({
+          ...so,
+          isBusy: false,
+          error: error instanceof ApiError ? (Object.values(error.fields)[0]?.[0] ?? error.message) : String(error),
+        });
     }
   };
   useEffect(() => {

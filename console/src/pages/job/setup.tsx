@@ -1,12 +1,14 @@
 /** What exactly was run: the definition of a job, to read. */
 
 import { Link } from "wouter-preact";
-import { address, part } from "../../api/client";
+import { jobPath } from "../../api/jobs";
 import { useGet } from "../../api/queries";
+import type { Job, Schemas, StoredFile } from "../../api/types";
+import { differences } from "../../lib/differences";
 import { bytes, number } from "../../lib/format";
+import { fileHref, jobHref } from "../../lib/hrefs";
+import { plural } from "../../lib/words";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
-import { differences } from "./differences";
-import type { Analysis, FileRef, Job } from "./model";
 import { Wide } from "./wide";
 
 export function Setup({ job }: { job: Job }) {
@@ -40,7 +42,7 @@ export function Setup({ job }: { job: Job }) {
             <>
               <dt>Copied from</dt>
               <dd>
-                <Link href={`/jobs/${part(job.clonedFrom)}/setup`}>{job.clonedFrom}</Link>
+                <Link href={jobHref(job.clonedFrom, "setup")}>{job.clonedFrom}</Link>
               </dd>
             </>
           ) : null}
@@ -59,21 +61,29 @@ export function Setup({ job }: { job: Job }) {
           {job.resourceFilters.length ? (
             <>
               <dt>Outputs</dt>
-              <dd>{job.resourceFilters.map((rule) => `${rule.include ? "kept" : "left out"}: ${rule.selector}`).join("; ")}</dd>
+              <dd>
+                {job.resourceFilters
+                  .map((rule) => `${rule.include ? "kept" : "left out"}: ${rule.selector}`)
+                  .join("; ")}
+              </dd>
             </>
           ) : null}
         </dl>
       </Panel>
       {job.clonedFrom ? <Difference job={job} parent={job.clonedFrom} /> : null}
       {job.jobanalyses.map((each, n) => (
-        <Software key={n} analysis={each} title={job.jobanalyses.length > 1 ? `Analysis ${n + 1}: ${each.analysis.name}` : each.analysis.name} />
+        <Software
+          key={n}
+          analysis={each}
+          title={job.jobanalyses.length > 1 ? `Analysis ${n + 1}: ${each.analysis.name}` : each.analysis.name}
+        />
       ))}
       {job.jobvariables.length ? <Variables job={job} /> : null}
     </div>
   );
 }
 
-function Software({ analysis, title }: { analysis: Analysis; title: string }) {
+function Software({ analysis, title }: { analysis: Schemas["JobAnalysis"]; title: string }) {
   const { hardware } = analysis;
   const environment = Object.entries(analysis.envVars ?? {});
   return (
@@ -108,7 +118,8 @@ function Software({ analysis, title }: { analysis: Analysis; title: string }) {
               <ul class="plain-list">
                 {analysis.templateTasks.map((task) => (
                   <li key={task.processedFilename}>
-                    {task.templateFile ? <Input file={task.templateFile} /> : "a deleted file"} as <code>{task.processedFilename}</code>
+                    {task.templateFile ? <Input file={task.templateFile} /> : "a deleted file"} as{" "}
+                    <code>{task.processedFilename}</code>
                   </li>
                 ))}
               </ul>
@@ -127,7 +138,7 @@ function Software({ analysis, title }: { analysis: Analysis; title: string }) {
         ) : null}
         <dt>Hardware</dt>
         <dd>
-          {number(hardware.coresPerSlot)} {hardware.coresPerSlot === 1 ? "core" : "cores"} of {hardware.coreType}
+          {number(hardware.coresPerSlot)} {plural(hardware.coresPerSlot, "core")} of {hardware.coreType}
           {hardware.slots > 1 ? `, ${hardware.slots} runs at once` : ""}
           {analysis.useMpi ? ", MPI" : ""}
         </dd>
@@ -138,7 +149,7 @@ function Software({ analysis, title }: { analysis: Analysis; title: string }) {
   );
 }
 
-function Script({ title, file, command }: { title: string; file: FileRef | null; command: string }) {
+function Script({ title, file, command }: { title: string; file: StoredFile | null; command: string }) {
   if (!file && !command) return null;
   return (
     <>
@@ -151,7 +162,7 @@ function Script({ title, file, command }: { title: string; file: FileRef | null;
   );
 }
 
-function Input({ file }: { file: FileRef }) {
+function Input({ file }: { file: StoredFile }) {
   if (file.isDeleted) {
     return (
       <>
@@ -161,7 +172,7 @@ function Input({ file }: { file: FileRef }) {
   }
   return (
     <>
-      <a href={address(`files/${part(file.id)}/contents/`)} download={file.name}>
+      <a href={fileHref(file.id)} download={file.name}>
         <bdi>{file.name}</bdi>
       </a>{" "}
       <span class="quiet">{bytes(file.decryptedSize)}</span>
@@ -202,7 +213,7 @@ function Variables({ job }: { job: Job }) {
 
 /** What is different to the job that it was copied from. */
 function Difference({ job, parent }: { job: Job; parent: string }) {
-  const other = useGet<Job>(`jobs/${part(parent)}/`);
+  const other = useGet<Job>(jobPath(parent));
   if (!other.data) return null; // it was deleted, or is not shared: nothing can be said
   const changes = differences(definition(other.data), definition(job));
   if (!changes.length) return <Banner>It is the same as {parent}, which it was copied from.</Banner>;

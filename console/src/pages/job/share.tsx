@@ -2,12 +2,14 @@
 
 import { useState } from "preact/hooks";
 import { ApiError, api, type FieldErrors } from "../../api/client";
+import { jobPath } from "../../api/jobs";
 import { changed } from "../../api/queries";
+import type { Job } from "../../api/types";
+import { messageOf } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { X } from "../../ui/icons";
-import { Button, Field } from "../../ui/parts";
+import { Banner, Button, Field } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
-import { jobPath, type Job } from "./model";
 
 export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
   const [email, setEmail] = useState("");
@@ -27,7 +29,7 @@ export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
       return true;
     } catch (error) {
       if (error instanceof ApiError && error.fields["email"]) fail(error.fields);
-      else say(error instanceof Error ? error.message : String(error));
+      else say(messageOf(error));
       return false;
     } finally {
       busy(false);
@@ -46,16 +48,29 @@ export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
         }}
       >
         <Field label="E-mail of a member" name="email" errors={errors["email"] ?? []}>
-          {(props) => <input {...props} class="input" type="email" value={email} onInput={(event) => setEmail(event.currentTarget.value)} required />}
+          {(props) => (
+            <input
+              {...props}
+              class="input"
+              type="email"
+              value={email}
+              onInput={(event) => setEmail(event.currentTarget.value)}
+              required
+            />
+          )}
         </Field>
         <Field label="Message" name="message" hint="It comes with the notification.">
-          {(props) => <textarea {...props} class="input" rows={2} value={message} onInput={(event) => setMessage(event.currentTarget.value)} />}
+          {(props) => (
+            <textarea
+              {...props}
+              class="input"
+              rows={2}
+              value={message}
+              onInput={(event) => setMessage(event.currentTarget.value)}
+            />
+          )}
         </Field>
-        {said ? (
-          <p role="alert" class="banner tone-bad">
-            {said}
-          </p>
-        ) : null}
+        {said ? <Banner tone="bad">{said}</Banner> : null}
         <div>
           <Button kind="primary" type="submit" disabled={isBusy}>
             Share
@@ -71,7 +86,13 @@ export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
           {job.sharedWith.map((each) => (
             <li key={each}>
               <bdi>{each}</bdi>
-              <Button small kind="plain" icon={X} disabled={isBusy} onClick={() => void ask("DELETE", { email: each }, `${each} does not see this job any more.`)}>
+              <Button
+                small
+                kind="plain"
+                icon={X}
+                disabled={isBusy}
+                onClick={() => void ask("DELETE", { email: each }, `${each} does not see this job any more.`)}
+              >
                 Remove
               </Button>
             </li>

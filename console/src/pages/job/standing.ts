@@ -1,6 +1,6 @@
-/** Where a job is, told from its history. */
+/** Where a job and its runs are, and since when. */
 
-import type { Run, Status } from "./model";
+import type { Run, Status } from "../../api/types";
 
 export const DEFAULT_LOG = "process_output.log";
 
@@ -39,6 +39,9 @@ export function timeline(history: readonly Status[], now: number): (Status & { s
     return { ...entry, seconds: ended === null ? null : Math.max(0, (ended - begun) / 1000) };
   });
 }
+
+/** Whether a run is at its end; not where it is not known. */
+export const isOver = (run: Run | undefined): boolean => Boolean(run?.dateCompleted);
 
 /** Seconds that a run has been executing, or did. */
 export function elapsed(run: Run | undefined, now: number): number | null {

@@ -27,7 +27,9 @@ export function shownLine(bytes: Uint8Array, most = MOST_SHOWN): Shown {
 
 /** Without colours and whatever else a terminal would obey; control characters are made visible. */
 export function plain(text: string): string {
-  return text.replace(ESCAPES, "").replace(CONTROLS, (c) => String.fromCharCode(c === "\x7f" ? 0x2421 : 0x2400 + c.charCodeAt(0)));
+  return text
+    .replace(ESCAPES, "")
+    .replace(CONTROLS, (c) => String.fromCharCode(c === "\x7f" ? 0x2421 : 0x2400 + c.charCodeAt(0)));
 }
 
 export type Span = { text: string; tone: string; isBold: boolean };
@@ -37,7 +39,11 @@ type Entry = { content: string; fg: string | null; fg_truecolor?: string | null;
 /** What anser found, in colours that can be read on our background. */
 export function spans(entries: readonly Entry[]): Span[] {
   return entries
-    .map((entry) => ({ text: plain(entry.content), tone: tone(entry.fg, entry.fg_truecolor), isBold: entry.decorations.includes("bold") }))
+    .map((entry) => ({
+      text: plain(entry.content),
+      tone: tone(entry.fg, entry.fg_truecolor),
+      isBold: entry.decorations.includes("bold"),
+    }))
     .filter((span) => span.text !== "");
 }
 

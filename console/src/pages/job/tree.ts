@@ -1,24 +1,18 @@
 /** The files of a run as rows of a tree, of which only open folders are known, page by page. */
 
-export type Folder = { name: string; count: number; bytes: number; mtime: string };
-export type FileEntry = { name: string; path: string; id: string | null; bytes: number; mtime: string; kind: string };
-export type TreePage = {
-  prefix: string;
-  folders: Folder[];
-  files: FileEntry[];
-  next: string | null;
-  count: number;
-  bytes: number;
-  isLive: boolean;
-  isPartial: boolean;
-};
+import type { Schemas } from "../../api/types";
+
+export type TreePage = Schemas["Tree"];
 
 /** What is known of one folder. */
-export type Known = { folders: Folder[]; files: FileEntry[]; next: string | null; count: number; bytes: number; error: unknown; isLoading: boolean };
+export type Known = Pick<TreePage, "folders" | "files" | "next" | "count" | "bytes"> & {
+  error: unknown;
+  isLoading: boolean;
+};
 
 export type Row =
-  | { kind: "folder"; key: string; path: string; name: string; level: number; count: number; bytes: number; mtime: string; isOpen: boolean }
-  | { kind: "file"; key: string; path: string; name: string; level: number; file: FileEntry }
+  | ({ kind: "folder"; key: string; path: string; level: number; isOpen: boolean } & Schemas["TreeFolder"])
+  | { kind: "file"; key: string; path: string; name: string; level: number; file: Schemas["TreeFile"] }
   | { kind: "more"; key: string; prefix: string; level: number; shown: number; error: unknown };
 
 /** Rows as they stand under each other. Searching, all are files below `prefix`, in no folders. */
@@ -29,13 +23,16 @@ export function flattened(known: ReadonlyMap<string, Known>, open: ReadonlySet<s
   for (const folder of here.folders) {
     const path = `${prefix}${folder.name}/`;
     const isOpen = open.has(path);
-    rows.push({ kind: "folder", key: path, path, level, isOpen, name: folder.name, count: folder.count, bytes: folder.bytes, mtime: folder.mtime });
+    rows.push({ ...folder, kind: "folder", key: path, path, level, isOpen });
     if (isOpen) for (const row of flattened(known, open, path, level + 1)) rows.push(row);
   }
   for (const file of here.files) {
     rows.push({ kind: "file", key: file.path, path: file.path, name: file.name, level, file });
   }
-  if (here.next || here.error) rows.push({ kind: "more", key: `${prefix}\n`, prefix, level, shown: here.folders.length + here.files.length, error: here.error });
+  if (here.next || here.error) {
+    const shown = here.folders.length + here.files.length;
+    rows.push({ kind: "more", key: `${prefix}\n`, prefix, level, shown, error: here.error });
+  }
   return rows;
 }
 

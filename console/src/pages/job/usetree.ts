@@ -33,7 +33,10 @@ export function useTree({ path, job, run, open, sort, q }: Wish, isOn: boolean):
   const over = useRef(new AbortController());
 
   const fetch = async (prefix: string, cursor: string | null, signal: AbortSignal): Promise<TreePage> => {
-    const page = await api<TreePage>("GET", `${path}tree/`, { query: { prefix, sort, q, limit: LIMIT, cursor }, signal });
+    const page = await api<TreePage>("GET", `${path}tree/`, {
+      query: { prefix, sort, q, limit: LIMIT, cursor },
+      signal,
+    });
     tell({ isLive: page.isLive, isPartial: page.isPartial });
     return page;
   };
@@ -65,10 +68,14 @@ export function useTree({ path, job, run, open, sort, q }: Wish, isOn: boolean):
         // As much of each open folder as was known, at most a few pages.
         for (const prefix of q ? [""] : ["", ...open]) {
           const had = newest.current.get(prefix);
-          const pages = Math.min(5, Math.max(1, Math.ceil(((had?.files.length ?? 0) + (had?.folders.length ?? 0)) / LIMIT)));
+          const pages = Math.min(
+            5,
+            Math.max(1, Math.ceil(((had?.files.length ?? 0) + (had?.folders.length ?? 0)) / LIMIT)),
+          );
           let so: Known | undefined;
           try {
-            for (let n = 0; n < pages && (!so || so.next); n++) so = added(so, await fetch(prefix, so?.next ?? null, signal));
+            for (let n = 0; n < pages && (!so || so.next); n++)
+              so = added(so, await fetch(prefix, so?.next ?? null, signal));
           } catch (problem) {
             if (signal.aborted || prefix === "") throw problem;
             continue; // a folder that is not there any more

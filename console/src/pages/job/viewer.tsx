@@ -75,7 +75,8 @@ export function Viewer(props: Props) {
     if (!element) return;
     const here = place.current;
     const isStart = here !== "end" && here.at === 0 && here.above === 0;
-    const goal = here === "end" ? room : isStart ? 0 : Math.min(room - 1, Math.max(1, (here.at / Math.max(1, size)) * room));
+    const goal =
+      here === "end" ? room : isStart ? 0 : Math.min(room - 1, Math.max(1, (here.at / Math.max(1, size)) * room));
     element.scrollTop = goal;
     at.current = element.scrollTop;
   };
@@ -118,7 +119,8 @@ export function Viewer(props: Props) {
     if (Math.abs(by) < 1) return;
     at.current = now;
     const isJump = Math.abs(by) > SMALL * view.height || filled.lines.length === 0;
-    if (isJump) place.current = now >= room - 1 ? "end" : { at: now <= 0 ? 0 : Math.floor((now / room) * size), above: 0 };
+    if (isJump)
+      place.current = now >= room - 1 ? "end" : { at: now <= 0 ? 0 : Math.floor((now / room) * size), above: 0 };
     else {
       place.current = moved(book, filled, by, view.height, height);
       const isAtEdge = now >= room - 1 || now <= 0;
@@ -174,10 +176,21 @@ type RowProps = {
 function Row({ line, shown, isWrapped, isCurrent, wanted, onLine, onWhole }: RowProps) {
   const all = spansOf(shown);
   const text = all.map((span) => span.text).join("");
-  const found = wanted.found ? hits(text, wanted.found.get(line.start) ?? "", true) : hits(text, wanted.q, wanted.isExact);
+  const found = wanted.found
+    ? hits(text, wanted.found.get(line.start) ?? "", true)
+    : hits(text, wanted.q, wanted.isExact);
   return (
-    <div class={`log-line ${isWrapped ? "wrapped" : ""} ${isCurrent ? "current" : ""}`} {...(isCurrent ? { "aria-current": "true" as const } : {})}>
-      <button type="button" class="log-number" tabIndex={-1} title={`Byte ${line.start}: link to this line`} onClick={() => onLine(line)}>
+    <div
+      class={`log-line ${isWrapped ? "wrapped" : ""} ${isCurrent ? "current" : ""}`}
+      {...(isCurrent ? { "aria-current": "true" as const } : {})}
+    >
+      <button
+        type="button"
+        class="log-number"
+        tabIndex={-1}
+        title={`Byte ${line.start}: link to this line`}
+        onClick={() => onLine(line)}
+      >
         {line.number ?? "·"}
       </button>
       <span class="log-text">

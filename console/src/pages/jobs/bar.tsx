@@ -1,17 +1,18 @@
 /** What the list is narrowed to: counts by status, text, and the rest. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Outcome, Schemas } from "../../api/types";
 import { grouped } from "../../lib/format";
 import { list, toggled, type Place } from "../../lib/query";
 import { useKeys } from "../../lib/keys";
+import { capital } from "../../lib/words";
 import { shownState } from "../../ui/state";
 import { FILTERS, OLDEST_FIRST } from "./filters";
-import type { Facets } from "./types";
 
 const TYPING_MS = 250;
 
 type Change = (change: Place, how?: { replace?: boolean }) => void;
-type Props = { place: Place; change: Change; facets: Facets | undefined; isPhone: boolean };
+type Props = { place: Place; change: Change; facets: Schemas["JobFacets"] | undefined; isPhone: boolean };
 
 export const cleared = (): Place => Object.fromEntries(FILTERS.map((name) => [name, ""]));
 
@@ -20,9 +21,30 @@ export function Bar({ place, change, facets, isPhone }: Props) {
   const more = ["tag", "analysis", "owner", "since", "sort"].filter((name) => place[name]).length;
   const selects = (
     <>
-      <Select label="Analysis" none="Any analysis" value={place["analysis"]} set={set("analysis")} options={facets?.analysis.map(option)} />
-      <Select label="Tag" none="Any tag" value={place["tag"]} set={set("tag")} options={facets?.tag.filter(({ value }) => !value.includes(",")).map(option)} />
-      <Select label="Owner" none="Anyone's" value={place["owner"]} set={set("owner")} options={[["me", "Mine"], ["shared", "Shared with me"]]} />
+      <Select
+        label="Analysis"
+        none="Any analysis"
+        value={place["analysis"]}
+        set={set("analysis")}
+        options={facets?.analysis.map(option)}
+      />
+      <Select
+        label="Tag"
+        none="Any tag"
+        value={place["tag"]}
+        set={set("tag")}
+        options={facets?.tag.filter(({ value }) => !value.includes(",")).map(option)}
+      />
+      <Select
+        label="Owner"
+        none="Anyone's"
+        value={place["owner"]}
+        set={set("owner")}
+        options={[
+          ["me", "Mine"],
+          ["shared", "Shared with me"],
+        ]}
+      />
       <Select
         label="Created"
         none="At any time"
@@ -30,7 +52,13 @@ export function Bar({ place, change, facets, isPhone }: Props) {
         set={set("since")}
         options={[["today", "Today"], ["yesterday", "Since yesterday"], ["7d", "In 7 days"], ["30d", "In 30 days"]]}
       />
-      <Select label="Order" none="Newest first" value={place["sort"]} set={set("sort")} options={[[OLDEST_FIRST, "Oldest first"]]} />
+      <Select
+        label="Order"
+        none="Newest first"
+        value={place["sort"]}
+        set={set("sort")}
+        options={[[OLDEST_FIRST, "Oldest first"]]}
+      />
     </>
   );
   return (
@@ -51,7 +79,7 @@ export function Bar({ place, change, facets, isPhone }: Props) {
   );
 }
 
-const option = ({ value, label, count }: { value: string; label: string; count: number }): [string, string] => [
+const option = ({ value, label, count }: Schemas["FacetValue"]): [string, string] => [
   value,
   `${label} (${grouped(count)})`,
 ];
@@ -105,18 +133,17 @@ function Chips({ place, change, facets }: Omit<Props, "isPhone">) {
 
 /** The same shape and colour as in the rows. */
 function Shape({ name, label }: { name: "status" | "outcome"; label: string }) {
-  const verdict = label.toLowerCase();
-  const outcome = { verdict, isGood: verdict === "completed", cause: "", message: "" };
+  const verdict = label.toLowerCase() as Outcome["verdict"];
   const isOver = name === "status" && label === "Completed";
-  const { icon: Icon, tone } = shownState(name === "outcome" ? "Completed" : label === "Draft" ? "" : label, name === "outcome" ? outcome : null);
+  const { icon: Icon, tone } =
+    name === "outcome"
+      ? shownState("Completed", { verdict, isGood: verdict === "completed" })
+      : shownState(label === "Draft" ? "" : label);
   return isOver ? null : <Icon size={14} class={`icon tone-${tone}`} />;
 }
 
 /** NOT_CONVERGED, "not converged": Not converged. */
-function words(value: string): string {
-  const text = value.replaceAll("_", " ").toLowerCase();
-  return text.charAt(0).toUpperCase() + text.slice(1);
-}
+const words = (value: string): string => capital(value.replaceAll("_", " ").toLowerCase());
 
 function TextFilter({ text, set }: { text: string; set: (text: string) => void }) {
   const [typed, type] = useState(text);
@@ -169,7 +196,13 @@ type SelectProps = {
 function Select({ label, none, value = "", set, options = [] }: SelectProps) {
   const isOther = value && !options.some(([known]) => known === value);
   return (
-    <select class="input" aria-label={label} title={label} value={value} onChange={(event) => set(event.currentTarget.value)}>
+    <select
+      class="input"
+      aria-label={label}
+      title={label}
+      value={value}
+      onChange={(event) => set(event.currentTarget.value)}
+    >
       <option value="">{none}</option>
       {isOther ? <option value={value}>{value}</option> : null}
       {options.map(([each, text]) => (

@@ -4,7 +4,7 @@
  * where it is.
  */
 
-import type { JobRow, RowsPage } from "./types";
+import type { JobRow, RowsPage } from "../../api/types";
 
 export const PAGE = 100;
 const AHEAD = 30; // rows beyond the view that are fetched before they are seen

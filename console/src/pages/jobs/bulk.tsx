@@ -3,13 +3,15 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, newKey, part, type Query } from "../../api/client";
 import { useGet } from "../../api/queries";
+import type { JobRow, Schemas } from "../../api/types";
 import { grouped } from "../../lib/format";
+import { whyNot } from "../../lib/rights";
+import { plural } from "../../lib/words";
 import { Confirm } from "../../ui/dialog";
 import { Download, Square, Tag, Trash2, X } from "../../ui/icons";
 import { Banner, Button, Failure, Field, Skeleton } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
-import { canStop, doTo, doToAll, tryAll, whyNot, type Action, type Bulk, type Trial } from "./actions";
-import type { JobRow } from "./types";
+import { canStop, doTo, doToAll, tryAll, type Action, type Bulk, type Trial } from "./actions";
 
 const NAMED_MOST = 10;
 
@@ -103,7 +105,8 @@ export function ActionDialog({ action, target, knownTags, onDone, onClose }: Dia
   const left = "rows" in target ? target.rows.length - rows.length : 0;
   const total = query ? trial?.count : rows.length;
   const names = query ? (trial?.sample ?? []) : rows;
-  const what = total === undefined ? "all that match" : total === 1 && names[0] ? names[0].name : `${grouped(total)} jobs`;
+  const what =
+    total === undefined ? "all that match" : total === 1 && names[0] ? names[0].name : `${grouped(total)} jobs`;
 
   const confirm = async (): Promise<void> => {
     if (needsTags && !tags.length) throw new Error("Type a tag.");
@@ -119,14 +122,18 @@ export function ActionDialog({ action, target, knownTags, onDone, onClose }: Dia
       once.current = newKey();
       const now = await count();
       tried(now);
-      throw new Error(`Meanwhile ${grouped(now.count)} match. Nothing was done: look again, and confirm.`, { cause: problem });
+      throw new Error(`Meanwhile ${grouped(now.count)} match. Nothing was done: look again, and confirm.`, {
+        cause: problem,
+      });
     }
   };
 
   return (
     <Confirm
       title={`${VERBS[action]} ${what}?`}
-      verb={total === undefined ? VERBS[action] : `${VERBS[action]} ${total === 1 ? "the job" : `${grouped(total)} jobs`}`}
+      verb={
+        total === undefined ? VERBS[action] : `${VERBS[action]} ${total === 1 ? "the job" : `${grouped(total)} jobs`}`
+      }
       isDanger={action === "delete" || action === "stop"}
       onConfirm={confirm}
       onClose={onClose}
@@ -140,19 +147,36 @@ export function ActionDialog({ action, target, knownTags, onDone, onClose }: Dia
               <bdi>{job.name || "Untitled"}</bdi> <span class="quiet">{job.status || "Draft"}</span>
             </li>
           ))}
-          {total !== undefined && total > NAMED_MOST ? <li class="quiet">and {grouped(total - NAMED_MOST)} more</li> : null}
+          {total !== undefined && total > NAMED_MOST ? (
+            <li class="quiet">and {grouped(total - NAMED_MOST)} more</li>
+          ) : null}
         </ul>
       ) : null}
-      {left ? <p class="quiet">{left} of the selected are left out: {action === "stop" ? "not on their way, or not yours." : "not yours."}</p> : null}
-      {action === "stop" ? <p>What they have written until then is kept. Jobs that have not begun do not begin.</p> : null}
+      {left ? (
+        <p class="quiet">
+          {left} of the selected are left out: {action === "stop" ? "not on their way, or not yours." : "not yours."}
+        </p>
+      ) : null}
+      {action === "stop" ? (
+        <p>What they have written until then is kept. Jobs that have not begun do not begin.</p>
+      ) : null}
       {action === "delete" ? (
-        <p>Their outputs are deleted with them, for everybody, for good. Input files stay. What still runs is not deleted: stop it first.</p>
+        <p>
+          Their outputs are deleted with them, for everybody, for good. Input files stay. What still runs is not
+          deleted: stop it first.
+        </p>
       ) : null}
       {needsTags ? (
         <Field label="Tags" name="bulk-tags" hint="Several are separated by commas.">
           {(props) => (
             <>
-              <input {...props} class="input" list="jobs-known-tags" value={typed} onInput={(event) => type(event.currentTarget.value)} />
+              <input
+                {...props}
+                class="input"
+                list="jobs-known-tags"
+                value={typed}
+                onInput={(event) => type(event.currentTarget.value)}
+              />
               <datalist id="jobs-known-tags">
                 {knownTags.map((tag) => (
                   <option key={tag} value={tag}>
@@ -175,7 +199,8 @@ function chosenFor(action: Action, rows: JobRow[]): JobRow[] {
 
 /** What is told when it is over: shortly where all went well, else each that did not. */
 export function tellDone(done: Bulk): void {
-  if (done.isDone && !done.failed) toast(`${grouped(done.done)} ${done.done === 1 ? "job" : "jobs"} ${DONE[done.action]}.`, "good");
+  if (!done.isDone || done.failed) return;
+  toast(`${grouped(done.done)} ${plural(done.done, "job")} ${DONE[done.action]}.`, "good");
 }
 
 type ReportProps = { done: Bulk; rows: JobRow[]; onOver: () => void; onClose: () => void };
@@ -183,7 +208,7 @@ type ReportProps = { done: Bulk; rows: JobRow[]; onOver: () => void; onClose: ()
 /** How an action goes on in the background, and what it could not do. */
 export function Report({ done, rows, onOver, onClose }: ReportProps) {
   const [isOver, over] = useState(done.isDone);
-  const task = useGet<{ ready: boolean; result: Bulk[] }>(`tasks/${part(done.task ?? "")}/`, {}, {
+  const task = useGet<Omit<Schemas["Task"], "result"> & { result: Bulk[] }>(`tasks/${part(done.task ?? "")}/`, {}, {
     enabled: !isOver && Boolean(done.task),
     every: isOver ? 0 : 1000, // no event tells how far it is
     stale: 0,

@@ -6,9 +6,9 @@
 
 import { signal } from "@preact/signals";
 import { ApiError, api, type Query } from "../../api/client";
+import type { JobRow, RowsPage } from "../../api/types";
 import { Growing, PAGE, Pages, type Book, type Wanted } from "./book";
 import { matches } from "./filters";
-import type { JobRow, RowsPage } from "./types";
 
 const GATHER_MS = 250; // events are gathered for so long
 const AT_ONCE = 200; // rows that one request may name

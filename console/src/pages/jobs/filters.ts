@@ -1,8 +1,8 @@
 /** What the list is narrowed to: as the address has it, as the server is asked, and of a single row. */
 
 import type { Query } from "../../api/client";
+import type { JobRow } from "../../api/types";
 import { list, type Place } from "../../lib/query";
-import type { JobRow } from "./types";
 
 export const FILTERS = ["status", "outcome", "q", "tag", "analysis", "owner", "since"] as const;
 export type Filter = (typeof FILTERS)[number];
@@ -28,7 +28,10 @@ export function asked(place: Place, now: number, isUtc: boolean): Query {
   return query;
 }
 
-/** "today", "yesterday", "7d" begin at midnight, that of the clock that is shown; a day too. What is no day is sent as it is. */
+/**
+ * "today", "yesterday", "7d" begin at midnight, that of the clock that is shown; a day too. What is no
+ * day is sent as it is.
+ */
 export function sinceWhen(text: string, now: number, isUtc: boolean): string {
   const days = text === "today" ? 0 : text === "yesterday" ? 1 : /^\d{1,4}d$/.test(text) ? parseInt(text, 10) : null;
   if (days !== null) return midnight(new Date(now), days, isUtc).toISOString();

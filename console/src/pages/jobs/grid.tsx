@@ -1,6 +1,7 @@
 /** The table of jobs: one row has the focus, arrows move it, and only the rows in view exist. */
 
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { JobRow } from "../../api/types";
 import { useKeys } from "../../lib/keys";
 import { COARSE, PHONE, useMedia } from "../../lib/media";
 import type { Item } from "../../ui/menu";
@@ -10,7 +11,6 @@ import type { Feed } from "./feed";
 import { Cells } from "./row";
 import type { Selection } from "./selection";
 import type { SparkBook } from "./sparks";
-import type { JobRow } from "./types";
 
 const COLUMNS = [
   ["c-state", "State"],
@@ -215,7 +215,17 @@ export function Grid({ feed, sparks, selection, choose, onMissing, chooseAll, no
           </div>
         </div>
       </div>
-      <Window count={count} row={height} render={render} onView={onView} handle={view} role="rowgroup" label="Jobs" kept={at} tabIndex={-1} />
+      <Window
+        count={count}
+        row={height}
+        render={render}
+        onView={onView}
+        handle={view}
+        role="rowgroup"
+        label="Jobs"
+        kept={at}
+        tabIndex={-1}
+      />
     </div>
   );
 }
@@ -245,12 +255,15 @@ const rowId = (index: number): string => `job-row-${index}`;
 const isIn = (box: HTMLElement | null): boolean => Boolean(box?.contains(document.activeElement));
 const menuOf = (index: number): HTMLElement | null =>
   document.getElementById(rowId(index))?.querySelector<HTMLElement>("[aria-haspopup=menu]") ?? null;
-const isTextual = (target: EventTarget | null): boolean => target instanceof HTMLInputElement && target.type !== "checkbox";
+const isTextual = (target: EventTarget | null): boolean =>
+  target instanceof HTMLInputElement && target.type !== "checkbox";
 
 /** From the row to what can be used in it, and back. */
 function inRow(row: HTMLElement | null, step: 1 | -1): void {
   if (!row) return;
-  const all = [row, ...row.querySelectorAll<HTMLElement>("input, a, button")].filter((each) => each.offsetParent !== null);
+  const all = [row, ...row.querySelectorAll<HTMLElement>("input, a, button")].filter(
+    (each) => each.offsetParent !== null,
+  );
   const at = all.indexOf(document.activeElement as HTMLElement);
   if (at >= 0) all[Math.max(0, Math.min(at + step, all.length - 1))]?.focus();
 }

@@ -2,14 +2,14 @@
 
 import { Component } from "preact";
 import { Link } from "wouter-preact";
-import { part } from "../../api/client";
+import type { JobRow, Schemas } from "../../api/types";
 import { duration, moment, number } from "../../lib/format";
+import { jobHref } from "../../lib/hrefs";
 import { Ellipsis, TriangleAlert } from "../../ui/icons";
 import { Menu, type Item } from "../../ui/menu";
 import { Progress, Sparkline, Time } from "../../ui/parts";
 import { State } from "../../ui/state";
 import { isActive } from "./actions";
-import type { JobRow, Sparks } from "./types";
 
 const TAGS_SHOWN = 2;
 
@@ -19,7 +19,7 @@ export type RowProps = {
   isActive: boolean; // the keys are here
   isChosen: boolean;
   isGone: boolean; // deleted, or not shared any more
-  spark: Sparks[string] | undefined;
+  spark: Schemas["Sparkline"] | undefined;
   now: number; // 0 for one whose time does not go on
   no: string; // why nothing can be changed now: what the items depend on
   items: (row: JobRow) => Item[];
@@ -52,7 +52,7 @@ export class Cells extends Component<RowProps> {
         </div>
         <div role="gridcell" class="c-name">
           <Link
-            href={`/jobs/${part(row.id)}`}
+            href={jobHref(row.id)}
             class="ellipsis"
             title={name}
             tabIndex={tab}
@@ -76,7 +76,13 @@ export class Cells extends Component<RowProps> {
           {elapsed(row, now)}
         </div>
         <div role="gridcell" class="c-started">
-          {row.startedAt ? <Time at={row.startedAt} /> : <span class="faint" title={`Created ${moment(row.insertedAt)}`}>-</span>}
+          {row.startedAt ? (
+            <Time at={row.startedAt} />
+          ) : (
+            <span class="faint" title={`Created ${moment(row.insertedAt)}`}>
+              -
+            </span>
+          )}
         </div>
         <div role="gridcell" class="c-cost number" title={cost(row)}>
           {number(row.cost === null ? null : Number(row.cost.toFixed(2)))}
@@ -116,7 +122,7 @@ function Marks({ row }: { row: JobRow }) {
 }
 
 /** How far it is, or how it ended. */
-function Course({ row, spark }: { row: JobRow; spark: Sparks[string] | undefined }) {
+function Course({ row, spark }: { row: JobRow; spark: Schemas["Sparkline"] | undefined }) {
   if (row.study && row.study.total) {
     const { total, ended, failed } = row.study;
     const text = `${ended} of ${total}${failed ? `, ${failed} failed` : ""}`;
@@ -134,7 +140,11 @@ function Course({ row, spark }: { row: JobRow; spark: Sparks[string] | undefined
     const last = spark.points.findLast((point) => point !== null);
     return (
       <>
-        <Sparkline values={spark.points} label={`Course of ${of}${last === undefined ? "" : `, now ${last}`}`} width={96} />
+        <Sparkline
+          values={spark.points}
+          label={`Course of ${of}${last === undefined ? "" : `, now ${last}`}`}
+          width={96}
+        />
         <span class="quiet ellipsis" title={of}>
           {spark.key.split("/").pop()}
         </span>
@@ -179,4 +189,6 @@ function left(row: JobRow, now: number): string {
 }
 
 const cost = (row: JobRow): string =>
-  row.cost === null ? "Too many runs to add up here: see the study" : `${row.cost} (${number(row.coreHours)} core-hours)`;
+  row.cost === null
+    ? "Too many runs to add up here: see the study"
+    : `${row.cost} (${number(row.coreHours)} core-hours)`;

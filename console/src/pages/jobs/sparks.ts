@@ -1,10 +1,12 @@
-/** The small charts of the runs that are in view. No event tells of each line of a log, so they are asked for now and then. */
+/** The small charts of the runs in view. No event tells of each line of a log: they are asked for now and then. */
 
 import { signal } from "@preact/signals";
 import { api } from "../../api/client";
+import type { Schemas } from "../../api/types";
 import { connection } from "../../lib/events";
 import type { Feed } from "./feed";
-import type { Sparks } from "./types";
+
+type Sparks = Record<string, Schemas["Sparkline"]>;
 
 const REST_MS = 200; // after the last scroll
 const AGAIN_MS = 5_000;
@@ -21,7 +23,7 @@ export class SparkBook {
 
   constructor(private readonly feed: Feed) {}
 
-  of(id: string): Sparks[string] | undefined {
+  of(id: string): Schemas["Sparkline"] | undefined {
     return this.known[id];
   }
 

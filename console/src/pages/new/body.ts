@@ -36,11 +36,24 @@ export type Step = "inputs" | "parameters" | "software" | "hardware" | "post" | 
 
 export const EMPTY: Body = {
   name: "",
-  jobanalyses: [{ analysis: { code: "", version: null }, command: "", hardware: { coreType: "", coresPerSlot: 1, slots: 1, walltime: null }, inputFiles: [] }],
+  jobanalyses: [
+    {
+      analysis: { code: "", version: null },
+      command: "",
+      hardware: { coreType: "", coresPerSlot: 1, slots: 1, walltime: null },
+      inputFiles: [],
+    },
+  ],
 };
 
 export const isStudy = (body: Body): boolean =>
-  Boolean(body.paramFile || body.jobvariables?.length || body["design"] || body["optimizer"] || body.jobanalyses?.some((each) => each.templateTasks?.length));
+  Boolean(
+    body.paramFile ||
+    body.jobvariables?.length ||
+    body["design"] ||
+    body["optimizer"] ||
+    body.jobanalyses?.some((each) => each.templateTasks?.length),
+  );
 
 export function analysisAt(body: Body, at: number): JobAnalysis {
   return body.jobanalyses?.[at] ?? {};
@@ -61,19 +74,12 @@ export function single(body: Body): Body {
   const { paramFile: _table, jobvariables: _variables, design: _design, optimizer: _optimizer, ...rest } = body;
   return {
     ...rest,
-    jobanalyses: (body.jobanalyses ?? []).map((each) => ({ ...each, templateTasks: [], hardware: { ...each.hardware, slots: 1 } })),
+    jobanalyses: (body.jobanalyses ?? []).map((each) => ({
+      ...each,
+      templateTasks: [],
+      hardware: { ...each.hardware, slots: 1 },
+    })),
   };
-}
-
-/** Where two bodies differ, as paths with both values: for "show the difference". */
-export function differences(mine: unknown, theirs: unknown, path = ""): { path: string; mine: string; theirs: string }[] {
-  if (JSON.stringify(mine) === JSON.stringify(theirs)) return [];
-  const isMap = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
-  if (isMap(mine) && isMap(theirs)) {
-    return [...new Set([...Object.keys(mine), ...Object.keys(theirs)])].flatMap((key) => differences(mine[key], theirs[key], path ? `${path}.${key}` : key));
-  }
-  const text = (value: unknown): string => (value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
-  return [{ path, mine: text(mine), theirs: text(theirs) }];
 }
 
 /** Lines NAME=value, and back. Lines without "=" are kept to be seen and told about. */

@@ -8,21 +8,12 @@
 
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, api, newKey, part } from "../../api/client";
-import type { Body, Step } from "./body";
+import type { Schemas } from "../../api/types";
+import { messageOf } from "../../lib/words";
+import type { Body } from "./body";
 
-export type Draft = { id: string; name: string; body: Body; updatedAt: string; version: number; job: string | null };
-export type Problem = { path: (string | number)[]; field: string; step: Exclude<Step, "parameters">; message: string };
-export type Estimate = {
-  runs: number;
-  cores: number;
-  clampedFrom: number | null;
-  coreHours: { low: number; high: number };
-  cost: { low: number; high: number };
-  queue: { ahead: number; startsAt: string | null };
-  diskBytes: number;
-  basis: string;
-};
-export type Validation = { problems: Problem[]; warnings: { path: (string | number)[]; message: string }[]; estimate: Estimate | null };
+export type Draft = Omit<Schemas["Draft"], "body"> & { body: Body };
+export type Problem = Schemas["DraftProblem"];
 
 export type Saving = "new" | "saved" | "saving" | "unsaved" | "offline" | "refused";
 
@@ -36,11 +27,18 @@ type State = {
   saving: Saving;
   said: string;
   conflict: Draft | null; // what another tab saved
-  validation: Validation | null;
+  validation: Schemas["Validation"] | null;
 };
 
 export function useDraft(id: string, begin: Body, onCreated: (id: string) => void) {
-  const [state, set] = useState<State>({ draft: null, body: begin, saving: "new", said: "", conflict: null, validation: null });
+  const [state, set] = useState<State>({
+    draft: null,
+    body: begin,
+    saving: "new",
+    said: "",
+    conflict: null,
+    validation: null,
+  });
   const [error, fail] = useState<unknown>(null);
   const now = useRef(state);
   now.current = state;
@@ -74,7 +72,10 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
       change({ saving: "saving", said: "" });
       try {
         const saved = draft
-          ? await api<Draft>("PUT", `drafts/${part(draft.id)}/`, { json: body, headers: { "If-Match": `"${draft.version}"` } })
+          ? await api<Draft>("PUT", `drafts/${part(draft.id)}/`, {
+              json: body,
+              headers: { "If-Match": `"${draft.version}"` },
+            })
           : await api<Draft>("POST", "drafts/", { json: body, once: once.current });
         const isNewest = now.current.body === body;
         change({ draft: saved, saving: isNewest ? "saved" : "unsaved" });
@@ -89,7 +90,7 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
           change({ saving: "offline", said: known.message });
           later(AGAIN_MS);
         } else {
-          change({ saving: "refused", said: problem instanceof Error ? problem.message : String(problem) });
+          change({ saving: "refused", said: messageOf(problem) });
         }
         return false;
       }
@@ -128,7 +129,7 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
   useEffect(() => {
     const over = new AbortController();
     const wait = setTimeout(() => {
-      api<Validation>("POST", "drafts/validate/", { json: now.current.body, signal: over.signal }).then(
+      api<Schemas["Validation"]>("POST", "drafts/validate/", { json: now.current.body, signal: over.signal }).then(
         (validation) => change({ validation }),
         () => {},
       );
@@ -152,12 +153,12 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
   const submit = async (): Promise<string> => {
     if (!(await save())) throw new Error(now.current.said || "The draft could not be saved.");
     const draft = now.current.draft!;
-    const reply = await api<{ id: string }>("POST", `drafts/${part(draft.id)}/submit/`, {
+    const reply = await api<Schemas["SubmittedDraft"]>("POST", `drafts/${part(draft.id)}/submit/`, {
       headers: { "If-Match": `"${draft.version}"` },
       once: `submit-${draft.id}-${draft.version}`,
     });
     return reply.id;
   };
 
-  return { ...state, error, edit, save, submit, takeTheirs, keepMine };
+  return { ...state, error, edit, submit, takeTheirs, keepMine };
 }

@@ -2,15 +2,20 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { useGet } from "../../api/queries";
-import type { Page } from "../../api/types";
+import type { Page, StoredFile } from "../../api/types";
+import { plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { Button, Bytes, Empty, Failure, Skeleton, Time } from "../../ui/parts";
-import type { StoredFile } from "../library";
 
 const TYPING_MS = 250;
 const MOST = 200;
 
-type Props = { taken: ReadonlySet<string>; onChoose: (files: StoredFile[]) => void; onClose: () => void; isSingle?: boolean };
+type Props = {
+  taken: ReadonlySet<string>;
+  onChoose: (files: StoredFile[]) => void;
+  onClose: () => void;
+  isSingle?: boolean;
+};
 
 export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
   const [typed, type] = useState("");
@@ -36,13 +41,24 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
       actions={
         <>
           <Button onClick={onClose}>Cancel</Button>
-          <Button kind="primary" why={chosen.size ? "" : "Nothing is chosen."} onClick={() => onChoose([...chosen.values()])}>
-            Take {chosen.size || ""} {chosen.size === 1 ? "file" : "files"}
+          <Button
+            kind="primary"
+            why={chosen.size ? "" : "Nothing is chosen."}
+            onClick={() => onChoose([...chosen.values()])}
+          >
+            Take {chosen.size || ""} {plural(chosen.size, "file")}
           </Button>
         </>
       }
     >
-      <input class="input" type="search" aria-label="Search files by name" placeholder="Search" value={typed} onInput={(event) => type(event.currentTarget.value)} />
+      <input
+        class="input"
+        type="search"
+        aria-label="Search files by name"
+        placeholder="Search"
+        value={typed}
+        onInput={(event) => type(event.currentTarget.value)}
+      />
       {files.error ? <Failure error={files.error} what="The files" again={() => void files.refetch()} /> : null}
       {!files.data && !files.error ? <Skeleton /> : null}
       {files.data && !rows.length ? <Empty title={search ? "No file has this in its name" : "No files yet"} /> : null}
@@ -87,7 +103,9 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
               ))}
             </tbody>
           </table>
-          {files.data && files.data.count > rows.length ? <p class="quiet">The newest {MOST} are shown; search for others.</p> : null}
+          {files.data && files.data.count > rows.length ? (
+            <p class="quiet">The newest {MOST} are shown; search for others.</p>
+          ) : null}
         </div>
       ) : null}
     </Dialog>

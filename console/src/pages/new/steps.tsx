@@ -3,27 +3,32 @@
 import { useEffect, useState } from "preact/hooks";
 import { api, part } from "../../api/client";
 import { useGet } from "../../api/queries";
-import type { Page } from "../../api/types";
+import type { Page, Schemas, StoredFile } from "../../api/types";
 import { number } from "../../lib/format";
 import { onUploaded, uploads } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
-import { Button, Bytes, Field } from "../../ui/parts";
+import { Button, Bytes, Field, fieldId } from "../../ui/parts";
 import { DropZone, UploadList } from "../../ui/uploads";
-import type { StoredFile } from "../library";
-import { analysisAt, textOf, variablesOf, withAnalysis, withHardware, type Body, type FileRef, type Template, type Variable } from "./body";
+import {
+  analysisAt,
+  textOf,
+  variablesOf,
+  withAnalysis,
+  withHardware,
+  type Body,
+  type FileRef,
+  type Template,
+  type Variable,
+} from "./body";
 import { Picker } from "./picker";
 
-export type StepProps = {
+type StepProps = {
   body: Body;
   at: number; // which of the analyses
   batch: string;
   edit: (to: (body: Body) => Body) => void;
   errors: (field: string) => string[]; // the server's messages at a path
 };
-
-type AnalysisVersion = { version: string; versionCode: string; aliasOf: string | null; stdCommand: string; smpCommand: string; mpiCommand: string; allowedCoreTypes: string[] };
-export type Analysis = { code: string; name: string; vendorName: string; installed: boolean; installHint: string; versions: AnalysisVersion[] };
-type CoreType = { code: string; name: string; cores: number[]; memory: number; price: number; isPrimary: boolean; isDeprecated: boolean; description: string };
 
 // --- inputs ---------------------------------------------------------------------------------------
 
@@ -35,7 +40,9 @@ function useNames(ids: string[]): Map<string, StoredFile | null> {
     if (!wanted) return;
     let isOver = false;
     void Promise.all(
-      wanted.split(",").map(async (id) => [id, await api<StoredFile>("GET", `files/${part(id)}/`).catch(() => null)] as const),
+      wanted
+        .split(",")
+        .map(async (id) => [id, await api<StoredFile>("GET", `files/${part(id)}/`).catch(() => null)] as const),
     ).then((found) => {
       if (!isOver) learn((before) => new Map([...before, ...found]));
     });
@@ -52,9 +59,12 @@ export function useUploadedInputs({ at, batch, edit }: Pick<StepProps, "at" | "b
     const take = (id: string): void =>
       edit((body) => {
         const files = analysisAt(body, at).inputFiles ?? [];
-        return files.some((each) => each.id === id) ? body : withAnalysis(body, at, { inputFiles: [...files, { id, decompress: true }] });
+        return files.some((each) => each.id === id)
+          ? body
+          : withAnalysis(body, at, { inputFiles: [...files, { id, decompress: true }] });
       });
-    for (const upload of uploads.value) if (upload.batch === batch && upload.state === "done" && upload.file) take(upload.file);
+    for (const upload of uploads.value)
+      if (upload.batch === batch && upload.state === "done" && upload.file) take(upload.file);
     return onUploaded((upload) => {
       if (upload.batch === batch && upload.file) take(upload.file);
     });
@@ -106,8 +116,15 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
                 return (
                   <tr key={each.id}>
                     <td>
-                      {file === null ? <span class="tone-bad">not found, or not yours: {each.id}</span> : <bdi title={file?.relativePath ?? ""}>{name}</bdi>}
-                      <Messages id={`${path}.${n}`} errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]} />
+                      {file === null ? (
+                        <span class="tone-bad">not found, or not yours: {each.id}</span>
+                      ) : (
+                        <bdi title={file?.relativePath ?? ""}>{name}</bdi>
+                      )}
+                      <Messages
+                        id={`${path}.${n}`}
+                        errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]}
+                      />
                     </td>
                     <td class="number">
                       <Bytes value={file?.decryptedSize} />
@@ -128,7 +145,13 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
                       )}
                     </td>
                     <td class="number">
-                      <Button small kind="plain" icon={Trash2} label={`Without ${name}`} onClick={() => change(files.filter((_, m) => m !== n))} />
+                      <Button
+                        small
+                        kind="plain"
+                        icon={Trash2}
+                        label={`Without ${name}`}
+                        onClick={() => change(files.filter((_, m) => m !== n))}
+                      />
                     </td>
                   </tr>
                 );
@@ -155,7 +178,7 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
 
 function Messages({ id, errors }: { id: string; errors: string[] }) {
   return (
-    <span id={`field-${id.replace(/[^\w-]/g, "-")}`} tabIndex={-1} class="field">
+    <span id={fieldId(id)} tabIndex={-1} class="field">
       {errors.length ? <span class="error">{errors.join(" ")}</span> : null}
     </span>
   );
@@ -164,15 +187,25 @@ function Messages({ id, errors }: { id: string; errors: string[] }) {
 // --- software -------------------------------------------------------------------------------------
 
 export function Software({ body, at, edit, errors }: StepProps) {
-  const analyses = useGet<Page<Analysis>>("analyses/", { page_size: 1000 }, { stale: 60_000 });
+  const analyses = useGet<Page<Schemas["Analysis"]>>("analyses/", { page_size: 1000 }, { stale: 60_000 });
   const mine = analysisAt(body, at);
-  const all = (analyses.data?.results ?? []).toSorted((a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name));
+  const all = (analyses.data?.results ?? []).toSorted(
+    (a, b) => Number(b.installed) - Number(a.installed) || a.name.localeCompare(b.name),
+  );
   const chosen = all.find((each) => each.code === mine.analysis?.code);
   const version = chosen?.versions.find((each) => each.versionCode === mine.analysis?.version) ?? chosen?.versions[0];
   const path = `jobanalyses.${at}`;
   const [env, setEnv] = useState(textOf(mine.envVars));
   const { bad } = variablesOf(env);
-  const proposals = version ? [...new Set([version.stdCommand, version.smpCommand, version.mpiCommand].filter((each) => each && !/^<module>$/.test(each)))] : [];
+  const proposals = version
+    ? [
+        ...new Set(
+          [version.stdCommand, version.smpCommand, version.mpiCommand].filter(
+            (each) => each && !/^<module>$/.test(each),
+          ),
+        ),
+      ]
+    : [];
   return (
     <div class="stack">
       <Field
@@ -189,7 +222,9 @@ export function Software({ body, at, edit, errors }: StepProps) {
             onChange={(event) => {
               const code = event.currentTarget.value;
               const found = all.find((each) => each.code === code);
-              edit((now) => withAnalysis(now, at, { analysis: { code, version: found?.versions[0]?.versionCode ?? null } }));
+              edit((now) =>
+                withAnalysis(now, at, { analysis: { code, version: found?.versions[0]?.versionCode ?? null } }),
+              );
             }}
           >
             <option value="">Choose one</option>
@@ -215,7 +250,12 @@ export function Software({ body, at, edit, errors }: StepProps) {
         )}
       </Field>
       {chosen ? (
-        <Field label="Version" name={`${path}.analysis.version`} errors={errors(`${path}.analysis.version`)} hint={version?.aliasOf ? `Runs on ${version.aliasOf}, which is what is here.` : ""}>
+        <Field
+          label="Version"
+          name={`${path}.analysis.version`}
+          errors={errors(`${path}.analysis.version`)}
+          hint={version?.aliasOf ? `Runs on ${version.aliasOf}, which is what is here.` : ""}
+        >
           {(props) => (
             <select
               {...props}
@@ -236,7 +276,12 @@ export function Software({ body, at, edit, errors }: StepProps) {
           )}
         </Field>
       ) : null}
-      <Field label="Command" name={`${path}.command`} errors={errors(`${path}.command`)} hint="A line or a script for the shell, in the folder of the inputs">
+      <Field
+        label="Command"
+        name={`${path}.command`}
+        errors={errors(`${path}.command`)}
+        hint="A line or a script for the shell, in the folder of the inputs"
+      >
         {(props) => (
           <textarea
             {...props}
@@ -254,7 +299,14 @@ export function Software({ body, at, edit, errors }: StepProps) {
         <div class="row">
           <span class="quiet">As its catalogue has it:</span>
           {proposals.map((each) => (
-            <button key={each} type="button" class="chip mono" onClick={() => edit((now) => withAnalysis(now, at, { command: each, useMpi: each === version?.mpiCommand }))}>
+            <button
+              key={each}
+              type="button"
+              class="chip mono"
+              onClick={() =>
+                edit((now) => withAnalysis(now, at, { command: each, useMpi: each === version?.mpiCommand }))
+              }
+            >
               {each}
             </button>
           ))}
@@ -287,7 +339,7 @@ export function Software({ body, at, edit, errors }: StepProps) {
 // --- hardware -------------------------------------------------------------------------------------
 
 export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isStudy: boolean }) {
-  const types = useGet<Page<CoreType>>("coretypes/", { page_size: 1000 }, { stale: 60_000 });
+  const types = useGet<Page<Schemas["CoreType"]>>("coretypes/", { page_size: 1000 }, { stale: 60_000 });
   const hardware = analysisAt(body, at).hardware ?? {};
   const path = `jobanalyses.${at}.hardware`;
   const all = types.data?.results ?? [];
@@ -326,14 +378,18 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
           </select>
         )}
       </Field>
-      <Field label={isStudy ? "Cores for each run" : "Cores"} name={`${path}.coresPerSlot`} errors={errors(`${path}.coresPerSlot`)} hint={chosen ? `A node has ${chosen.cores.join(", ")}` : ""}>
+      <Field
+        label={isStudy ? "Cores for each run" : "Cores"}
+        name={`${path}.coresPerSlot`}
+        errors={errors(`${path}.coresPerSlot`)}
+        hint={chosen ? `A node has ${chosen.cores.join(", ")}` : ""}
+      >
         {(props) => (
           <input
             {...props}
             class="input"
             type="number"
             min="1"
-            list="cores-offered"
             value={hardware.coresPerSlot ?? ""}
             onInput={(event) => {
               const coresPerSlot = count(event.currentTarget.value);
@@ -359,7 +415,12 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
           )}
         </Field>
       ) : null}
-      <Field label="Walltime, hours" name={`${path}.walltime`} errors={errors(`${path}.walltime`)} hint="Empty: as long as this server allows">
+      <Field
+        label="Walltime, hours"
+        name={`${path}.walltime`}
+        errors={errors(`${path}.walltime`)}
+        hint="Empty: as long as this server allows"
+      >
         {(props) => (
           <input
             {...props}
@@ -435,14 +496,24 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
   const variables = body.jobvariables ?? [];
   const names = useNames([body.paramFile?.id ?? "", ...templates.map((each) => each.templateFile.id)].filter(Boolean));
   const setTemplates = (to: Template[]): void => edit((now) => withAnalysis(now, at, { templateTasks: to }));
-  const setVariables = (to: Variable[]): void => edit((now) => ({ ...now, jobvariables: to.map((each, n) => ({ ...each, displayOrder: n })) }));
+  const setVariables = (to: Variable[]): void =>
+    edit((now) => ({ ...now, jobvariables: to.map((each, n) => ({ ...each, displayOrder: n })) }));
   const setting = (variable: Variable, name: string): string => {
     const value = variable.valueGeneratorSettings?.[name];
     return Array.isArray(value) ? value.join(", ") : value === undefined || value === null ? "" : String(value);
   };
   const withSetting = (variable: Variable, name: string, text: string): Variable => ({
     ...variable,
-    valueGeneratorSettings: { ...variable.valueGeneratorSettings, [name]: name === "values" ? text.split(",").map((each) => each.trim()).filter(Boolean) : text },
+    valueGeneratorSettings: {
+      ...variable.valueGeneratorSettings,
+      [name]:
+        name === "values"
+          ? text
+              .split(",")
+              .map((each) => each.trim())
+              .filter(Boolean)
+          : text,
+    },
   });
   return (
     <div class="stack">
@@ -487,7 +558,11 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                   />
                 )}
               </Field>
-              <Field label="Values" name={`jobvariables.${n}.valueGeneratorType`} errors={errors(`jobvariables.${n}.valueGeneratorType`)}>
+              <Field
+                label="Values"
+                name={`jobvariables.${n}.valueGeneratorType`}
+                errors={errors(`jobvariables.${n}.valueGeneratorType`)}
+              >
                 {(props) => (
                   <select
                     {...props}
@@ -495,7 +570,11 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                     value={kind}
                     onChange={(event) => {
                       const valueGeneratorType = event.currentTarget.value;
-                      setVariables(variables.map((each, m) => (m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each)));
+                      setVariables(
+                        variables.map((each, m) =>
+                          m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each,
+                        ),
+                      );
                     }}
                   >
                     {Object.entries(GENERATORS).map(([name, { label }]) => (
@@ -508,7 +587,12 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                 )}
               </Field>
               {(fields ?? []).map(([name, label]) => (
-                <Field key={name} label={label} name={`jobvariables.${n}.valueGeneratorSettings.${name}`} errors={errors(`jobvariables.${n}.valueGeneratorSettings.${name}`)}>
+                <Field
+                  key={name}
+                  label={label}
+                  name={`jobvariables.${n}.valueGeneratorSettings.${name}`}
+                  errors={errors(`jobvariables.${n}.valueGeneratorSettings.${name}`)}
+                >
                   {(props) => (
                     <input
                       {...props}
@@ -522,13 +606,29 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                   )}
                 </Field>
               ))}
-              <Button kind="plain" icon={Trash2} label={`Without ${variable.name || "this variable"}`} onClick={() => setVariables(variables.filter((_, m) => m !== n))} />
-              <Messages id={`jobvariables.${n}`} errors={[...errors(`jobvariables.${n}`), ...errors(`jobvariables.${n}.valueGeneratorSettings`)]} />
+              <Button
+                kind="plain"
+                icon={Trash2}
+                label={`Without ${variable.name || "this variable"}`}
+                onClick={() => setVariables(variables.filter((_, m) => m !== n))}
+              />
+              <Messages
+                id={`jobvariables.${n}`}
+                errors={[...errors(`jobvariables.${n}`), ...errors(`jobvariables.${n}.valueGeneratorSettings`)]}
+              />
             </div>
           );
         })}
         <div class="row">
-          <Button icon={Plus} onClick={() => setVariables([...variables, { name: "", variableType: "Param", valueGeneratorType: "FixedRange", valueGeneratorSettings: {} }])}>
+          <Button
+            icon={Plus}
+            onClick={() =>
+              setVariables([
+                ...variables,
+                { name: "", variableType: "Param", valueGeneratorType: "FixedRange", valueGeneratorSettings: {} },
+              ])
+            }
+          >
             Add a variable
           </Button>
           <Messages id="jobvariables" errors={errors("jobvariables")} />
@@ -542,7 +642,11 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
         {templates.map((template, n) => (
           <div key={template.templateFile.id} class="row">
             <bdi>{names.get(template.templateFile.id)?.name ?? template.templateFile.id}</bdi>
-            <Field label="Becomes" name={`jobanalyses.${at}.templateTasks.${n}.processedFilename`} errors={errors(`jobanalyses.${at}.templateTasks.${n}.processedFilename`)}>
+            <Field
+              label="Becomes"
+              name={`jobanalyses.${at}.templateTasks.${n}.processedFilename`}
+              errors={errors(`jobanalyses.${at}.templateTasks.${n}.processedFilename`)}
+            >
               {(props) => (
                 <input
                   {...props}
@@ -555,8 +659,19 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                 />
               )}
             </Field>
-            <Button kind="plain" icon={Trash2} label="Without this template" onClick={() => setTemplates(templates.filter((_, m) => m !== n))} />
-            <Messages id={`jobanalyses.${at}.templateTasks.${n}`} errors={[...errors(`jobanalyses.${at}.templateTasks.${n}`), ...errors(`jobanalyses.${at}.templateTasks.${n}.templateFile`)]} />
+            <Button
+              kind="plain"
+              icon={Trash2}
+              label="Without this template"
+              onClick={() => setTemplates(templates.filter((_, m) => m !== n))}
+            />
+            <Messages
+              id={`jobanalyses.${at}.templateTasks.${n}`}
+              errors={[
+                ...errors(`jobanalyses.${at}.templateTasks.${n}`),
+                ...errors(`jobanalyses.${at}.templateTasks.${n}.templateFile`),
+              ]}
+            />
           </div>
         ))}
         <div class="row">
@@ -572,7 +687,14 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
           onClose={() => pick("")}
           onChoose={(found) => {
             if (picking === "table") edit((now) => ({ ...now, paramFile: { id: found[0]!.id } }));
-            else setTemplates([...templates, ...found.map((file) => ({ templateFile: { id: file.id }, processedFilename: file.name.replace(/\.(template|tpl|tmpl)$/, "") }))]);
+            else
+              setTemplates([
+                ...templates,
+                ...found.map((file) => ({
+                  templateFile: { id: file.id },
+                  processedFilename: file.name.replace(/\.(template|tpl|tmpl)$/, ""),
+                })),
+              ]);
             pick("");
           }}
         />

@@ -1,32 +1,12 @@
 /** The runs of a study as columns, kept up to date by differences, and views of them. */
 
+import type { Schemas } from "../../api/types";
+
 export type Value = number | string | null;
 
-export type Columns = {
-  version: string;
-  isWhole: boolean;
-  count: number;
-  id: string[];
-  status: string[];
-  duration: (number | null)[];
-  coreHours: (number | null)[];
-  inputs: Record<string, Value[]>;
-  outputs: Record<string, Value[]>;
-  reasons: Record<string, string>;
-  optimal: string[];
-  nominal: string | null;
-};
+export type Columns = Schemas["StudyColumns"];
 
-export type Run = {
-  id: string;
-  status: string;
-  duration: number | null;
-  coreHours: number | null;
-  inputs: Record<string, Value>;
-  outputs: Record<string, Value>;
-  reason: string;
-  isOptimal: boolean;
-};
+export type Run = Omit<Schemas["StudyRow"], "isNominal">;
 
 /** What is known, with a reply in it: all of it, or only what may be different. */
 export function merged(known: ReadonlyMap<string, Run>, reply: Columns): Map<string, Run> {
@@ -95,6 +75,7 @@ export function ticks(low: number, high: number, most = 6): number[] {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= rough) ?? rough;
   const found: number[] = [];
-  for (let n = Math.ceil(low / step); n * step <= high * (1 + 1e-12) + step * 1e-9; n++) found.push(Number((n * step).toPrecision(12)));
+  for (let n = Math.ceil(low / step); n * step <= high * (1 + 1e-12) + step * 1e-9; n++)
+    found.push(Number((n * step).toPrecision(12)));
   return found;
 }

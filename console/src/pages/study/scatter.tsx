@@ -2,6 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { number } from "../../lib/format";
+import { resolved, useTheme } from "../../lib/media";
 import { numeric, ticks, valueOf, type Run } from "./data";
 
 type Props = {
@@ -26,7 +27,7 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
   const canvas = useRef<HTMLCanvasElement>(null);
   const box = useRef<HTMLDivElement>(null);
   const [size, resize] = useState({ width: 0, height: 0 });
-  const [scheme, recolour] = useState(0);
+  const theme = useTheme();
   const points = useMemo(() => {
     const found: Point[] = [];
     for (const run of runs) {
@@ -38,23 +39,17 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
   const range = useMemo(() => [bounds(points.map((p) => p.x)), bounds(points.map((p) => p.y))] as const, [points]);
 
   useEffect(() => {
-    const observer = new ResizeObserver(() => resize({ width: box.current!.clientWidth, height: box.current!.clientHeight }));
+    const observer = new ResizeObserver(() => {
+      resize({ width: box.current!.clientWidth, height: box.current!.clientHeight });
+    });
     observer.observe(box.current!);
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const theme = new MutationObserver(() => recolour((n) => n + 1));
-    theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    const changed = (): void => recolour((n) => n + 1);
-    dark.addEventListener("change", changed);
-    return () => {
-      observer.disconnect();
-      theme.disconnect();
-      dark.removeEventListener("change", changed);
-    };
+    return () => observer.disconnect();
   }, []);
 
   const [[x0, x1], [y0, y1]] = range;
   const px = (value: number): number => LEFT + ((value - x0) / (x1 - x0)) * (size.width - LEFT - ROOM);
-  const py = (value: number): number => size.height - BOTTOM - ((value - y0) / (y1 - y0)) * (size.height - BOTTOM - ROOM);
+  const py = (value: number): number =>
+    size.height - BOTTOM - ((value - y0) / (y1 - y0)) * (size.height - BOTTOM - ROOM);
 
   useEffect(() => {
     if (!size.width) return;
@@ -64,13 +59,8 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
     element.height = size.height * ratio;
     const pen = element.getContext("2d")!;
     pen.scale(ratio, ratio);
-    const style = getComputedStyle(element);
-    const ink = (name: string): string => {
-      // light-dark() is resolved by the browser only in a colour of its own.
-      element.style.outlineColor = `var(--${name})`;
-      return style.outlineColor;
-    };
-    pen.font = `12px ${style.fontFamily}`;
+        const ink = (name: string): string => resolved(element, `var(--${name})`);
+    pen.font = `12px ${getComputedStyle(element).fontFamily}`;
     pen.fillStyle = ink("text-2");
     pen.strokeStyle = ink("hairline");
     pen.textAlign = "center";
@@ -95,7 +85,7 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
     pen.lineWidth = 2;
     for (const point of points) if (point.run.isOptimal) ring(pen, px(point.x), py(point.y), radius + 3);
     if (lit) ring(pen, px(lit.x), py(lit.y), radius + 5);
-  }, [points, size, scheme, hovered]);
+  }, [points, size, theme, hovered]);
 
   const nearest = (event: MouseEvent): Point | undefined => {
     const at = canvas.current!.getBoundingClientRect();
@@ -110,7 +100,8 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
   };
   const lit = points.find((point) => point.run.id === hovered);
   const summary = points.length
-    ? `${yName} against ${xName}: ${points.length} of ${runs.length} runs; ${xName} from ${number(x0)} to ${number(x1)}, ${yName} from ${number(y0)} to ${number(y1)}.`
+    ? `${yName} against ${xName}: ${points.length} of ${runs.length} runs; ` +
+      `${xName} from ${number(x0)} to ${number(x1)}, ${yName} from ${number(y0)} to ${number(y1)}.`
     : `No run has both ${xName} and ${yName} yet.`;
   return (
     <figure class="stack-small">
@@ -127,7 +118,9 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
           }}
         />
       </div>
-      <figcaption class="quiet">{lit ? `Run ${lit.run.id}: ${xName} ${number(lit.x)}, ${yName} ${number(lit.y)}` : summary}</figcaption>
+      <figcaption class="quiet">
+        {lit ? `Run ${lit.run.id}: ${xName} ${number(lit.x)}, ${yName} ${number(lit.y)}` : summary}
+      </figcaption>
     </figure>
   );
 }

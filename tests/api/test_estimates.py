@@ -108,7 +108,8 @@ def test_only_good_runs_of_the_same_command_count(server: RunningServer) -> None
     assert found["coreHours"] == {"low": 0, "high": 2}
 
 
-def test_cores_and_disk(client: Client) -> None:
+def test_cores_and_disk(server: RunningServer) -> None:
+    client = server.somebody("without-history")
     file = client.upload("in.txt", b"0123456789")["id"]
     found = estimate(client, definition(inputs=[file], cores=8, hardware={"walltime": 1}))
     assert (found["cores"], found["clampedFrom"], found["diskBytes"]) == (4, 8, 10)

@@ -54,6 +54,9 @@ class World:
             "cluster_id": [client.get(f"jobs/{finished}/clusters/")["results"][0]["id"]],
             "token": [client.get(f"jobs/{finished}/servers/load/")["token"]],
             "upload_id": [_begin_upload(client) for _ in range(3)],
+            "archive_id": [
+                client.call("POST", f"jobs/{finished}/archives/", 201, json={}).json()["id"]
+            ],
             "draft_id": [
                 client.call("POST", "drafts/", 201, json=body).json()["id"]
                 for body in ({}, definition(), definition())

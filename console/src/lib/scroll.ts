@@ -7,7 +7,7 @@
  */
 
 export const MOST_PX = 8_000_000;
-const SMALL = 3; // views: what moves further than this was the thumb
+export const SMALL = 3; // views: what moves further than this was the thumb
 
 export class Scroll {
   /** Pixels above the view, of the whole list. */

@@ -1,5 +1,6 @@
 /** Oneself, and one's keys; for administrators, members and invitations. */
 
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { boot } from "../api/boot";
@@ -173,6 +174,21 @@ function Keys() {
   );
 }
 
+type Once = { title: string; text: string; onClose: () => void; children: ComponentChildren };
+
+/** What the server tells but this time: the dialog stays until somebody says that he has it. */
+function ShownOnce({ title, text, onClose, children }: Once) {
+  return (
+    <Dialog title={title} onClose={onClose} isFirm actions={<Button onClick={onClose}>I have it</Button>}>
+      <p>{children}</p>
+      <pre class="code">{text}</pre>
+      <div class="row">
+        <CopyButton text={text} />
+      </div>
+    </Dialog>
+  );
+}
+
 function NewKey({ onClose }: { onClose: () => void }) {
   const [label, setLabel] = useState("");
   const [days, setDays] = useState("");
@@ -182,13 +198,9 @@ function NewKey({ onClose }: { onClose: () => void }) {
   const [once] = useState(newKey);
   if (key) {
     return (
-      <Dialog title="Your new key" onClose={onClose} isFirm actions={<Button onClick={onClose}>I have it</Button>}>
-        <p>It is shown this once. Whoever has it can do what you can.</p>
-        <pre class="code">{key}</pre>
-        <div class="row">
-          <CopyButton text={key} />
-        </div>
-      </Dialog>
+      <ShownOnce title="Your new key" text={key} onClose={onClose}>
+        It is shown this once. Whoever has it can do what you can.
+      </ShownOnce>
     );
   }
   const submit = async (event: Event): Promise<void> => {
@@ -343,18 +355,9 @@ function Invite({ onClose }: { onClose: () => void }) {
   const [once] = useState(newKey);
   if (token) {
     return (
-      <Dialog
-        title={`Invitation for ${email}`}
-        onClose={onClose}
-        isFirm
-        actions={<Button onClick={onClose}>I have it</Button>}
-      >
-        <p>Hand this token over. It is shown this once; the guide to the API says how it is taken.</p>
-        <pre class="code">{token}</pre>
-        <div class="row">
-          <CopyButton text={token} />
-        </div>
-      </Dialog>
+      <ShownOnce title={`Invitation for ${email}`} text={token} onClose={onClose}>
+        Hand this token over. It is shown this once; the guide to the API says how it is taken.
+      </ShownOnce>
     );
   }
   return (

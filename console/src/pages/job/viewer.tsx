@@ -2,14 +2,13 @@
 
 import type { ComponentChildren, RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { MOST_PX } from "../../lib/scroll";
+import { MOST_PX, SMALL } from "../../lib/scroll";
 import type { Line, LogBook } from "./logbook";
 import { fill, moved, rowsOf, type Filled, type Place } from "./logview";
 import { spansOf } from "./lines";
 import { hits, marked, shownLine, type Shown } from "./text";
 
 const ROW = 18;
-const SMALL = 3; // views: what moves further than this was the thumb
 const SETTLE_MS = 150;
 const MOST_TEXTS = 2_000;
 

@@ -145,10 +145,9 @@ def encode_outcome(run: Run) -> dict[str, Any] | None:
     if ending is None or outcome is None:  # of an earlier release
         return None
     evidence = outcome.evidence
-    has_result = run.started_at is not None or outcome.verdict is not Verdict.STOPPED
     return {
         "verdict": outcome.verdict.value,
-        "isGood": outcome.verdict.is_good and has_result,
+        "isGood": run.has_good_result,
         "cause": outcome.cause,
         "message": outcome.message,
         "advice": outcome.advice,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,14 +79,14 @@ def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
         context.close()
 
 
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong on a page, of WCAG 2.2 AA and below."""
+STANDARD = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+
+def violations(page: Page, rules: Sequence[str] = STANDARD) -> list[str]:
+    """What axe finds wrong on a page, of WCAG 2.2 AA and below or of the rules that are named."""
     page.evaluate(AXE.read_text() + "; undefined")
     found = page.evaluate(
-        """() => axe.run(document, {
-            runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-            resultTypes: ["violations"],
-        })"""
+        "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(rules)
     )
     return [
         f"{each['id']}: {each['help']}: {node['html'][:200]} {node['failureSummary'][:300]}"

@@ -261,9 +261,9 @@ class Client:
         found = self.statuses(job_id)
         return str(found[0]["status"]) if found else ""
 
-    def finished(self, job_id: str) -> str:
+    def finished(self, job_id: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait until nothing of the job is left. Returns the reason of its end."""
-        wait_for(lambda: self.cluster_status(job_id) == "Stopped", f"the end of {job_id}")
+        wait_for(lambda: self.cluster_status(job_id) == "Stopped", f"the end of {job_id}", seconds)
         last = self.statuses(job_id)[0]
         assert last["status"] == "Completed"
         return str(last["statusReason"])

@@ -336,10 +336,13 @@ def test_checksums(somebody: Client, server: RunningServer, algorithm: str) -> N
 
 
 @pytest.mark.parametrize("sent", [1000, _FIRST + 1, 3 * MIB + 5])
-def test_what_arrived_of_a_cut_connection_stays(somebody: Client, sent: int) -> None:
-    whole = content(4 * MIB, sent)
+def test_what_arrived_of_a_cut_connection_stays(
+    somebody: Client, server: RunningServer, sent: int
+) -> None:
+    whole, before = content(4 * MIB, sent), parts_on_disk(server)
     tus = Tus(somebody, len(whole))
-    tus.begin(whole[:sent], 0, len(whole)).close()
+    with contextlib.closing(tus.begin(whole[:sent], 0, len(whole))):
+        wait_for(lambda: parts_on_disk(server) > before, "its turn")
     wait_for(lambda: tus.status_of_patch(b"", len(whole)) == 409, "the end of the request")
     # What the server had not looked at when it learned of the end is not known to have arrived.
     assert sent - MIB // 2 <= tus.offset <= sent

@@ -119,7 +119,7 @@ def pictures(client: Client) -> dict[str, str]:
         ),
     )
     client.submit(sweep["id"])
-    assert client.finished(airfoil["id"]) == "Completed successfully"
+    assert client.finished(airfoil["id"], 300) == "Completed successfully"
     client.finished(sweep["id"])
     client.run("ls /nowhere", job={"name": "A folder that is not there"})
     job = f"/jobs/{airfoil['id']}"
@@ -137,6 +137,7 @@ def pictures(client: Client) -> dict[str, str]:
 @pytest.mark.long
 @pytest.mark.openfoam
 @pytest.mark.sandbox
+@pytest.mark.timeout(500)
 def test_the_pictures_of_the_guide(
     browser: Browser, fresh: Callable[..., RunningServer], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from simyard.api.v2.catalogue import encode_analysis
-from simyard.cli.catalogue import catalogue as command
+from simyard.cli.main import cli
 from simyard.domain.catalogue import (
     Analysis,
     Catalogue,
@@ -948,14 +948,14 @@ def test_a_licence_on_the_wire(site: Path) -> None:
 
 
 def test_the_command_shows_templates() -> None:
-    said = CliRunner().invoke(command, ["templates"])
+    said = CliRunner().invoke(cli, ["catalogue", "templates"])
     assert said.exit_code == 0
     assert [line.split("\t")[0] for line in said.output.splitlines()] == list(TEMPLATES)
     assert "ansys_fluent\tAnsys Fluent\n" in said.output
     for written in ("ls_dyna", "LS-DYNA"):
-        said = CliRunner().invoke(command, ["template", written])
+        said = CliRunner().invoke(cli, ["catalogue", "template", written])
         assert (said.exit_code, said.output) == (0, TEMPLATES["ls_dyna"].read_text())
-    said = CliRunner().invoke(command, ["template", "openfoam"])
+    said = CliRunner().invoke(cli, ["catalogue", "template", "openfoam"])
     assert said.exit_code == 1
     assert "there is no template openfoam" in said.output
 

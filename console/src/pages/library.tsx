@@ -14,6 +14,7 @@ import { Confirm } from "../ui/dialog";
 import { Download, Plus, Trash2 } from "../ui/icons";
 import { Bytes, Button, Empty, Failure, Panel, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Table } from "../ui/scroll";
 import { toast } from "../ui/toasts";
 import { DropZone, UploadList } from "../ui/uploads";
 
@@ -70,82 +71,80 @@ export default function Library() {
                 </Button>
               ) : null}
             </div>
-            <div class="scroll-x" style={{ opacity: files.isPlaceholderData ? 0.5 : 1 }}>
-              <table class="table">
-                <thead>
-                  <tr>
-                    <th scope="col">
+            <Table label="Uploaded files" style={{ opacity: files.isPlaceholderData ? 0.5 : 1 }}>
+              <thead>
+                <tr>
+                  <th scope="col">
+                    <input
+                      type="checkbox"
+                      aria-label="All on this page"
+                      checked={selected.length === rows.length}
+                      onChange={(event) =>
+                        choose(event.currentTarget.checked ? new Set(rows.map((file) => file.id)) : new Set())
+                      }
+                    />
+                  </th>
+                  <th scope="col">Name</th>
+                  <th scope="col">Uploaded</th>
+                  <th scope="col" class="number">
+                    Size
+                  </th>
+                  <th scope="col">Owner</th>
+                  <th scope="col">
+                    <span class="hidden-visually">Actions</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {rows.map((file) => (
+                  <tr key={file.id} aria-selected={chosen.has(file.id) ? "true" : "false"}>
+                    <td>
                       <input
                         type="checkbox"
-                        aria-label="All on this page"
-                        checked={selected.length === rows.length}
-                        onChange={(event) =>
-                          choose(event.currentTarget.checked ? new Set(rows.map((file) => file.id)) : new Set())
+                        aria-label={`Select ${file.name}`}
+                        checked={chosen.has(file.id)}
+                        onChange={() =>
+                          choose(
+                            new Set(
+                              chosen.has(file.id) ? [...chosen].filter((id) => id !== file.id) : [...chosen, file.id],
+                            ),
+                          )
                         }
                       />
-                    </th>
-                    <th scope="col">Name</th>
-                    <th scope="col">Uploaded</th>
-                    <th scope="col" class="number">
-                      Size
-                    </th>
-                    <th scope="col">Owner</th>
-                    <th scope="col">
-                      <span class="hidden-visually">Actions</span>
-                    </th>
+                    </td>
+                    <td class="file-name">
+                      <bdi title={`${file.relativePath}${file.md5 ? `, md5 ${file.md5}` : ""}`}>{file.name}</bdi>
+                    </td>
+                    <td>
+                      <Time at={file.dateUploaded} />
+                    </td>
+                    <td class="number">
+                      <Bytes value={file.decryptedSize} />
+                    </td>
+                    <td>{file.owner}</td>
+                    <td>
+                      <span class="row">
+                        <Link
+                          class="button small"
+                          href={`/jobs/new?files=${part(file.id)}`}
+                          aria-label={`New job with ${file.name}`}
+                        >
+                          <Plus size={16} class="icon" /> Job
+                        </Link>
+                        <a
+                          class="button small"
+                          href={fileHref(file.id)}
+                          download={file.name}
+                          aria-label={`Download ${file.name}`}
+                        >
+                          <Download size={16} class="icon" />
+                        </a>
+                      </span>
+                    </td>
                   </tr>
-                </thead>
-                <tbody>
-                  {rows.map((file) => (
-                    <tr key={file.id} aria-selected={chosen.has(file.id) ? "true" : "false"}>
-                      <td>
-                        <input
-                          type="checkbox"
-                          aria-label={`Select ${file.name}`}
-                          checked={chosen.has(file.id)}
-                          onChange={() =>
-                            choose(
-                              new Set(
-                                chosen.has(file.id) ? [...chosen].filter((id) => id !== file.id) : [...chosen, file.id],
-                              ),
-                            )
-                          }
-                        />
-                      </td>
-                      <td class="file-name">
-                        <bdi title={`${file.relativePath}${file.md5 ? `, md5 ${file.md5}` : ""}`}>{file.name}</bdi>
-                      </td>
-                      <td>
-                        <Time at={file.dateUploaded} />
-                      </td>
-                      <td class="number">
-                        <Bytes value={file.decryptedSize} />
-                      </td>
-                      <td>{file.owner}</td>
-                      <td>
-                        <span class="row">
-                          <Link
-                            class="button small"
-                            href={`/jobs/new?files=${part(file.id)}`}
-                            aria-label={`New job with ${file.name}`}
-                          >
-                            <Plus size={16} class="icon" /> Job
-                          </Link>
-                          <a
-                            class="button small"
-                            href={fileHref(file.id)}
-                            download={file.name}
-                            aria-label={`Download ${file.name}`}
-                          >
-                            <Download size={16} class="icon" />
-                          </a>
-                        </span>
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+                ))}
+              </tbody>
+            </Table>
             {last > 1 ? (
               <nav class="row" aria-label="Pages">
                 <Button small disabled={number <= 1} onClick={() => go({ page: String(number - 1) })}>
@@ -200,56 +199,54 @@ function Interrupted() {
   return (
     <Panel title="Uploads that were interrupted">
       <p class="quiet">Choose the same file again above, and it goes on from where it was.</p>
-      <div class="scroll-x">
-        <table class="table">
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col" class="number">
-                Here
-              </th>
-              <th scope="col" class="number">
-                Of
-              </th>
-              <th scope="col">Kept until</th>
-              <th scope="col">
-                <span class="hidden-visually">Actions</span>
-              </th>
+      <Table label="Uploads that were interrupted">
+        <thead>
+          <tr>
+            <th scope="col">Name</th>
+            <th scope="col" class="number">
+              Here
+            </th>
+            <th scope="col" class="number">
+              Of
+            </th>
+            <th scope="col">Kept until</th>
+            <th scope="col">
+              <span class="hidden-visually">Actions</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((each) => (
+            <tr key={each.id}>
+              <td>
+                <bdi>{each.relativePath || each.filename}</bdi>
+              </td>
+              <td class="number">
+                <Bytes value={each.offset} />
+              </td>
+              <td class="number">
+                <Bytes value={each.size} />
+              </td>
+              <td>
+                <Time at={each.expiresAt} relative />
+              </td>
+              <td class="number">
+                <Button
+                  small
+                  onClick={async () => {
+                    await api("DELETE", `uploads/${part(each.id)}/`, { headers: { "Tus-Resumable": "1.0.0" } }).catch(
+                      (error: Error) => toast(error.message, "bad"),
+                    );
+                    changed("uploads/");
+                  }}
+                >
+                  Forget
+                </Button>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {rows.map((each) => (
-              <tr key={each.id}>
-                <td>
-                  <bdi>{each.relativePath || each.filename}</bdi>
-                </td>
-                <td class="number">
-                  <Bytes value={each.offset} />
-                </td>
-                <td class="number">
-                  <Bytes value={each.size} />
-                </td>
-                <td>
-                  <Time at={each.expiresAt} relative />
-                </td>
-                <td class="number">
-                  <Button
-                    small
-                    onClick={async () => {
-                      await api("DELETE", `uploads/${part(each.id)}/`, { headers: { "Tus-Resumable": "1.0.0" } }).catch(
-                        (error: Error) => toast(error.message, "bad"),
-                      );
-                      changed("uploads/");
-                    }}
-                  >
-                    Forget
-                  </Button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+          ))}
+        </tbody>
+      </Table>
     </Panel>
   );
 }

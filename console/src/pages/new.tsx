@@ -16,6 +16,7 @@ import { Confirm, Dialog } from "../ui/dialog";
 import { Check, TriangleAlert } from "../ui/icons";
 import { Banner, Button, Failure, Panel, Skeleton, Time, fieldId } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Code, Table } from "../ui/scroll";
 import { toast } from "../ui/toasts";
 import { EMPTY, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
 import { useDraft, type Draft, type Problem, type Saving } from "./new/draft";
@@ -475,7 +476,7 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
             </dd>
             <dt>Command</dt>
             <dd>
-              <pre class="code">{each.command || "-"}</pre>
+              <Code label="Command">{each.command || "-"}</Code>
             </dd>
             <dt>Inputs</dt>
             <dd>{each.inputFiles?.length ?? 0} files</dd>
@@ -493,7 +494,7 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
               <>
                 <dt>Afterwards</dt>
                 <dd>
-                  <pre class="code">{each.postProcessScriptCommand}</pre>
+                  <Code label="Command after each run">{each.postProcessScriptCommand}</Code>
                 </dd>
               </>
             ) : null}
@@ -537,26 +538,24 @@ function Conflict({
         The other version was saved <Time at={theirs.updatedAt} />. What you have here is not saved yet.
       </p>
       {isShown ? (
-        <div class="scroll-x">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Field</th>
-                <th scope="col">Mine</th>
-                <th scope="col">Theirs</th>
+        <Table label="Differences">
+          <thead>
+            <tr>
+              <th scope="col">Field</th>
+              <th scope="col">Mine</th>
+              <th scope="col">Theirs</th>
+            </tr>
+          </thead>
+          <tbody>
+            {differences(mine, theirs.body).map((each) => (
+              <tr key={each.path}>
+                <td class="mono">{each.path}</td>
+                <td class="mono">{each.before}</td>
+                <td class="mono">{each.after}</td>
               </tr>
-            </thead>
-            <tbody>
-              {differences(mine, theirs.body).map((each) => (
-                <tr key={each.path}>
-                  <td class="mono">{each.path}</td>
-                  <td class="mono">{each.before}</td>
-                  <td class="mono">{each.after}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       ) : null}
     </Dialog>
   );

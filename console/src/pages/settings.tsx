@@ -14,6 +14,7 @@ import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
 import { Banner, Button, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Code, Table } from "../ui/scroll";
 import { toast } from "../ui/toasts";
 
 type ApiKey = Schemas["ApiKey"];
@@ -107,52 +108,50 @@ function Keys() {
       {keys.error ? <Failure error={keys.error} what="Your keys" again={() => void keys.refetch()} /> : null}
       {!keys.data && !keys.error ? <Skeleton rows={3} /> : null}
       {keys.data ? (
-        <div class="scroll-x">
-          <table class="table">
-            <thead>
-              <tr>
-                <th scope="col">Label</th>
-                <th scope="col">Id</th>
-                <th scope="col">Made</th>
-                <th scope="col">Good until</th>
-                <th scope="col">
-                  <span class="hidden-visually">Actions</span>
-                </th>
+        <Table label="API keys">
+          <thead>
+            <tr>
+              <th scope="col">Label</th>
+              <th scope="col">Id</th>
+              <th scope="col">Made</th>
+              <th scope="col">Good until</th>
+              <th scope="col">
+                <span class="hidden-visually">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {keys.data.results.map((key) => (
+              <tr key={key.id}>
+                <td>
+                  <bdi>{key.label || <span class="faint">no label</span>}</bdi>
+                </td>
+                <td class="mono">{key.id}</td>
+                <td>
+                  <Time at={key.dateInserted} />
+                </td>
+                <td>
+                  {key.dateRevoked ? (
+                    <span class="quiet">
+                      revoked <Time at={key.dateRevoked} />
+                    </span>
+                  ) : key.dateExpires ? (
+                    <Time at={key.dateExpires} relative />
+                  ) : (
+                    "it is revoked"
+                  )}
+                </td>
+                <td class="number">
+                  {key.dateRevoked ? null : (
+                    <Button small kind="danger" onClick={() => revoke(key)}>
+                      Revoke
+                    </Button>
+                  )}
+                </td>
               </tr>
-            </thead>
-            <tbody>
-              {keys.data.results.map((key) => (
-                <tr key={key.id}>
-                  <td>
-                    <bdi>{key.label || <span class="faint">no label</span>}</bdi>
-                  </td>
-                  <td class="mono">{key.id}</td>
-                  <td>
-                    <Time at={key.dateInserted} />
-                  </td>
-                  <td>
-                    {key.dateRevoked ? (
-                      <span class="quiet">
-                        revoked <Time at={key.dateRevoked} />
-                      </span>
-                    ) : key.dateExpires ? (
-                      <Time at={key.dateExpires} relative />
-                    ) : (
-                      "it is revoked"
-                    )}
-                  </td>
-                  <td class="number">
-                    {key.dateRevoked ? null : (
-                      <Button small kind="danger" onClick={() => revoke(key)}>
-                        Revoke
-                      </Button>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+            ))}
+          </tbody>
+        </Table>
       ) : null}
       {isMaking ? <NewKey onClose={() => make(false)} /> : null}
       {going ? (
@@ -181,7 +180,7 @@ function ShownOnce({ title, text, onClose, children }: Once) {
   return (
     <Dialog title={title} onClose={onClose} isFirm actions={<Button onClick={onClose}>I have it</Button>}>
       <p>{children}</p>
-      <pre class="code">{text}</pre>
+      <Code label="Shown once">{text}</Code>
       <div class="row">
         <CopyButton text={text} />
       </div>
@@ -274,35 +273,33 @@ function Members() {
         ) : null}
         {!members.data && !members.error ? <Skeleton rows={3} /> : null}
         {members.data ? (
-          <div class="scroll-x">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Address</th>
-                  <th scope="col">Role</th>
-                  <th scope="col">State</th>
+          <Table label="Members">
+            <thead>
+              <tr>
+                <th scope="col">Name</th>
+                <th scope="col">Address</th>
+                <th scope="col">Role</th>
+                <th scope="col">State</th>
+              </tr>
+            </thead>
+            <tbody>
+              {members.data.results.map((member) => (
+                <tr key={member.id}>
+                  <td>
+                    <bdi>{member.fullName}</bdi>
+                  </td>
+                  <td>{member.email}</td>
+                  <td>{member.role}</td>
+                  <td>{member.isActive ? "active" : "left"}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {members.data.results.map((member) => (
-                  <tr key={member.id}>
-                    <td>
-                      <bdi>{member.fullName}</bdi>
-                    </td>
-                    <td>{member.email}</td>
-                    <td>{member.role}</td>
-                    <td>{member.isActive ? "active" : "left"}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+              ))}
+            </tbody>
+          </Table>
         ) : null}
       </Panel>
       {isAdmin && invitations.data?.results.length ? (
         <Panel title="Open invitations">
-          <table class="table">
+          <Table label="Open invitations">
             <thead>
               <tr>
                 <th scope="col">Address</th>
@@ -338,7 +335,7 @@ function Members() {
                 </tr>
               ))}
             </tbody>
-          </table>
+          </Table>
         </Panel>
       ) : null}
       {isInviting ? <Invite onClose={() => invite(false)} /> : null}

@@ -10,6 +10,7 @@ import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
 import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Table } from "../ui/scroll";
 import { State } from "../ui/state";
 
 const GATHER_MS = 1_000;
@@ -52,48 +53,46 @@ export default function Studies() {
       ) : null}
       {found.length ? (
         <Panel>
-          <div class="scroll-x">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">State</th>
-                  <th scope="col">Name</th>
-                  <th scope="col">Software</th>
-                  <th scope="col">Progress</th>
-                  <th scope="col" class="number">
-                    Failed
-                  </th>
-                  <th scope="col">Made</th>
+          <Table label="Studies">
+            <thead>
+              <tr>
+                <th scope="col">State</th>
+                <th scope="col">Name</th>
+                <th scope="col">Software</th>
+                <th scope="col">Progress</th>
+                <th scope="col" class="number">
+                  Failed
+                </th>
+                <th scope="col">Made</th>
+              </tr>
+            </thead>
+            <tbody>
+              {found.map((row) => (
+                <tr key={row.id}>
+                  <td>
+                    <State status={row.status} outcome={row.outcome} reason={row.reason} />
+                  </td>
+                  <td>
+                    <Link href={row.status ? `/studies/${part(row.id)}` : jobHref(row.id)}>
+                      <bdi>{row.name}</bdi>
+                    </Link>
+                  </td>
+                  <td>{row.analyses.map((each) => each.name).join(", ")}</td>
+                  <td>
+                    <Progress
+                      value={row.study?.total ? row.study.ended / row.study.total : null}
+                      label={`${row.name}: runs that ended`}
+                    />{" "}
+                    {row.study ? `${row.study.ended} of ${row.study.total} runs` : "-"}
+                  </td>
+                  <td class="number">{row.study?.failed ?? "-"}</td>
+                  <td>
+                    <Time at={row.insertedAt} />
+                  </td>
                 </tr>
-              </thead>
-              <tbody>
-                {found.map((row) => (
-                  <tr key={row.id}>
-                    <td>
-                      <State status={row.status} outcome={row.outcome} reason={row.reason} />
-                    </td>
-                    <td>
-                      <Link href={row.status ? `/studies/${part(row.id)}` : jobHref(row.id)}>
-                        <bdi>{row.name}</bdi>
-                      </Link>
-                    </td>
-                    <td>{row.analyses.map((each) => each.name).join(", ")}</td>
-                    <td>
-                      <Progress
-                        value={row.study?.total ? row.study.ended / row.study.total : null}
-                        label={`${row.name}: runs that ended`}
-                      />{" "}
-                      {row.study ? `${row.study.ended} of ${row.study.total} runs` : "-"}
-                    </td>
-                    <td class="number">{row.study?.failed ?? "-"}</td>
-                    <td>
-                      <Time at={row.insertedAt} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+              ))}
+            </tbody>
+          </Table>
         </Panel>
       ) : null}
       {rows.data?.next || rows.data?.previous ? (

@@ -329,7 +329,7 @@ function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[
           />
           {isAsked && !ids ? <Skeleton rows={2} /> : null}
           {shown.length ? (
-            <Table
+            <RunsTable
               id={id}
               runs={shown}
               columns={columns}
@@ -447,7 +447,7 @@ function Filter({
   );
 }
 
-type TableProps = {
+type RunsTableProps = {
   id: string;
   runs: Run[];
   columns: Column[];
@@ -457,7 +457,7 @@ type TableProps = {
   onHover: (id: string) => void;
 };
 
-function Table({ id, runs, columns, sort, onSort, hovered, onHover }: TableProps) {
+function RunsTable({ id, runs, columns, sort, onSort, hovered, onHover }: RunsTableProps) {
   const layout = {
     gridTemplateColumns: `64px 112px repeat(${columns.length}, minmax(96px, 1fr)) minmax(180px, 2fr)`,
     minWidth: `${380 + columns.length * 104}px`,

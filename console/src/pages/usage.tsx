@@ -8,6 +8,7 @@ import { number } from "../lib/format";
 import { usePlace } from "../lib/query";
 import { Bytes, Failure, Num, Panel, Progress, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Table } from "../ui/scroll";
 
 type Me = Schemas["User"];
 type Billing = Schemas["BillingSummary"];
@@ -30,47 +31,45 @@ function Limits({ me }: { me: Me }) {
   const share = (used: number, limit: number | null): number | null => (limit ? used / limit : null);
   return (
     <Panel title="What you may use">
-      <div class="scroll-x">
-        <table class="table">
-          <thead>
-            <tr>
-              <th scope="col">Of</th>
-              <th scope="col" class="number">
-                Used
-              </th>
-              <th scope="col" class="number">
-                Allowed
-              </th>
-              <th scope="col">Share</th>
-            </tr>
-          </thead>
-          <tbody>
-            <tr>
-              <th scope="row">Storage</th>
-              <td class="number">
-                <Bytes value={storageBytes.used} />
-              </td>
-              <td class="number">{storageBytes.limit === null ? "no limit" : <Bytes value={storageBytes.limit} />}</td>
-              <td>
-                <Progress value={share(storageBytes.used, storageBytes.limit)} label="Storage used" />
-              </td>
-            </tr>
-            <Count name="Jobs that run" of={jobsRunning} />
-            <Count name="Jobs in the queue" of={jobsQueued} />
-            <tr>
-              <th scope="row">Core-hours this month</th>
-              <td class="number">
-                <Num value={coreHours.used} />
-                {coreHours.reserved ? <span class="quiet"> and {number(coreHours.reserved)} set aside</span> : null}
-              </td>
-              <td class="number">{coreHours.limit === null ? "no limit" : <Num value={coreHours.limit} />}</td>
-              <td>
-                <Progress value={share(coreHours.used + coreHours.reserved, coreHours.limit)} label="Core-hours used" />
-              </td>
-            </tr>
-          </tbody>
-        </table>
-      </div>
+      <Table label="What you may use">
+        <thead>
+          <tr>
+            <th scope="col">Of</th>
+            <th scope="col" class="number">
+              Used
+            </th>
+            <th scope="col" class="number">
+              Allowed
+            </th>
+            <th scope="col">Share</th>
+          </tr>
+        </thead>
+        <tbody>
+          <tr>
+            <th scope="row">Storage</th>
+            <td class="number">
+              <Bytes value={storageBytes.used} />
+            </td>
+            <td class="number">{storageBytes.limit === null ? "no limit" : <Bytes value={storageBytes.limit} />}</td>
+            <td>
+              <Progress value={share(storageBytes.used, storageBytes.limit)} label="Storage used" />
+            </td>
+          </tr>
+          <Count name="Jobs that run" of={jobsRunning} />
+          <Count name="Jobs in the queue" of={jobsQueued} />
+          <tr>
+            <th scope="row">Core-hours this month</th>
+            <td class="number">
+              <Num value={coreHours.used} />
+              {coreHours.reserved ? <span class="quiet"> and {number(coreHours.reserved)} set aside</span> : null}
+            </td>
+            <td class="number">{coreHours.limit === null ? "no limit" : <Num value={coreHours.limit} />}</td>
+            <td>
+              <Progress value={share(coreHours.used + coreHours.reserved, coreHours.limit)} label="Core-hours used" />
+            </td>
+          </tr>
+        </tbody>
+      </Table>
     </Panel>
   );
 }
@@ -148,42 +147,39 @@ function Month({ me }: { me: Me }) {
 
 function Budgets({ budgets }: { budgets: Billing["budgets"] }) {
   return (
-    <div class="scroll-x">
-      <table class="table">
-        <caption class="hidden-visually">Budgets of core-hours</caption>
-        <thead>
-          <tr>
-            <th scope="col">Budget of</th>
-            <th scope="col" class="number">
-              Used
+    <Table label="Budgets of core-hours">
+      <thead>
+        <tr>
+          <th scope="col">Budget of</th>
+          <th scope="col" class="number">
+            Used
+          </th>
+          <th scope="col" class="number">
+            Set aside
+          </th>
+          <th scope="col" class="number">
+            Allowed
+          </th>
+        </tr>
+      </thead>
+      <tbody>
+        {budgets.map((each) => (
+          <tr key={`${each.kind}-${each.id}`}>
+            <th scope="row">
+              {each.name} <span class="quiet">{each.kind}</span>
             </th>
-            <th scope="col" class="number">
-              Set aside
-            </th>
-            <th scope="col" class="number">
-              Allowed
-            </th>
+            <td class="number">
+              <Num value={each.coreHours.used} />
+            </td>
+            <td class="number">
+              <Num value={each.coreHours.reserved} />
+            </td>
+            <td class="number">
+              {each.coreHours.limit === null ? "no limit" : <Num value={each.coreHours.limit} />}
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {budgets.map((each) => (
-            <tr key={`${each.kind}-${each.id}`}>
-              <th scope="row">
-                {each.name} <span class="quiet">{each.kind}</span>
-              </th>
-              <td class="number">
-                <Num value={each.coreHours.used} />
-              </td>
-              <td class="number">
-                <Num value={each.coreHours.reserved} />
-              </td>
-              <td class="number">
-                {each.coreHours.limit === null ? "no limit" : <Num value={each.coreHours.limit} />}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+        ))}
+      </tbody>
+    </Table>
   );
 }

@@ -16,6 +16,7 @@ import { messageOf } from "../lib/words";
 import { CircleCheck, CircleDashed, CirclePlay, OctagonX, Play } from "../ui/icons";
 import { Banner, Button, CopyButton, Failure, Panel, Skeleton, Sparkline } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { Code } from "../ui/scroll";
 import "./welcome/welcome.css";
 
 type Body = { name: string; jobanalyses: { inputFiles: { id: string }[]; command: string }[] };
@@ -247,7 +248,7 @@ function Happened({ calls }: { calls: Call[] }) {
         The same from your terminal, with a key from <Link href="/settings/keys">your settings</Link> in{" "}
         <code>SIMYARD_API_KEY</code>.
       </p>
-      <pre class="code">{all}</pre>
+      <Code label="The calls">{all}</Code>
       <CopyButton text={all} />
     </details>
   );

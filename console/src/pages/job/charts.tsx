@@ -13,6 +13,7 @@ import { Dialog } from "../../ui/dialog";
 import { Download, RotateCcw, X } from "../../ui/icons";
 import { Menu } from "../../ui/menu";
 import { Button, Empty, Failure, Field, Panel, Skeleton } from "../../ui/parts";
+import { Table } from "../../ui/scroll";
 import { toast } from "../../ui/toasts";
 import type { Drawn } from "./chart";
 import { aligned, csv, curvesOf, extended, looks, type Curve, type Curves, type Rows, type Value } from "./curves";
@@ -273,7 +274,7 @@ function Group({
     >
       <figure class="stack-small">
         {isTable ? (
-          <Table members={members} xs={mine.x} raw={raw} />
+          <Values members={members} xs={mine.x} raw={raw} />
         ) : failed ? (
           <Failure error={failed} what="The chart" />
         ) : Chart ? (
@@ -408,12 +409,11 @@ function useChart(): [ChartType | null, unknown] {
   return [Chart, error];
 }
 
-function Table({ members, xs, raw }: { members: SeriesInfo[]; xs: number[]; raw: Map<number, Value>[] }) {
+function Values({ members, xs, raw }: { members: SeriesInfo[]; xs: number[]; raw: Map<number, Value>[] }) {
   const from = Math.max(0, xs.length - ROWS_SHOWN);
   return (
-    // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls takes the focus
-    <div class="scroll-x chart-table" tabIndex={0} role="region" aria-label="Values">
-      <table class="table">
+    <>
+      <Table label="Values" place="chart-table">
         <thead>
           <tr>
             <th class="number">x</th>
@@ -440,9 +440,9 @@ function Table({ members, xs, raw }: { members: SeriesInfo[]; xs: number[]; raw:
               </tr>
             ))}
         </tbody>
-      </table>
+      </Table>
       {from > 0 ? <p class="quiet small">The newest {ROWS_SHOWN} of {xs.length} rows; the CSV has all.</p> : null}
-    </div>
+    </>
   );
 }
 

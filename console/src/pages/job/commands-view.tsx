@@ -5,6 +5,7 @@ import type { Job } from "../../api/types";
 import { curl } from "../../lib/curl";
 import { usePlace } from "../../lib/query";
 import { CopyButton, Panel } from "../../ui/parts";
+import { Code } from "../../ui/scroll";
 import { calls, python } from "./commands";
 
 export function Commands({ job, run }: { job: Job; run: string }) {
@@ -42,7 +43,7 @@ export function Commands({ job, run }: { job: Job; run: string }) {
           {...(isPython ? { tools: <CopyButton text={python(base, group.calls)} /> } : {})}
         >
           {isPython ? (
-            <pre class="code">{python(base, group.calls)}</pre>
+            <Code label="In Python">{python(base, group.calls)}</Code>
           ) : (
             <div class="stack">
               {group.calls.map((call) => (
@@ -51,7 +52,7 @@ export function Commands({ job, run }: { job: Job; run: string }) {
                     <h3>{call.title}</h3>
                     <CopyButton text={curl(base, call)} />
                   </div>
-                  <pre class="code">{curl(base, call)}</pre>
+                  <Code label="With curl">{curl(base, call)}</Code>
                 </div>
               ))}
             </div>

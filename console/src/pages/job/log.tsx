@@ -22,6 +22,7 @@ import {
   WrapText,
 } from "../../ui/icons";
 import { Banner, Button, Empty, Failure, copy } from "../../ui/parts";
+import { Code } from "../../ui/scroll";
 import { toast } from "../../ui/toasts";
 import { contentHref } from "./hrefs";
 import { liveState, type Live } from "./live";
@@ -342,7 +343,7 @@ function Whole({ text, line, onClose }: { text: string; line: Line; onClose: () 
         </>
       }
     >
-      <pre class="code log-whole">{text}</pre>
+      <Code label="The line" class="log-whole">{text}</Code>
     </Dialog>
   );
 }

@@ -19,7 +19,7 @@ import { OutcomeBanner, Timeline, amount } from "./outcome";
 import type { Now } from "./standing";
 import { shownLine } from "./text";
 import { isMissing, useLog } from "./uselog";
-import { Wide } from "./wide";
+import { Table } from "../../ui/scroll";
 
 type Props = {
   job: Job;
@@ -224,58 +224,56 @@ function Resources({ job, run, live }: { job: Job; run: Run; live: Live | null }
   if (!names.length) return null;
   return (
     <Panel title="Resources">
-      <Wide label="What it uses">
-        <table class="table resources">
-          <thead>
-            <tr>
-              <th>Of</th>
-              <th class="number">{live ? "Now" : "Most"}</th>
-              <th class="number">Limit</th>
-              <th>Over time</th>
-            </tr>
-          </thead>
-          <tbody>
-            {names.map((name) => {
-              const curve = data.data?.keys[name];
-              const until = curve?.x.at(-1) ?? -1;
-              const since = live
-                ? uses.filter((each) => each.seconds > until).map((each) => each.used[name] ?? null)
-                : [];
-              const values = [
-                ...(curve?.last ?? []).map((value) => (typeof value === "number" ? value : null)),
-                ...since,
-              ];
-              const highs = (curve?.max ?? []).filter((value): value is number => typeof value === "number");
-              const most = used[name]?.most ?? (highs.length ? Math.max(...highs) : null);
-              const value = live ? (use?.used[name] ?? values.at(-1) ?? null) : most;
-              const known = live ? use?.limits[name] : used[name]?.limit;
-              const limit = known ?? null;
-              const share = value !== null && limit ? value / limit : null;
-              return (
-                <tr key={name}>
-                  <th scope="row">{NAMES[name] ?? name}</th>
-                  <td class="number" title={value === null ? "" : String(value)}>
-                    {amount(name, value)}
-                  </td>
-                  <td class="number">
-                    {limit === null ? <span class="faint">{known === null ? "none" : "-"}</span> : amount(name, limit)}
-                  </td>
-                  <td>
-                    <span class="row nowrap">
-                      {share === null ? (
-                        <span class="meter-room" />
-                      ) : (
-                        <Meter share={share} label={`${NAMES[name] ?? name} against its limit`} />
-                      )}
-                      <Sparkline values={values} label={`${NAMES[name] ?? name} over time`} width={72} />
-                    </span>
-                  </td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </Wide>
+      <Table label="What it uses" class="resources">
+        <thead>
+          <tr>
+            <th>Of</th>
+            <th class="number">{live ? "Now" : "Most"}</th>
+            <th class="number">Limit</th>
+            <th>Over time</th>
+          </tr>
+        </thead>
+        <tbody>
+          {names.map((name) => {
+            const curve = data.data?.keys[name];
+            const until = curve?.x.at(-1) ?? -1;
+            const since = live
+              ? uses.filter((each) => each.seconds > until).map((each) => each.used[name] ?? null)
+              : [];
+            const values = [
+              ...(curve?.last ?? []).map((value) => (typeof value === "number" ? value : null)),
+              ...since,
+            ];
+            const highs = (curve?.max ?? []).filter((value): value is number => typeof value === "number");
+            const most = used[name]?.most ?? (highs.length ? Math.max(...highs) : null);
+            const value = live ? (use?.used[name] ?? values.at(-1) ?? null) : most;
+            const known = live ? use?.limits[name] : used[name]?.limit;
+            const limit = known ?? null;
+            const share = value !== null && limit ? value / limit : null;
+            return (
+              <tr key={name}>
+                <th scope="row">{NAMES[name] ?? name}</th>
+                <td class="number" title={value === null ? "" : String(value)}>
+                  {amount(name, value)}
+                </td>
+                <td class="number">
+                  {limit === null ? <span class="faint">{known === null ? "none" : "-"}</span> : amount(name, limit)}
+                </td>
+                <td>
+                  <span class="row nowrap">
+                    {share === null ? (
+                      <span class="meter-room" />
+                    ) : (
+                      <Meter share={share} label={`${NAMES[name] ?? name} against its limit`} />
+                    )}
+                    <Sparkline values={values} label={`${NAMES[name] ?? name} over time`} width={72} />
+                  </span>
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </Table>
     </Panel>
   );
 }

@@ -9,7 +9,7 @@ import { baseName } from "../../lib/words";
 import { Download, FileText, X } from "../../ui/icons";
 import { Button, Bytes, Failure, Skeleton } from "../../ui/parts";
 import { contentHref, logHref } from "./hrefs";
-import { Wide } from "./wide";
+import { Code, Table } from "../../ui/scroll";
 
 type Peek = Schemas["Preview"];
 
@@ -64,11 +64,11 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
       </p>
       {text ? (
         <>
-          <pre class="code">{text.head}</pre>
+          <Code label="Beginning">{text.head}</Code>
           {text.tail ? (
             <>
               <p class="quiet">{bytes(text.tailStart - text.headEnd)} are left out here.</p>
-              <pre class="code">{text.tail}</pre>
+              <Code label="End">{text.tail}</Code>
             </>
           ) : null}
         </>
@@ -90,26 +90,24 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
       {mesh ? <Mesh mesh={mesh} /> : null}
       {archive ? (
         <>
-          <Wide label="Entries">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th>Name</th>
-                  <th class="number">Size</th>
+          <Table label="Entries">
+            <thead>
+              <tr>
+                <th>Name</th>
+                <th class="number">Size</th>
+              </tr>
+            </thead>
+            <tbody>
+              {archive.entries.map((entry, n) => (
+                <tr key={n}>
+                  <td>
+                    <bdi>{entry.name}</bdi>
+                  </td>
+                  <td class="number">{entry.isFolder ? "" : bytes(entry.bytes)}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {archive.entries.map((entry, n) => (
-                  <tr key={n}>
-                    <td>
-                      <bdi>{entry.name}</bdi>
-                    </td>
-                    <td class="number">{entry.isFolder ? "" : bytes(entry.bytes)}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </Wide>
+              ))}
+            </tbody>
+          </Table>
           <p class="quiet">
             {grouped(archive.entries.length)} of {grouped(archive.count)} entries
           </p>
@@ -128,30 +126,28 @@ function Values({ table }: { table: NonNullable<Peek["table"]> }) {
   const left = table.columnCount - table.columns.length;
   return (
     <>
-      <Wide label="Values">
-        <table class="table">
-          <thead>
-            <tr>
-              {table.columns.map((name, n) => (
-                <th key={n} class={isNumber(table.rows[0]?.[n]) ? "number" : ""}>
-                  <bdi>{name}</bdi>
-                </th>
+      <Table label="Values">
+        <thead>
+          <tr>
+            {table.columns.map((name, n) => (
+              <th key={n} class={isNumber(table.rows[0]?.[n]) ? "number" : ""}>
+                <bdi>{name}</bdi>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {table.rows.map((row, n) => (
+            <tr key={n}>
+              {row.map((value, k) => (
+                <td key={k} class={isNumber(value) ? "number mono" : ""}>
+                  <bdi>{value}</bdi>
+                </td>
               ))}
             </tr>
-          </thead>
-          <tbody>
-            {table.rows.map((row, n) => (
-              <tr key={n}>
-                {row.map((value, k) => (
-                  <td key={k} class={isNumber(value) ? "number mono" : ""}>
-                    <bdi>{value}</bdi>
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Wide>
+          ))}
+        </tbody>
+      </Table>
       <p class="quiet">
         First {grouped(table.rows.length)} {table.total === null ? "rows" : `of ${grouped(table.total)} rows`}
         {left > 0 ? `, ${grouped(left)} more columns` : ""}
@@ -189,7 +185,7 @@ function Mesh({ mesh }: { mesh: NonNullable<Peek["mesh"]> }) {
         ) : null}
       </dl>
       {mesh.fields.length ? (
-        <table class="table">
+        <Table label="Fields of the mesh">
           <thead>
             <tr>
               <th>Field</th>
@@ -212,7 +208,7 @@ function Mesh({ mesh }: { mesh: NonNullable<Peek["mesh"]> }) {
               </tr>
             ))}
           </tbody>
-        </table>
+        </Table>
       ) : null}
       {mesh.isPartial ? <p class="quiet">Only its beginning was read.</p> : null}
     </>

@@ -9,7 +9,7 @@ import { bytes, number } from "../../lib/format";
 import { fileHref, jobHref } from "../../lib/hrefs";
 import { plural } from "../../lib/words";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
-import { Wide } from "./wide";
+import { Code, Table } from "../../ui/scroll";
 
 export function Setup({ job }: { job: Job }) {
   return (
@@ -95,7 +95,7 @@ function Software({ analysis, title }: { analysis: Schemas["JobAnalysis"]; title
         </dd>
         <dt>Command</dt>
         <dd>
-          <pre class="code wrap">{analysis.command}</pre>
+          <Code label="Command" class="wrap">{analysis.command}</Code>
         </dd>
         <dt>Inputs</dt>
         <dd>
@@ -132,7 +132,7 @@ function Software({ analysis, title }: { analysis: Schemas["JobAnalysis"]; title
           <>
             <dt>Environment</dt>
             <dd>
-              <pre class="code wrap">{environment.map(([name, value]) => `${name}=${value}`).join("\n")}</pre>
+              <Code label="Environment" class="wrap">{environment.map(([name, value]) => `${name}=${value}`).join("\n")}</Code>
             </dd>
           </>
         ) : null}
@@ -156,7 +156,7 @@ function Script({ title, file, command }: { title: string; file: StoredFile | nu
       <dt>{title}</dt>
       <dd>
         {file ? <Input file={file} /> : null}
-        {command ? <pre class="code wrap">{command}</pre> : null}
+        {command ? <Code label="Command" class="wrap">{command}</Code> : null}
       </dd>
     </>
   );
@@ -183,30 +183,28 @@ function Input({ file }: { file: StoredFile }) {
 function Variables({ job }: { job: Job }) {
   return (
     <Panel title="Variables">
-      <Wide label="Variables">
-        <table class="table">
-          <thead>
-            <tr>
-              <th>Name</th>
-              <th>Role</th>
-              <th>Values</th>
+      <Table label="Variables">
+        <thead>
+          <tr>
+            <th>Name</th>
+            <th>Role</th>
+            <th>Values</th>
+          </tr>
+        </thead>
+        <tbody>
+          {job.jobvariables.map((each) => (
+            <tr key={each.name}>
+              <td>
+                <bdi>{each.name}</bdi>
+              </td>
+              <td>{each.variableType}</td>
+              <td>
+                {each.valueGeneratorType} <code>{JSON.stringify(each.valueGeneratorSettings)}</code>
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {job.jobvariables.map((each) => (
-              <tr key={each.name}>
-                <td>
-                  <bdi>{each.name}</bdi>
-                </td>
-                <td>{each.variableType}</td>
-                <td>
-                  {each.valueGeneratorType} <code>{JSON.stringify(each.valueGeneratorSettings)}</code>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Wide>
+          ))}
+        </tbody>
+      </Table>
     </Panel>
   );
 }
@@ -219,26 +217,24 @@ function Difference({ job, parent }: { job: Job; parent: string }) {
   if (!changes.length) return <Banner>It is the same as {parent}, which it was copied from.</Banner>;
   return (
     <Panel title={`What is different to ${parent}`}>
-      <Wide label="Differences">
-        <table class="table">
-          <thead>
-            <tr>
-              <th>Of</th>
-              <th>There</th>
-              <th>Here</th>
+      <Table label="Differences">
+        <thead>
+          <tr>
+            <th>Of</th>
+            <th>There</th>
+            <th>Here</th>
+          </tr>
+        </thead>
+        <tbody>
+          {changes.map((each) => (
+            <tr key={each.path}>
+              <td class="mono">{each.path}</td>
+              <td class="mono wrap">{each.before}</td>
+              <td class="mono wrap">{each.after}</td>
             </tr>
-          </thead>
-          <tbody>
-            {changes.map((each) => (
-              <tr key={each.path}>
-                <td class="mono">{each.path}</td>
-                <td class="mono wrap">{each.before}</td>
-                <td class="mono wrap">{each.after}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Wide>
+          ))}
+        </tbody>
+      </Table>
     </Panel>
   );
 }

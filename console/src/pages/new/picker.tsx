@@ -6,6 +6,7 @@ import type { Page, StoredFile } from "../../api/types";
 import { plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { Button, Bytes, Empty, Failure, Skeleton, Time } from "../../ui/parts";
+import { Table } from "../../ui/scroll";
 
 const TYPING_MS = 250;
 const MOST = 200;
@@ -63,8 +64,8 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
       {!files.data && !files.error ? <Skeleton /> : null}
       {files.data && !rows.length ? <Empty title={search ? "No file has this in its name" : "No files yet"} /> : null}
       {rows.length ? (
-        <div class="scroll-x">
-          <table class="table">
+        <>
+          <Table label="Files">
             <thead>
               <tr>
                 <th scope="col">
@@ -102,11 +103,11 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
                 </tr>
               ))}
             </tbody>
-          </table>
+          </Table>
           {files.data && files.data.count > rows.length ? (
             <p class="quiet">The newest {MOST} are shown; search for others.</p>
           ) : null}
-        </div>
+        </>
       ) : null}
     </Dialog>
   );

@@ -8,6 +8,7 @@ import { number } from "../../lib/format";
 import { onUploaded, uploads } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
 import { Button, Bytes, Field, fieldId } from "../../ui/parts";
+import { Table } from "../../ui/scroll";
 import { DropZone, UploadList } from "../../ui/uploads";
 import {
   analysisAt,
@@ -94,71 +95,68 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
         <Messages id={path} errors={errors(path)} />
       </div>
       {files.length ? (
-        <div class="scroll-x">
-          <table class="table">
-            <caption class="hidden-visually">Inputs of the job</caption>
-            <thead>
-              <tr>
-                <th scope="col">Input</th>
-                <th scope="col" class="number">
-                  Size
-                </th>
-                <th scope="col">Unpack it</th>
-                <th scope="col">
-                  <span class="hidden-visually">Actions</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {files.map((each, n) => {
-                const file = names.get(each.id);
-                const name = file?.name ?? each.id;
-                return (
-                  <tr key={each.id}>
-                    <td>
-                      {file === null ? (
-                        <span class="tone-bad">not found, or not yours: {each.id}</span>
-                      ) : (
-                        <bdi title={file?.relativePath ?? ""}>{name}</bdi>
-                      )}
-                      <Messages
-                        id={`${path}.${n}`}
-                        errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]}
+        <Table label="Inputs of the job">
+          <thead>
+            <tr>
+              <th scope="col">Input</th>
+              <th scope="col" class="number">
+                Size
+              </th>
+              <th scope="col">Unpack it</th>
+              <th scope="col">
+                <span class="hidden-visually">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {files.map((each, n) => {
+              const file = names.get(each.id);
+              const name = file?.name ?? each.id;
+              return (
+                <tr key={each.id}>
+                  <td>
+                    {file === null ? (
+                      <span class="tone-bad">not found, or not yours: {each.id}</span>
+                    ) : (
+                      <bdi title={file?.relativePath ?? ""}>{name}</bdi>
+                    )}
+                    <Messages
+                      id={`${path}.${n}`}
+                      errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]}
+                    />
+                  </td>
+                  <td class="number">
+                    <Bytes value={file?.decryptedSize} />
+                  </td>
+                  <td>
+                    {/\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$/i.test(name) ? (
+                      <input
+                        type="checkbox"
+                        aria-label={`Unpack ${name}`}
+                        checked={each.decompress !== false}
+                        onChange={(event) => {
+                          const decompress = event.currentTarget.checked;
+                          change(files.map((other, m) => (m === n ? { ...other, decompress } : other)));
+                        }}
                       />
-                    </td>
-                    <td class="number">
-                      <Bytes value={file?.decryptedSize} />
-                    </td>
-                    <td>
-                      {/\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz)$/i.test(name) ? (
-                        <input
-                          type="checkbox"
-                          aria-label={`Unpack ${name}`}
-                          checked={each.decompress !== false}
-                          onChange={(event) => {
-                            const decompress = event.currentTarget.checked;
-                            change(files.map((other, m) => (m === n ? { ...other, decompress } : other)));
-                          }}
-                        />
-                      ) : (
-                        <span class="faint">-</span>
-                      )}
-                    </td>
-                    <td class="number">
-                      <Button
-                        small
-                        kind="plain"
-                        icon={Trash2}
-                        label={`Without ${name}`}
-                        onClick={() => change(files.filter((_, m) => m !== n))}
-                      />
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
+                    ) : (
+                      <span class="faint">-</span>
+                    )}
+                  </td>
+                  <td class="number">
+                    <Button
+                      small
+                      kind="plain"
+                      icon={Trash2}
+                      label={`Without ${name}`}
+                      onClick={() => change(files.filter((_, m) => m !== n))}
+                    />
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </Table>
       ) : (
         <p class="quiet">No inputs yet. A job may do without.</p>
       )}

@@ -2,6 +2,7 @@
 
 import sys
 
+import console
 import lists
 import load
 import optimisers
@@ -29,6 +30,7 @@ ALL = {
     "reads": reads.run,
     "verdicts": verdicts.run,
     "viewers": viewers.run,
+    "console": console.run,
 }
 
 

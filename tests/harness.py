@@ -368,6 +368,19 @@ def work_folder(server: RunningServer, mark: str) -> Path:
     return found.parent
 
 
+# A payload that ends as soon as its folder has a file of this name.
+GO = "while [ ! -e go ]; do sleep 0.05; done"
+
+
+def begun(client: Client, command: str, mark: str, name: str = "A job") -> str:
+    """A job that has done this so far, with a file of this name to know its folder by."""
+    job = str(client.create(f"touch {mark}\n{command}", job={"name": name})["id"])
+    client.submit(job)
+    here = f"jobs/{job}/runs/1/tail/{mark}"
+    wait_for(lambda: client.http.get(here).status_code == 200, "its begin")
+    return job
+
+
 def strays(mark: str) -> list[int]:
     """Processes whose command line holds this text."""
     return [

@@ -1,12 +1,14 @@
 """One thing done to many jobs (docs/extensions.md)."""
 
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
+import harness
 from dying import Stubborn, armed
 from harness import CONFIG, Client, RunningServer, wait_for
 from simyard.torture import points
@@ -171,6 +173,22 @@ def test_the_same_request_takes_effect_once(somebody: Client) -> None:
     done(somebody, first.json())
     again = somebody.call("POST", "jobs/bulk/", 200, json=body, headers=key)
     assert again.json()["task"] == first.json()["task"]
+
+
+def test_no_more_tasks_than_may_wait(
+    fresh: Callable[..., RunningServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done before the reply waits for nothing."""
+    none_may = "import simyard.service.bulk as b; b.WAITING_MOST = 0"
+    start = f"{none_may}\nfrom simyard.cli.main import main\nmain()"
+    monkeypatch.setattr(harness, "SIMYARD", [sys.executable, "-c", start])
+    client = fresh().start().client()
+    jobs = drafts(client, 2)
+    body = {"action": "delete", "query": "q=many", "expectedCount": 2}
+    refused = client.call("POST", "jobs/bulk/", 429, json=body)
+    assert refused.headers["Retry-After"] and refused.json()["detail"]
+    assert bulk(client, "delete", query="q=many", dryRun=True)["count"] == 2
+    assert bulk(client, "delete", ids=jobs)["done"] == 2
 
 
 # --- a server that dies ---------------------------------------------------------------------------

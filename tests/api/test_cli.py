@@ -69,7 +69,8 @@ def test_the_version() -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ((), ["serve", "keys", "catalogue", "--version"]),
+        ((), ["serve", "api", "keys", "catalogue", "--version"]),
+        (("api",), ["[METHOD] PATH", "--query", "--json", "--file", "--output", "--all", "--url"]),
         (("keys",), ["create"]),
         (("keys", "create"), ["--email", "--admin", "--expires-in-days", "--label", "--data"]),
         (("catalogue",), ["list", "check"]),

@@ -151,12 +151,12 @@ def test_without_a_console_it_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_example_is_there_to_be_run(client: Client) -> None:
-    (airfoil,) = client.get("examples/")
+    airfoil, *others = client.get("examples/")
     installed = client.get("analyses/openfoam/")["installed"]
     assert airfoil["isRunnable"] is installed
     assert airfoil["whyNot"] == ("" if installed else "OpenFOAM is not installed.")
-    (short,) = client.get("console/")["examples"]
-    assert short == {name: airfoil[name] for name in short}
+    for short, each in zip(client.get("console/")["examples"], (airfoil, *others), strict=True):
+        assert short == {name: each[name] for name in short}
     reply = client.call("GET", f"examples/{airfoil['name']}/contents/", 200)
     with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
         assert archive.testzip() is None
@@ -170,6 +170,30 @@ def test_an_example_is_there_to_be_run(client: Client) -> None:
     assert "version-far" not in {notice["code"] for notice in job["notices"]}
     for name in ("nosuch", "..", "%2e%2e%2fconsole"):
         client.call("GET", f"examples/{name}/contents/", 404)
+
+
+@pytest.mark.calculix
+@pytest.mark.sandbox
+def test_the_beam_bends_as_theory_says(client: Client) -> None:
+    (beam,) = (each for each in client.get("examples/") if each["name"] == "beam")
+    assert (beam["isRunnable"], beam["whyNot"]) == (True, "")
+    archive = client.call("GET", "examples/beam/contents/", 200).content
+    upload = client.upload(beam["fileName"], archive)
+    body = beam["job"]
+    body["jobanalyses"][0]["inputFiles"] = [{"id": upload["id"]}]
+    job = client.call("POST", "jobs/", 201, json=body).json()
+    client.submit(job["id"])
+    assert client.finished(job["id"]) == "Completed successfully"
+    (table,) = client.get(f"jobs/{job['id']}/files/?search=beam.dat")["results"]
+    printed = client.call("GET", f"files/{table['id']}/contents/", 200).text
+    node, back, down, aside = map(float, printed.split("time  0.1000000E+01")[1].split())
+    # Mattiasson, 1981: see examples/beam/beam.inp.
+    assert (node, back, down) == (
+        41,
+        pytest.approx(-5.643, rel=1e-3),
+        pytest.approx(-30.172, rel=1e-3),
+    )
+    assert abs(aside) < 1e-6
 
 
 # --- contents -------------------------------------------------------------------------------------

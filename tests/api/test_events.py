@@ -1,6 +1,7 @@
 """The stream of events, over HTTP."""
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -18,7 +19,7 @@ import pytest
 
 import harness
 import studying
-from harness import CONFIG, Client, RunningServer, wait_for
+from harness import CONFIG, GO, Client, RunningServer, wait_for, work_folder
 from simyard.blobs.keyring import Keyring, parse
 from simyard.service import users
 from simyard.store.database import Database
@@ -213,6 +214,62 @@ def test_how_far_a_study_is(server: RunningServer) -> None:
     for listener in listeners[:2]:
         assert {told.name for told in listener.events} == {"hello", "study"}
     assert {told.name for told in stranger.events} == {"hello"}
+
+
+def residuals(first: int, last: int) -> bytes:
+    """As a solver prints them that falls by a decade in 50 iterations."""
+    return b"".join(
+        b"Time = %d\n\nGAMG:  Solving for p, Initial residual = %.9g, Final residual = 0,"
+        b" No Iterations 3\nExecutionTime = %d s\n" % (n, 10 ** (-n / 50), n)
+        for n in range(first, last + 1)
+    )
+
+
+@pytest.mark.openfoam
+def test_how_far_a_run_is(server: RunningServer) -> None:
+    mine, other = server.somebody("pacer"), server.somebody("deaf")
+    steps = mine.upload("steps.txt", residuals(1, 100))["id"]
+    prepared = "mkdir -p case/system; echo 'endTime 400;' > case/system/controlDict; touch paced"
+    command = f"{prepared}; cp steps.txt case/log.simpleFoam; {GO}"
+    job_id = mine.create(command, inputs=[steps], code="openfoam", version=None)["id"]
+    row = f"jobs/rows/?ids={job_id}"
+    mine.submit(job_id)
+    wait_for(lambda: mine.get(row)["rows"][0]["status"] == "Executing", "the run")
+    assert mine.get(row)["rows"][0]["convergence"] is None  # nobody listens
+    listener, deaf = Listener(mine), Listener(other)
+    single, elsewhere = Listener(mine, f"?topics=job:{job_id}"), Listener(mine, "?topics=uploads")
+
+    def at(share: float) -> Callable[[Told], bool]:
+        return lambda told: told.data.get("progress") == share
+
+    told = listener.wait(at(0.25), "how far it is")
+    assert told.data.keys() == {"job", "run", "at", "progress", "convergence"}
+    assert (told.name, told.data["job"], told.data["run"]) == ("run", job_id, "1")
+    found = told.data["convergence"]
+    assert (found["state"], found["evidence"]["key"]) == ("converging", "residuals/p")
+    assert found["progress"] == 0.25 and found["eta"]["seconds"] > 0
+    (shown,) = mine.get(row)["rows"]
+    assert shown["progress"] == 0.25 and shown["convergence"]["evidence"] == found["evidence"]
+    folder = work_folder(server, "paced")
+    for last in (200, 300):
+        with (folder / "case/log.simpleFoam").open("ab") as log:
+            log.write(residuals(last - 99, last))
+        listener.wait(at(last / 400), "that it went on")
+    single.wait(at(0.75), "the same of this job")
+    (folder / "go").touch()
+    mine.finished(job_id)
+    listener.wait(stopped(job_id), "the last word")
+    (shown,) = mine.get(row)["rows"]
+    assert (shown["progress"], shown["convergence"]) == (None, None)
+
+    events = listener.named("run", job=job_id)
+    news = [told for told in events if "progress" in told.data]
+    assert all("state" in told.data for told in events if told not in news)
+    # Once a second, and not after its end.
+    times = [datetime.fromisoformat(told.data["at"]) for told in news]
+    assert all((b - a).total_seconds() > 0.9 for a, b in itertools.pairwise(times))
+    assert events.index(news[-1]) < [told.data.get("state") for told in events].index("collecting")
+    assert not deaf.named("run") and not elsewhere.named("run")
 
 
 def test_nobody_hears_of_what_he_does_not_see(server: RunningServer, client: Client) -> None:

@@ -24,9 +24,12 @@ from simyard.service import users
 from simyard.store.database import Database
 
 PING_SECONDS = 0.5
+FILES_MOST = 3
 IMPATIENT = f"""
 import simyard.api.events
 simyard.api.events.PING_SECONDS = {PING_SECONDS}
+import simyard.api.v2.live
+simyard.api.v2.live.FILES_MOST = {FILES_MOST}
 from simyard.cli.main import main
 main()
 """
@@ -148,7 +151,7 @@ def user(server: RunningServer, name: str) -> Client:
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that pings often."""
+    """A server that pings often, and lets nobody watch many files."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(harness, "SIMYARD", [sys.executable, "-c", IMPATIENT])
         server = RunningServer(tmp_path_factory.mktemp("impatient") / "data", CONFIG).start()
@@ -382,6 +385,26 @@ def test_a_share_that_is_taken_away(server: RunningServer, client: Client) -> No
     assert with_topics.events[-1].name == "notice"
     assert Viewer(friend, course.job).status == 404
     course.end()
+
+
+def test_a_user_watches_so_many_different_files(impatient: RunningServer) -> None:
+    client = user(impatient, "curious")
+    course = Course(impatient, client)
+    watched = [Viewer(client, course.job, f"?log={n}") for n in range(FILES_MOST)]
+    assert [viewer.status for viewer in watched] == [200] * FILES_MOST
+    live = f"jobs/{course.job}/runs/1/live/"
+    assert Viewer(client, course.job).status == 429
+    refused = client.call("GET", live, 429)
+    assert refused.headers["Retry-After"] and "files" in refused.json()["detail"]
+    watched.append(Viewer(client, course.job, "?log=0"))
+    assert watched[-1].status == 200, "the same file is no further one"
+    friend = user(impatient, "friend")
+    client.call("POST", f"jobs/{course.job}/share/", 200, json={"email": "friend@lab.example"})
+    watched.append(Viewer(friend, course.job))
+    assert watched[-1].status == 200, "others have files of their own"
+    course.end()
+    wait_for(lambda: all(viewer.ended for viewer in watched), "the end")
+    assert Viewer(client, course.job).status == 200
 
 
 def test_a_key_that_is_revoked_and_a_server_that_stops(impatient: RunningServer) -> None:

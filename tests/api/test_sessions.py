@@ -1,6 +1,8 @@
 """Sessions of browsers, over HTTP: what opens one, what it opens, and what ends it."""
 
+import contextlib
 import re
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -118,6 +120,18 @@ def test_what_opens_none(server: RunningServer, body: dict[str, Any], problem: s
     reply = browser.log_in(400, **body)
     assert list(reply.json()) == [problem] and "set-cookie" not in reply.headers
     browser.call("GET", "session/", 401)
+
+
+def test_what_opens_none_leaves_nothing(server: RunningServer) -> None:
+    tables = "users", "api_keys", "sessions", "login_links", "events", "tasks", "idempotency"
+    counts = f"SELECT {', '.join(f'(SELECT count(*) FROM {table})' for table in tables)}"
+    browser = Browser(server.address)
+    with contextlib.closing(sqlite3.connect(server.data / "simyard.db")) as database:
+        before = database.execute(counts).fetchone()
+        for n in range(20):
+            browser.log_in(400, key=f"{n:040x}")
+            browser.log_in(400, link=f"{n:040x}")
+        assert database.execute(counts).fetchone() == before
 
 
 def test_a_body_of_a_stranger_is_small(server: RunningServer) -> None:

@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
 from certificates import Files, anybody, only
 from harness import RunningServer, ServerDied, wait_for
+from simyard.cli.main import cli
 
 Fresh = Callable[..., RunningServer]
 
@@ -73,6 +75,19 @@ def test_everything_is_there_over_https(secure: RunningServer, files: Files) -> 
         assert page["next"].startswith(f"{base}/api/v2/coretypes/")
         assert http.get(page["next"]).status_code == 200
         assert "strict-transport-security" not in http.get("/health").headers
+
+
+def test_the_command_trusts_whom_it_is_told_to(secure: RunningServer, files: Files) -> None:
+    environment = {"SIMYARD_API_KEY": secure.key(), "SIMYARD_URL": secure.address}
+    doubtful = CliRunner().invoke(cli, ["api", "users/me/"], env=environment)
+    assert doubtful.exit_code == 1 and doubtful.stdout == ""
+    assert "is not trusted: self-signed certificate\nhint: SIMYARD_CA_FILE" in doubtful.stderr
+    environment["SIMYARD_CA_FILE"] = str(files.certificate)
+    done = CliRunner().invoke(cli, ["api", "users/me/"], env=environment)
+    assert (done.exit_code, done.stderr) == (0, "") and "ada@lab.example" in done.stdout
+    environment["SIMYARD_CA_FILE"] = __file__
+    done = CliRunner().invoke(cli, ["api", "users/me/"], env=environment)
+    assert done.exit_code == 1 and "no certificates in PEM form" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["TLSv1_2", "TLSv1_3"])

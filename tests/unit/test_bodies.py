@@ -1,6 +1,5 @@
 """Bodies as clients write them, ranges of downloads, pages of lists."""
 
-import asyncio
 import json
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 from starlette.requests import Request
 
+from coroutines import finished
 from simyard.api import bodies, downloads, errors, paging
 from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed
 from simyard.api.downloads import asked_range
@@ -305,7 +305,7 @@ def request(
 
 
 def json_of(*arguments: Any) -> Any:
-    return asyncio.run(bodies.json_of(request(*arguments)))
+    return finished(bodies.json_of(request(*arguments)))
 
 
 @pytest.mark.parametrize(
@@ -363,10 +363,10 @@ def test_strangers_send_little() -> None:
         sent = request(b"{}".ljust(size))
         del sent.scope["caller"]
         if is_taken:
-            assert asyncio.run(bodies.json_of(sent)) == {}
+            assert finished(bodies.json_of(sent)) == {}
         else:
             with pytest.raises(TooLarge):
-                asyncio.run(bodies.json_of(sent))
+                finished(bodies.json_of(sent))
 
 
 # --- ranges ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
+from coroutines import finished
 from simyard.console.pages import Console, is_built
 
 PAGE = '<!doctype html>\n<html lang="en">\n  <head>\n<title>S</title></head><body></body></html>\n'
@@ -72,7 +73,7 @@ def ask(
     async def send(message: MutableMapping[str, Any]) -> None:
         messages.append(message)
 
-    asyncio.run(console(scope, receive, send))
+    finished(console(scope, receive, send))
     begin, *bodies = messages
     content = b"".join(message["body"] for message in bodies)
     return Reply(begin["status"], httpx.Headers(begin["headers"]), content)

@@ -19,6 +19,7 @@ from simyard.domain.convergence import (
     State,
     judge,
     target_of,
+    way_done,
 )
 from simyard.domain.grammar import Reader
 from simyard.service.catalogue import load, own_folder
@@ -216,3 +217,37 @@ def test_whatever_the_numbers(
     assert found.state in State and found.sentence
     if found.eta is not None:
         assert 0 <= found.eta.low <= found.eta.seconds
+
+
+# --- the way --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("begun", "at", "end", "share"),
+    [
+        (1.0, 250.0, 1000.0, 0.25),
+        (0.0, 0.0, 1000.0, 0.0),
+        (501.0, 600.0, 1000.0, 0.6),  # goes on from a checkpoint
+        (-180.0, 0.0, 540.0, 0.25),  # degrees of a crank
+        (1.0, 1001.0, 1000.0, 1.0),
+        (1.0, 5.0, 0.0, None),
+        (-1.0, 5.0, -1.0, None),
+        (1.0, math.nan, 1000.0, None),
+        (1.0, math.inf, 1000.0, None),
+        (1.0, 10.0, math.inf, None),
+    ],
+)
+def test_share_of_the_way(begun: float, at: float, end: float, share: float | None) -> None:
+    assert way_done(begun, at, end) == share
+
+
+def test_the_way_is_that_of_all_series() -> None:
+    analysis = CATALOGUE.analysis("openfoam")
+    assert analysis is not None and analysis.grammar is not None
+    reader = Reader(analysis.grammar)
+    for line in ("Time = 3", "ExecutionTime = 1 s", "Time = 4", "ExecutionTime = 2 s", "Time = 5"):
+        reader.feed(line)
+    series = list(reader.series.values())
+    picked = _pick(Reading(series, 3, 2, "log", analysis.grammar))
+    assert picked.reached == (3.0, 4.0)
+    assert _pick(Reading([], 0, 0, "", None)).reached is None

@@ -1,5 +1,6 @@
 """The database: one writer for many callers, lists that stay flat, migrations."""
 
+import re
 import shutil
 import sqlite3
 import threading
@@ -9,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +20,11 @@ from sqlalchemy import Connection, create_engine, func, select
 
 from simyard.domain.errors import NotFound, StorageFull, Unavailable
 from simyard.domain.jobs import InputFile, JobFilter, Phase
+from simyard.domain.runs import Run
+from simyard.domain.trees import Entry as File
+from simyard.domain.trees import Tree, Wanted
 from simyard.domain.users import Role
+from simyard.service.trees import TreeBook
 from simyard.store import events, files, jobs, listing, runs, upgrade, users
 from simyard.store.database import Database, Transaction
 from simyard.store.events import Entry
@@ -386,6 +393,61 @@ def first_release(tmp_path: Path) -> Iterator[Database]:
         put("INSERT INTO list_chunks VALUES (?, ?, ?)", chunks)
     yield database
     database.close()
+
+
+ODD = ("top", "d0", "d0/n", "d.x/y", "d/e/f", "d/é/😀", "d/~", "d!/z", "D/1", "x/d/1", "d /w")
+
+
+def test_the_tree_of_a_run_by_folders(first_release: Database) -> None:
+    """What is looked up folder by folder is what the list has, and by the index of paths."""
+    upgrade.upgrade(first_release.engine)
+    first_release.start()
+
+    def fill(tx: Transaction) -> Run:
+        run = runs.by_number(tx.conn, 2, 2)
+        assert run is not None
+        new = [
+            NewOutput(path, "", 1, 2, modified_at=START + timedelta(n))
+            for n, path in enumerate(ODD)
+        ]
+        files.add_outputs(tx.conn, owner_id=1, run=run, outputs=new, now=tx.now())
+        gone = files.output_at(tx.conn, run, "d/~")
+        assert gone is not None
+        files.trash(tx.conn, gone, now=tx.now())
+        assert files.output_at(tx.conn, run, "d/~") is None
+        return run
+
+    run = first_release.write(fill)
+    found = first_release.read(files.outputs_of_run, 2, 2)
+    whole = Tree(
+        File(
+            file.relative_path,
+            file.blob.size_bytes,
+            int((file.modified_at or file.uploaded_at).timestamp() * 1e6),
+            file.code,
+        )
+        for file in found
+    )
+    site: Any = SimpleNamespace(db=first_release)
+    book = TreeBook(site)
+    assert book.known(run, Wanted()) is None
+    assert book.page(run, Wanted()) == book.known(run, Wanted())
+    assert book.known(run, Wanted(prefix="d/")) is None
+    tree = book._stored(run)
+    below = [""]
+    for prefix in below:
+        page = tree.page(Wanted(prefix=prefix))
+        assert page == whole.page(Wanted(prefix=prefix))
+        below += [f"{prefix}{name}/" for name, _ in page.folders]
+    assert len(below) == 11
+    assert tree.page(Wanted(pattern="n")) == whole.page(Wanted(pattern="n"))
+    with first_release.engine.connect() as conn:
+        for statement, columns in ((files._OF_RUN, "path=?"), (files._IN_FOLDER, "path>?")):
+            sql = statement._compiled(conn, {})._sql
+            plan = conn.connection.execute(f"EXPLAIN QUERY PLAN {sql}", [1] * sql.count("?"))
+            steps = [row[3] for row in plan]
+            assert re.search(rf"ix_files_of_run \(.*{re.escape(columns)}", steps[0]), steps
+            assert not any("SORT" in step or "B-TREE" in step for step in steps)
 
 
 def codes_of(conn: Connection, viewer: int, phase: Phase | None = None) -> list[str]:

@@ -1,6 +1,5 @@
 """Rate limits, to the second, with a clock that stands still until it is moved."""
 
-import asyncio
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coroutines import finished
 from simyard.api.throttle import HOUR, LIMITS, Book, Throttle, Verdict, Window
 
 SUBMIT = "/api/v2/jobs/QTVia/submit/"
@@ -205,7 +205,7 @@ def ask(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(layer(scope, receive, send))
+    finished(layer(scope, receive, send))
     told = {key.decode(): value.decode() for key, value in sent[0]["headers"]}
     return sent[0]["status"], told, b"".join(part.get("body", b"") for part in sent[1:])
 

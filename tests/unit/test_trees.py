@@ -1,15 +1,22 @@
 """Trees of runs' files: levels, sums, orders, pages and patterns."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coroutines import finished
+from simyard.api.v2 import outputs
 from simyard.domain.errors import NotFound
 from simyard.domain.kinds import Kind, by_content, by_name
-from simyard.domain.trees import Entry, Page, Sort, Sums, Tree, Wanted, matcher
+from simyard.domain.trees import Entry, Page, Sort, StoredTree, Sums, Tree, Wanted, matcher
+from simyard.service import trees
 
 FILES = [
     Entry("Allrun", 10, 5, "aa"),
@@ -83,6 +90,119 @@ def test_a_page_goes_on_although_the_last_of_the_one_before_is_gone() -> None:
     assert (rest.folders, [name for name, _ in rest.files]) == ([], ["B.txt", "log.simpleFoam"])
 
 
+def stored(entries: list[Entry], asked: list[str | None] | None = None) -> StoredTree:
+    """The same, and what of it is looked up."""
+    own: dict[str, Sums] = {}
+    for path, size, modified, _ in entries:
+        folder = path[: path.rfind("/") + 1]
+        files, total, newest = own.get(folder, (0, 0, 0))
+        own[folder] = Sums(files + 1, total + size, max(newest, modified))
+
+    def look_up(folder: str | None) -> Iterator[Entry]:
+        if asked is not None:
+            asked.append(folder)
+        for entry in entries:
+            if folder is None or entry.path[: entry.path.rfind("/") + 1] == folder:
+                yield entry
+
+    return StoredTree(own, look_up)
+
+
+def test_a_folder_is_looked_up_when_it_is_asked_for_first() -> None:
+    asked: list[str | None] = []
+    tree = stored(FILES, asked)
+    before = tree.weight
+    above = Wanted(prefix="postProcessing/forces/")
+    assert tree.has(above), "it has no files of its own"
+    assert tree.page(above) == TREE.page(above)
+    assert asked == []
+    inner = Wanted(prefix="postProcessing/forces/0/")
+    assert not tree.has(inner)
+    for _ in range(2):
+        assert tree.page(inner) == TREE.page(inner)
+        assert tree.has(inner)
+    assert (asked, tree.weight) == (["postProcessing/forces/0/"], before + 2)
+    pattern = Wanted(prefix="0/", pattern="u")
+    assert not tree.has(pattern)
+    for _ in range(2):
+        assert tree.page(pattern) == TREE.page(pattern)
+    assert tree.has(pattern) and tree.has(Wanted())
+    assert tree.page(Wanted()) == TREE.page(Wanted())
+    assert (asked[1:], tree.weight) == ([None], TREE.weight)
+    with pytest.raises(NotFound):
+        tree.page(Wanted(prefix="nothing/"))
+
+
+def test_a_live_folder_is_looked_at_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(4):
+        (tmp_path / "in" / str(n)).touch()
+    for most, count in ((5, 4), (4, 3), (1, 0)):
+        monkeypatch.setattr(trees, "_MOST_LIVE", most)
+        tree = trees._live(tmp_path)
+        assert (tree.is_partial, tree.page(Wanted()).sums.files) == (most < 5, count)
+
+
+def test_who_waited_for_a_look_that_took_long_does_not_look_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[float] = []
+    now = 100.0
+
+    def look(_work: Path) -> Tree:
+        nonlocal now
+        looks.append(now)
+        now += 10
+        return TREE
+
+    run: Any = SimpleNamespace(id=1, token="t")
+    book = trees.TreeBook(cast("Any", None))
+    monkeypatch.setattr(trees, "_live", look)
+    monkeypatch.setattr(trees.live, "folder", lambda *_: SimpleNamespace(work=tmp_path))
+    monkeypatch.setattr(trees, "time", SimpleNamespace(monotonic=lambda: now))
+    assert book.known(run, Wanted()) is None
+    assert book.page(run, Wanted()) == book.page(run, Wanted()) == book.known(run, Wanted())
+    assert looks == [100]
+    now += trees._LIVE_SECONDS
+    assert book.known(run, Wanted()) is None
+    book.page(run, Wanted())
+    assert looks == [100, 112]
+
+
+def test_few_are_looked_up_at_once_and_what_is_known_waits_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    goes_on = threading.Event()
+    look = trees.Look(TREE.page(Wanted()), is_live=False, is_partial=False)
+
+    def page(run: str, _wanted: Wanted) -> trees.Look:
+        begun.append(run)
+        goes_on.wait(30)
+        return look
+
+    looking = asyncio.Semaphore(2)
+    book = SimpleNamespace(known=lambda run, _: look if run == "known" else None, page=page)
+    state = SimpleNamespace(trees=book, looking=looking)
+    request: Any = SimpleNamespace(query_params={}, app=SimpleNamespace(state=state))
+    monkeypatch.setattr(outputs, "run_of", lambda _request, _job, run: run)
+
+    async def ask() -> None:
+        async with asyncio.timeout(30):
+            asked = [asyncio.create_task(outputs.tree(request, "job", n)) for n in "12345"]
+            while len(begun) < 2 or len(looking._waiters or ()) < 3:
+                await asyncio.sleep(0.01)
+            assert (await outputs.tree(request, "job", "known")).status_code == 200
+            assert len(begun) == 2
+            goes_on.set()
+            await asyncio.gather(*asked)
+
+    finished(ask())
+    assert sorted(begun) == list("12345")
+
+
 PATHS = st.lists(st.sampled_from(["a", "B", "b", "ä", "0", "x y"]), min_size=1, max_size=4)
 
 
@@ -91,12 +211,14 @@ PATHS = st.lists(st.sampled_from(["a", "B", "b", "ä", "0", "x y"]), min_size=1,
     st.sampled_from(Sort),
     st.booleans(),
     st.integers(1, 5),
+    st.booleans(),
 )
 def test_pages_have_everything_once(
-    paths: set[str], sort: Sort, descending: bool, limit: int
+    paths: set[str], sort: Sort, descending: bool, limit: int, is_stored: bool
 ) -> None:
     kept = {path for path in paths if not any(other.startswith(f"{path}/") for other in paths)}
-    tree = Tree(Entry(path, len(path), i % 3) for i, path in enumerate(sorted(kept)))
+    entries = [Entry(path, len(path), i % 3) for i, path in enumerate(sorted(kept))]
+    tree = stored(entries) if is_stored else Tree(entries)
     folders = [""]
     seen: list[str] = []
     while folders:

@@ -1,9 +1,9 @@
 """Who watches what: one look for all who watch the same, none of what others watch."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from coroutines import finished
 from simyard.api.watching import Watches
 
 
@@ -32,4 +32,28 @@ def test_a_run_that_got_the_number_of_a_deleted_one_is_not_taken_for_it() -> Non
         watches.leave(two, "nEwjob", 1, "a.log")
         watches.close()
 
-    asyncio.run(look())
+    finished(look())
+
+
+def test_runs_that_are_only_followed_share_the_time_of_one() -> None:
+    unused: Any = SimpleNamespace()
+
+    async def follow() -> None:
+        watches = Watches(unused, unused, unused)
+        runs: list[Any] = [SimpleNamespace(id=n, number=n) for n in range(1, 11)]
+        job: Any = SimpleNamespace(code="hTrNa")
+        viewer = Viewer()
+        followed = [watches.follow(viewer, job, run) for run in runs]
+        for spent, pauses in {0.001: [0.75, 3.0], 0.03: [3.0, 3.0], 1.0: [30.0, 30.0]}.items():
+            followed[0]._spent_seconds = spent
+            assert [followed[0]._pause(took) for took in (0.001, 0.3)] == pauses
+        _, seen = watches.join(viewer, job, runs[0], "a.log", series=True)
+        assert seen is followed[0]
+        assert [seen._pause(took) for took in (0.001, 0.3, 10.0)] == [0.75, 3.0, 30.0]
+        watches.leave(viewer, "hTrNa", 1, "a.log")
+        for run in runs[1:]:
+            watches.unfollow(viewer, "hTrNa", run.number)
+        assert len(watches) == 0
+        watches.close()
+
+    finished(follow())

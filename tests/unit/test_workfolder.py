@@ -16,7 +16,15 @@ import pytest
 from simyard.domain.errors import NotFound
 from simyard.engines import attempts
 from simyard.service import workfolder
-from simyard.service.workfolder import folders, leads_inside, links, open_file, shown, walk
+from simyard.service.workfolder import (
+    Bound,
+    folders,
+    leads_inside,
+    links,
+    open_file,
+    shown,
+    walk,
+)
 
 ROOT = os.getuid() == 0
 
@@ -243,6 +251,26 @@ def test_folders_whose_names_begin_alike(tmp_path: Path) -> None:
         (tmp_path / name / name).mkdir(parents=True)
         (tmp_path / name / name / "file").touch()
     assert paths(tmp_path) == {f"{name}/{name}/file" for name in names}
+
+
+def test_a_bound_of_names(work: Path) -> None:
+    """Whatever they are of: the work folder has `a.txt`, `sub`, `deeper` and `b.txt`."""
+    os.symlink("a.txt", work / "sub" / "link")
+    whole = Bound(5)
+    assert {found.path for found in walk(work, whole)} == paths(work)
+    assert not whole.is_reached
+    for names in range(5):
+        bound = Bound(names)
+        seen = list(folders(work, bound))
+        assert bound.is_reached
+        assert sum(len(folder.folders) + len(folder.others) for folder in seen) == names
+
+
+def test_nothing_is_opened_beyond_a_bound(tmp_path: Path) -> None:
+    for n in range(10):
+        (tmp_path / str(n)).mkdir()
+        (tmp_path / str(n) / "file").touch()
+    assert len(list(folders(tmp_path, Bound(12)))) == 1 + 2 + 1
 
 
 def test_links_are_left_out_and_listed_apart(work: Path) -> None:

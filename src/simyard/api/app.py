@@ -20,6 +20,7 @@ from simyard.api import errors
 from simyard.api.events import Hub
 from simyard.api.metrics import Metrics
 from simyard.api.middleware import Authentication, Paths, Timing
+from simyard.api.progress import Progress
 from simyard.api.replies import STATIC, reply
 from simyard.api.resumable import Resumable
 from simyard.api.routes import Dispatcher
@@ -62,6 +63,7 @@ from simyard.service.users import nobody_yet
 
 _MODELS = 2  # that are made of studies' runs at the same time: each takes seconds of a core
 _PLANS = 2  # tables of runs and templates that are read at the same time
+_TREES = 2  # of runs' files that are looked up at the same time
 _LAID_OUT = 2  # archives whose files are looked up at the same time
 # Searches of logs and looks into files at the same time: each takes up to half a second of a core,
 # and some tens of MiB.
@@ -120,9 +122,11 @@ def create_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         on_start()
         many.start()
+        progress = asyncio.get_running_loop().create_task(app.state.progress.forever())
         try:
             yield
         finally:
+            progress.cancel()
             hub.close()
             many.close()
             app.state.lines.close()
@@ -157,12 +161,14 @@ def create_app(
     app.state.series = SeriesBook(site)
     app.state.convergence = ConvergenceBook(site, app.state.series)
     app.state.watches = Watches(site, app.state.series, app.state.convergence)
+    app.state.progress = Progress(hub, app.state.watches)
     app.state.lines = LineBook(site)
     app.state.marks = MarkBook(site)
     app.state.searching = asyncio.Semaphore(_SEARCHES)
-    app.state.rows = RowBook(site, app.state.series)
+    app.state.rows = RowBook(site, app.state.series, app.state.convergence)
     app.state.bulk = many
     app.state.trees = TreeBook(site)
+    app.state.looking = asyncio.Semaphore(_TREES)
     app.state.results = hub.results
     app.state.uploads = Resumable(site, pool, hub.tell_upload)
     app.state.metrics = Metrics(site, hub)

@@ -11,9 +11,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -130,6 +131,16 @@ def upload_event(entry_id: int, upload: Upload, file: File | None) -> Event:
     return Event(entry_id, "upload", "", ("upload", upload.code), data)
 
 
+def progress_event(
+    entry_id: int, job: str, run: int, data: Mapping[str, Any], at: datetime
+) -> Event:
+    """How far a run is that executes. It takes the place of one that waits as news of its state
+    do, and has none.
+    """
+    told = {"job": job, "run": str(run), "at": instant_text(at), **data}
+    return Event(entry_id, "run", job, ("run", job, run), told)
+
+
 def study_event(entry_id: int, job: str, results: Results) -> Event:
     """How far a study is."""
     counts = results.counts()
@@ -243,6 +254,10 @@ class Stream(Response):
                 queue[:] = [reset(event.id)]
         self._woken.set()
         return True
+
+    def hears(self, job: str) -> bool:
+        """Whether its client wants to hear what happens to a job."""
+        return job in self._topics
 
     def follows(self, job: str) -> bool:
         """Whether its client wants to hear how far this study is."""
@@ -374,6 +389,7 @@ class Hub:
         self._streams: dict[int, set[Stream]] = {}  # by user
         self._pump: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self.is_heard = asyncio.Event()  # somebody listens
         self._loop: asyncio.AbstractEventLoop | None = None  # while somebody listens
         self._is_closed = False
         # One thread reads for all: a crowd that comes back at once waits its turn.
@@ -388,7 +404,10 @@ class Hub:
         return sum(map(len, self._streams.values()))
 
     def is_full_for(self, user: User) -> bool:
-        return len(self._streams.get(user.id, ())) >= STREAMS_MOST
+        return len(self.streams_of(user)) >= STREAMS_MOST
+
+    def streams_of(self, user: User) -> Collection[Stream]:
+        return self._streams.get(user.id, ())
 
     def lets_in(self, scope: Scope, user: User) -> bool:
         """Whether the key of a request is still good, and still the same user's."""
@@ -407,6 +426,7 @@ class Hub:
             self._pump = self._loop.create_task(self._forever())
         stream.joined_at = self.position
         self._streams.setdefault(stream.user.id, set()).add(stream)
+        self.is_heard.set()
 
     def leave(self, stream: Stream) -> None:
         """Idempotent."""
@@ -414,7 +434,10 @@ class Hub:
         mine.discard(stream)
         if not mine:
             self._streams.pop(stream.user.id, None)
-        if not self._streams and self._pump is not None:
+        if self._streams:
+            return
+        self.is_heard.clear()
+        if self._pump is not None:
             self._loop = None
             self._pump.cancel()
             self._pump = None
@@ -434,6 +457,16 @@ class Hub:
         """`work` on the database, in the thread that reads for all."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reader, self.site.db.read, work, *args)
+
+    @property
+    def listeners(self) -> frozenset[int]:
+        """Internal ids of those who listen."""
+        return frozenset(self._streams)
+
+    def want(self, job: str, viewers: frozenset[int]) -> bool:
+        """Whether any of these listens to what happens to a job."""
+        mine = self._streams.keys() & viewers
+        return any(stream.hears(job) for user_id in mine for stream in self._streams[user_id])
 
     def entry_of(self, last_id: str | None) -> int | None:
         """The entry that a Last-Event-ID names, None where it is none of ours."""
@@ -485,6 +518,12 @@ class Hub:
         return told
 
     # --- what is in no journal --------------------------------------------------------------------
+
+    def tell_progress(self, viewers: frozenset[int], event: Event) -> None:
+        """Tell those of these who listen; `viewers` must have been asked for just now."""
+        for user_id in self._streams.keys() & viewers:
+            for stream in self._streams[user_id]:
+                stream.tell(event)
 
     def tell_upload(self, upload: Upload, file: File | None) -> None:
         """Tell its owner how far an upload is: not too often, but always that it is a file now."""

@@ -5,8 +5,38 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
-from simyard.domain.convergence import Convergence
+from simyard.api.shapes import choice, integer, nullable, number, object_, text
+from simyard.domain.convergence import Convergence, State
 from simyard.service.series import Reading
+
+CONVERGENCE = object_(
+    "Convergence",
+    state=choice(*(state.value for state in State)),
+    sentence=text("p falls 0.31 decades per 100 iterations; 1e-05 at about iteration 640, 3 min."),
+    evidence=nullable(
+        object_(
+            "ConvergenceEvidence",
+            key=text("residuals/p", "The series that decides."),
+            slope=number(-0.31, "Decades in 100 steps; below 0 it falls."),
+            window=integer(156, "How many steps were looked at."),
+            level=nullable(number(3.2e-4, "Where it is; null where it is no number.")),
+            target=nullable(number(1e-5)),
+            rule=text("it falls by 0.1 decades or more in the last 156 iterations"),
+        )
+    ),
+    eta=nullable(
+        object_(
+            "ConvergenceEta",
+            seconds=number(180.0),
+            low=number(150.0),
+            high=nullable(number(240.0), example_null=False),
+        )
+    ),
+    since=nullable(number(156.0, "The x from which on this holds.")),
+    progress=nullable(
+        number(0.312, "Share of the way to the run's last step, where that is known.")
+    ),
+)
 
 STEPS_AT_ONCE = 500
 STEPS_MISSED = 5000  # more of them are left out: there is `series/data/` for them
@@ -83,4 +113,12 @@ def convergence_of(found: Convergence) -> dict[str, Any]:
         },
         "eta": eta and {"seconds": eta.seconds, "low": eta.low, "high": eta.high},
         "since": found.since,
+        "progress": found.progress,
     }
+
+
+def progress_of(found: Convergence | None) -> dict[str, Any]:
+    """How far a run is, beside other things that are told of it."""
+    if found is None:
+        return {"progress": None, "convergence": None}
+    return {"progress": found.progress, "convergence": convergence_of(found)}

@@ -11,6 +11,7 @@ import ctypes
 import logging
 import os
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from simyard.api.events import body_of
 from simyard.api.series import convergence_of, rows_of
+from simyard.domain.convergence import Convergence
 from simyard.domain.errors import SimyardError
 from simyard.domain.jobs import Job
 from simyard.domain.runs import Run
@@ -195,7 +197,8 @@ class RunWatch:
 
     def __init__(self, watches: "Watches", job: Job, run: Run) -> None:
         self.watchers: set[Watcher] = set()
-        self.series_watchers: set[Watcher] = set()  # those of them who want its series
+        self.series_watchers: set[object] = set()  # who want its series, some of them only these
+        self.found: Convergence | None = None  # what was found out of them last
         self.changes = -1  # another number whenever there are more points
         self.is_final = False  # its series are whole
         self.use, self.convergence = Told(), Told()
@@ -204,6 +207,7 @@ class RunWatch:
         self._nudged = asyncio.Event()
         self._again = True
         self._state, self._told_at = "", float("-inf")
+        self._spent_seconds = 0.0  # of the processor, by the last look at its series
         self._task = asyncio.get_running_loop().create_task(self._forever())
 
     def nudge(self) -> None:
@@ -235,7 +239,7 @@ class RunWatch:
                     await self._look_again()
                 if self.series_watchers:
                     is_new = await self._look()
-                if began - metrics_at >= _METRICS_SECONDS:
+                if self.watchers and began - metrics_at >= _METRICS_SECONDS:
                     metrics_at = began
                     use = await self._watches.quickly(metrics.newest, self._watches.site, self._run)
                     is_new |= use is not None and self.use.say(body_of("metrics", _use_of(use)))
@@ -248,12 +252,18 @@ class RunWatch:
             if is_new:
                 for watcher in self.watchers:
                     watcher.wake()
-            took = loop.time() - began
-            pause = max(_SERIES_SECONDS - _GATHER_SECONDS, min(_BUSY_PART * took, _PAUSE_SECONDS))
+            pause = self._pause(loop.time() - began)
             await asyncio.sleep(_GATHER_SECONDS)  # nudges of one moment are answered together
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if self._is_still() else pause):
                     await self._nudged.wait()
+
+    def _pause(self, took: float) -> float:
+        """Seconds to the next look. Runs that are only followed share the processor time of one."""
+        if not self.watchers:
+            took = max(took, len(self._watches) * self._spent_seconds)
+        least = _SERIES_SECONDS - _GATHER_SECONDS
+        return max(least, min(_BUSY_PART * took, _PAUSE_SECONDS))
 
     def _is_still(self) -> bool:
         return self._run.completed_at is not None and (self.is_final or not self.series_watchers)
@@ -267,7 +277,8 @@ class RunWatch:
     async def _look(self) -> bool:
         """At its series. Returns whether there is something to tell."""
         run = self._run
-        found, changes = await self._watches.slowly(self._watches.convergence.look, self._job, run)
+        found, changes = await self._watches.slowly(self._read, run)
+        self.found = found
         is_new = changes != self.changes
         self.changes = changes
         is_final = run.completed_at is not None
@@ -278,6 +289,14 @@ class RunWatch:
             self._state, self._told_at = found.state, now
             is_new |= self.convergence.say(body_of("convergence", convergence_of(found)))
         return is_new
+
+    def _read(self, run: Run) -> tuple[Convergence, int]:
+        """In a thread."""
+        began = time.thread_time()
+        try:
+            return self._watches.convergence.look(self._job, run)
+        finally:
+            self._spent_seconds = time.thread_time() - began
 
     def close(self) -> None:
         self._task.cancel()
@@ -302,6 +321,10 @@ class Watches:
         self._quick = ThreadPoolExecutor(4, thread_name_prefix="watched files")
         self._slow = ThreadPoolExecutor(2, thread_name_prefix="watched runs")
 
+    def __len__(self) -> int:
+        """Runs that are watched."""
+        return len(self._runs)
+
     async def quickly(self, work: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._quick, work, *args)
 
@@ -321,30 +344,45 @@ class Watches:
         if file is None:
             file = self._files[*key, path] = FileWatch(self, run, path)
         file.watchers.add(watcher)
+        watched = self.follow(watcher, job, run) if series else self._watched(job, run)
+        watched.watchers.add(watcher)
+        return file, watched
+
+    def follow(self, watcher: object, job: Job, run: Run) -> RunWatch:
+        """The series of a run, and what is found out of them; who follows is not woken."""
+        watched = self._watched(job, run)
+        watched.series_watchers.add(watcher)
+        watched.nudge()
+        return watched
+
+    def _watched(self, job: Job, run: Run) -> RunWatch:
+        key = (job.code, run.number)
         watched = self._runs.get(key)
         if watched is None:
             watched = self._runs[key] = RunWatch(self, job, run)
-        watched.watchers.add(watcher)
-        if series:
-            watched.series_watchers.add(watcher)
-            watched.nudge()
-        return file, watched
+        return watched
 
     def leave(self, watcher: Watcher, job: str, number: int, path: str) -> None:
         """job: its code. Idempotent."""
-        key = (job, number)
-        file, watched = self._files.get((*key, path)), self._runs.get(key)
+        file = self._files.get((job, number, path))
         if file is not None:
             file.watchers.discard(watcher)
             if not file.watchers:
                 file.close()
-                del self._files[*key, path]
+                del self._files[job, number, path]
+        watched = self._runs.get((job, number))
         if watched is not None:
             watched.watchers.discard(watcher)
+        self.unfollow(watcher, job, number)
+
+    def unfollow(self, watcher: object, job: str, number: int) -> None:
+        """As `leave`."""
+        watched = self._runs.get((job, number))
+        if watched is not None:
             watched.series_watchers.discard(watcher)
-            if not watched.watchers:
+            if not (watched.watchers or watched.series_watchers):
                 watched.close()
-                del self._runs[key]
+                del self._runs[job, number]
 
     def close(self) -> None:
         """When nobody watches any more: the server stops."""

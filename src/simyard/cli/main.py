@@ -5,6 +5,7 @@ import sys
 import click
 
 from simyard import __version__
+from simyard.cli.api import api
 from simyard.cli.catalogue import catalogue
 from simyard.cli.keys import keys
 from simyard.cli.serve import serve
@@ -19,6 +20,7 @@ def cli() -> None:
 
 
 cli.add_command(serve)
+cli.add_command(api)
 cli.add_command(keys)
 cli.add_command(catalogue)
 cli.add_command(tidy)

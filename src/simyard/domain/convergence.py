@@ -88,6 +88,7 @@ class Convergence:
     evidence: Evidence | None = None
     eta: Eta | None = None
     since: float | None = None  # the x from which on this holds
+    progress: float | None = None  # share of the way to its last step, see `way_done`
 
 
 @dataclass(frozen=True)
@@ -312,6 +313,16 @@ def target_of(label: str, targets: Mapping[str, float]) -> float | None:
 
 
 # --- time -----------------------------------------------------------------------------------------
+
+
+def way_done(begun: float, at: float, end: float) -> float | None:
+    """Share of the way to the last x, from 0 or from where it began below that: of a run that goes
+    on from a checkpoint, what was done before is part of it. None where there is no such way.
+    """
+    start = min(0.0, begun)
+    if not (math.isfinite(start) and math.isfinite(at) and math.isfinite(end) and end > start):
+        return None
+    return round(max(0.0, min(1.0, (at - start) / (end - start))), 3)
 
 
 def _dx(curve: Curve) -> float:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from simyard.domain.convergence import Convergence
 from simyard.domain.lifecycle import JOB_HISTORY, JOB_WORDS, State
 from simyard.domain.outcome import Verdict
 
@@ -95,6 +96,7 @@ class JobRow:
     walltime_hours: int | None
     is_study: bool
     study: StudyTally | None  # of one that was submitted
+    convergence: Convergence | None  # of one that executes, as far as somebody watches it
     owner_email: str
     owner_name: str
     is_mine: bool

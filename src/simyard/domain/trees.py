@@ -1,11 +1,11 @@
 """The files of a run as a tree: one level at a time, each folder with what is below it."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
-from heapq import nlargest, nsmallest
 from typing import NamedTuple, TypeVar
 
 from simyard.domain.errors import NotFound
@@ -30,6 +30,9 @@ class Sums(NamedTuple):
     files: int
     size_bytes: int
     modified: int  # of the newest
+
+
+_NOTHING = Sums(0, 0, 0)
 
 
 class Sort(StrEnum):
@@ -87,78 +90,145 @@ class Tree:
 
     def __init__(self, entries: Iterable[Entry], *, is_partial: bool = False) -> None:
         self.is_partial = is_partial
-        self._files: dict[str, list[Entry]] = {}  # by folder, written as prefixes are
-        for entry in entries:
-            self._files.setdefault(_above(entry.path), []).append(entry)
-        self.count = sum(map(len, self._files.values()))
+        self._files = _by_folder(entries)
+        self._sum_up({folder: _sums(files) for folder, files in self._files.items()})
+        self.weight += self._sums[""].files
+
+    def _sum_up(self, own: Mapping[str, Sums]) -> None:
+        """own: of the files in each folder, without those of the folders in it."""
         folders = {""}
-        for folder in self._files:
+        for folder in own:
             while folder not in folders:
                 folders.add(folder)
                 folder = _above(folder[:-1])  # noqa: PLW2901
         self._inside: dict[str, list[str]] = {folder: [] for folder in folders}
-        self._sums = {folder: _sums(self._files.get(folder, ())) for folder in folders}
+        self._sums = {folder: own.get(folder, _NOTHING) for folder in folders}
         for folder in sorted(folders - {""}, key=len, reverse=True):  # the innermost first
             above = _above(folder[:-1])
             self._inside[above].append(folder)
             self._sums[above] = _joined(self._sums[above], self._sums[folder])
+        self._order: _Order | None = None
+        self.weight = len(folders)  # folders and files that are kept in memory
+
+    def has(self, wanted: Wanted) -> bool:
+        """Whether its page is made of what is here already."""
+        return True
+
+    def _in_folder(self, folder: str) -> Sequence[Entry]:
+        return self._files.get(folder, ())
+
+    def _every_folder(self) -> Mapping[str, Sequence[Entry]]:
+        return self._files
 
     def page(self, wanted: Wanted) -> Page:
         """Raises NotFound where nothing is below the prefix."""
-        prefix = wanted.prefix
-        if prefix not in self._sums:
+        if wanted.prefix not in self._sums:
             raise NotFound("There is no such folder.")
-        cut = len(prefix)
-        folders: list[tuple[str, Sums]] = []
-        if wanted.pattern:
-            entries, sums = self._matching(wanted)
-        else:
-            entries, sums = self._files.get(prefix, []), self._sums[prefix]
-            folders = [(inner[cut:-1], self._sums[inner]) for inner in self._inside[prefix]]
-        files = [(entry.path[cut:], entry) for entry in entries]
+        order = self._ordered(wanted)
         after = wanted.after
-        if after is not None and after.is_file:
-            shown_folders = []
-        else:
-            shown_folders = _part(folders, wanted, after, wanted.limit + 1)
+        folders: list[tuple[str, Sums]] = []
+        if after is None or not after.is_file:
+            folders = _part(order.folders, wanted, after, wanted.limit + 1)
             after = None
-        shown_files = _part(files, wanted, after, wanted.limit + 1 - len(shown_folders))
+        files = _part(order.files, wanted, after, wanted.limit + 1 - len(folders))
         last = None
-        if len(shown_folders) + len(shown_files) > wanted.limit:
-            (shown_files or shown_folders).pop()
-            name, item = (shown_files or shown_folders)[-1]
-            last = Place(bool(shown_files), _value(wanted.sort, item), name)
-        return Page(folders=shown_folders, files=shown_files, last=last, sums=sums)
+        if len(folders) + len(files) > wanted.limit:
+            (files or folders).pop()
+            name, item = (files or folders)[-1]
+            last = Place(bool(files), _value(wanted.sort, item), name)
+        return Page(folders=folders, files=files, last=last, sums=order.sums)
 
-    def _matching(self, wanted: Wanted) -> tuple[list[Entry], Sums]:
+    def _ordered(self, wanted: Wanted) -> "_Order":
+        """All that the pages have. That of the last page is kept for the next one."""
+        what = wanted.prefix, wanted.pattern, wanted.sort
+        order = self._order
+        if order is None or order.of != what:
+            cut = len(wanted.prefix)
+            folders: list[tuple[str, Sums]] = []
+            if wanted.pattern:
+                entries = self._matching(wanted)
+                sums = _sums(entries)
+            else:
+                entries, sums = self._in_folder(wanted.prefix), self._sums[wanted.prefix]
+                inside = self._inside[wanted.prefix]
+                folders = [(inner[cut:-1], self._sums[inner]) for inner in inside]
+            files = [(entry.path[cut:], entry) for entry in entries]
+            key = _key_of(wanted.sort)
+            order = _Order(what, sorted(folders, key=key), sorted(files, key=key), sums)
+            self._order = order
+        return order
+
+    def _matching(self, wanted: Wanted) -> Sequence[Entry]:
         matches, cut = matcher(wanted.pattern), len(wanted.prefix)
-        entries = [
+        return [
             entry
-            for folder, files in self._files.items()
+            for folder, files in self._every_folder().items()
             if folder.startswith(wanted.prefix)
             for entry in files
             if matches(entry.path[cut:])
         ]
-        return entries, _sums(entries)
+
+
+LookUp = Callable[[str | None], Iterable[Entry]]
+
+
+class StoredTree(Tree):
+    """The same where the files of a folder are looked up when somebody asks for them first, and all
+    of them when a pattern is. Not thread-safe unless it `has` what is wanted.
+    """
+
+    def __init__(self, own: Mapping[str, Sums], look_up: LookUp) -> None:
+        """own: as of `_sum_up`. look_up: the files in a folder; of None, of all."""
+        super().__init__(())
+        self._own, self._look_up = own, look_up
+        self._has_all = False
+        self._sum_up(own)
+
+    def has(self, wanted: Wanted) -> bool:
+        if wanted.pattern:
+            return self._has_all
+        return wanted.prefix not in self._own or wanted.prefix in self._files
+
+    def _in_folder(self, folder: str) -> Sequence[Entry]:
+        if folder not in self._own:
+            return ()
+        if folder not in self._files:
+            self._files[folder] = list(self._look_up(folder))
+            self.weight += len(self._files[folder])
+        return self._files[folder]
+
+    def _every_folder(self) -> Mapping[str, Sequence[Entry]]:
+        if not self._has_all:
+            self._files, self._has_all = _by_folder(self._look_up(None)), True
+            self.weight = len(self._sums) + self._sums[""].files
+        return self._files
+
+
+class _Order(NamedTuple):
+    of: tuple[str, str, Sort]  # prefix, pattern, sort
+    folders: list[tuple[str, Sums]]
+    files: list[tuple[str, Entry]]
+    sums: Sums
 
 
 _Item = TypeVar("_Item", Sums, Entry)
+_Key = Callable[[tuple[str, Sums | Entry]], tuple[int, str, str]]
+
+
+def _key_of(sort: Sort) -> _Key:
+    return lambda item: (_value(sort, item[1]), item[0].casefold(), item[0])
 
 
 def _part(
-    items: Sequence[tuple[str, _Item]], wanted: Wanted, after: Place | None, most: int
+    ordered: list[tuple[str, _Item]], wanted: Wanted, after: Place | None, most: int
 ) -> list[tuple[str, _Item]]:
-    def key(item: tuple[str, _Item]) -> tuple[int, str, str]:
-        return _value(wanted.sort, item[1]), item[0].casefold(), item[0]
-
-    if after is not None:
-        bound = (after.value, after.name.casefold(), after.name)
-        items = [
-            item
-            for item in items
-            if (key(item) < bound if wanted.descending else key(item) > bound)
-        ]
-    return (nlargest if wanted.descending else nsmallest)(most, items, key=key)
+    key = _key_of(wanted.sort)
+    place = after and (after.value, after.name.casefold(), after.name)
+    if wanted.descending:
+        end = bisect_left(ordered, place, key=key) if place else len(ordered)
+        return ordered[max(0, end - most) : end][::-1]
+    start = bisect_right(ordered, place, key=key) if place else 0
+    return ordered[start : start + most]
 
 
 def _value(sort: Sort, item: Sums | Entry) -> int:
@@ -169,6 +239,14 @@ def _value(sort: Sort, item: Sums | Entry) -> int:
 
 def _above(path: str) -> str:
     return path[: path.rfind("/") + 1]
+
+
+def _by_folder(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
+    """By folder, written as prefixes are."""
+    files: dict[str, list[Entry]] = {}
+    for entry in entries:
+        files.setdefault(_above(entry.path), []).append(entry)
+    return files
 
 
 def _sums(entries: Sequence[Entry]) -> Sums:

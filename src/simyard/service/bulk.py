@@ -5,8 +5,9 @@ task in one transaction: a server that is killed goes on where it was, and nothi
 """
 
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 NAMED_MOST = 200  # jobs that are named one by one
 FOUND_MOST = 10_000  # jobs that a filter finds
+WAITING_MOST = 20  # tasks of one user that are not done yet
 SAMPLE = 10
 _AT_ONCE = 20  # jobs of one transaction ...
 _CHANGES_AT_ONCE = 200  # ... or fewer, of many tags or addresses: all others wait for its end
@@ -216,6 +218,8 @@ class BulkBook:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._stopping = False
+        self._waiting: dict[str, int] = {}  # tokens, and whose they are
+        self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bulk")
 
     def start(self) -> None:
@@ -227,8 +231,27 @@ class BulkBook:
         self._stopping = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def is_full_for(self, user: User) -> bool:
+        with self._lock:
+            return list(self._waiting.values()).count(user.id) >= WAITING_MOST
+
     def submit(self, user: User, token: str) -> None:
-        self._pool.submit(self._try, token, user.id)
+        """Idempotent."""
+        self._put([(token, user.id)])
+
+    def _put(self, more: Iterable[tuple[str, int]]) -> None:
+        with self._lock:
+            new = {token: user_id for token, user_id in more if token not in self._waiting}
+            self._waiting |= new
+        for token, user_id in new.items():
+            self._pool.submit(self._carry_out, token, user_id)
+
+    def _carry_out(self, token: str, user_id: int) -> None:
+        try:
+            self._try(token, user_id)
+        finally:
+            with self._lock:
+                del self._waiting[token]
 
     def run(self, user: User, token: str) -> None:
         """Do all of it now. Raises StorageFull or Unavailable: then the rest is left to be done."""
@@ -257,6 +280,4 @@ class BulkBook:
         except SimyardError as error:
             log.warning("what was done to many jobs is not gone on with: %s", error)
             return
-        for token, user_id, bulk in left:
-            if not bulk.is_done:
-                self._try(token, user_id)
+        self._put((token, user_id) for token, user_id, bulk in left if not bulk.is_done)

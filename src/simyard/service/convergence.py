@@ -7,10 +7,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Connection
 
 from simyard.domain import convergence
-from simyard.domain.convergence import RECENT, Convergence, Course, Curve
+from simyard.domain.convergence import RECENT, Convergence, Course, Curve, way_done
 from simyard.domain.errors import NotFound, Refused
 from simyard.domain.grammar import Grammar, Kind, Series, number
 from simyard.domain.jobs import Job
@@ -20,12 +22,41 @@ from simyard.service.logs import Log, keep, open_log
 from simyard.service.series import Reading, SeriesBook
 from simyard.service.site import Site
 from simyard.service.verdicts import program_of, rule_book
+from simyard.store import jobs, runs
 
 _KEPT = 256
 _HEAD_BYTES = 1 << 18  # of a log, in which targets stand
 _END_BYTES = 1 << 14  # in which it stands that it has converged
 _AGAIN_SECONDS = 30.0  # between two looks at an input that may be edited
 _MARGIN = 0.1  # of the time that a step takes
+_NEW_SECONDS = 120.0  # what was found out longer ago is not shown as what is so now
+
+
+@dataclass(frozen=True)
+class Executing:
+    """A run that executes."""
+
+    job: Job
+    run: Run
+    viewers: frozenset[int]  # internal ids of those who see the job
+
+
+def executing(
+    conn: Connection, viewer_ids: Sequence[int], known: Mapping[str, Job], *, most: int
+) -> list[Executing]:
+    """The newest runs that execute and that any of these see. known: jobs that need not be read
+    again, by token of a run.
+    """
+    found = runs.executing(conn, viewer_ids, most=most)
+    viewers = jobs.viewers_of(conn, sorted({run.job_id for run in found}))
+    return [
+        Executing(
+            known.get(run.token or "") or jobs.by_id(conn, run.job_id),
+            run,
+            frozenset(viewers.get(run.job_id, ())),
+        )
+        for run in found
+    ]
 
 
 @dataclass
@@ -37,6 +68,8 @@ class _Known:
     last_x: float | None = None
     looked_at: float = float("-inf")
     last_x_path: str | None = None
+    newest: Convergence | None = None  # while it executed
+    found_at: float = float("-inf")
 
 
 @dataclass(frozen=True)
@@ -47,6 +80,7 @@ class _Picked:
     others: Sequence[Curve]  # that blow up where a run does
     clock: tuple[int, float] | None  # steps, and seconds that they took by the log
     steps: int
+    reached: tuple[float, float] | None  # the first x and the last
     path: str
     grammar: Grammar | None
     has_courant: bool
@@ -70,10 +104,20 @@ class ConvergenceBook:
         picked = self._series.read(job, run, _pick)
         return self._judge(job, run, picked), picked.changes
 
+    def newest(self, run: Run) -> Convergence | None:
+        """What somebody who watched has found out of a run that executes, not long ago. Reads
+        nothing.
+        """
+        with self._lock:
+            known = self._kept.get(_key(run))
+        if known is None or time.monotonic() - known.found_at > _NEW_SECONDS:
+            return None
+        return known.newest
+
     def _judge(self, job: Job, run: Run, picked: _Picked) -> Convergence:
         if picked.grammar is None:
             return convergence.judge([], Course())
-        known = keep(self._kept, self._lock, f"{run.id}:{run.token}", _Known, _KEPT)
+        known = keep(self._kept, self._lock, _key(run), _Known, _KEPT)
         said = self._read_log(job, run, picked, picked.grammar, known)
         is_over = run.completed_at is not None
         if not is_over:
@@ -87,7 +131,13 @@ class ConvergenceBook:
             is_over=is_over,
             is_in_time=picked.has_courant or picked.grammar.x_counts_on,
         )
-        return convergence.judge(picked.curves, course, picked.others)
+        found = convergence.judge(picked.curves, course, picked.others)
+        if is_over:
+            return found
+        if picked.reached is not None and known.last_x is not None:
+            found = replace(found, progress=way_done(*picked.reached, known.last_x))
+        known.newest, known.found_at = found, time.monotonic()
+        return found
 
     def _read_log(
         self, job: Job, run: Run, picked: _Picked, grammar: Grammar, known: _Known
@@ -152,13 +202,19 @@ class ConvergenceBook:
         return min(paces) * (1 - _MARGIN), max(paces) * (1 + _MARGIN)
 
 
+def _key(run: Run) -> str:
+    return f"{run.id}:{run.token}"
+
+
 def _pick(reading: Reading) -> _Picked:
     logs = [each for each in reading.series if each.log_scale]
+    drawn = [each.x for each in reading.series if each.x]
     return _Picked(
         curves=[_curve(each) for each in logs if each.group == "residuals"],
         others=[_curve(each) for each in logs if each.group != "residuals"],
         clock=next(filter(None, map(_clock, reading.series)), None),
         steps=max((len(each.y) for each in reading.series), default=0),
+        reached=(min(x[0] for x in drawn), max(x[-1] for x in drawn)) if drawn else None,
         path=reading.path,
         grammar=reading.grammar,
         has_courant=any(each.group == "Courant" for each in reading.series),

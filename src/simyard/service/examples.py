@@ -15,7 +15,9 @@ _FOLDER = Path(__file__).parent.parent / "examples"
 @dataclass(frozen=True, kw_only=True)
 class Example:
     name: str  # in addresses
+    short: str  # what it is an example of, in a word
     title: str
+    about: str  # what the solver does, a sentence
     analysis: str  # code
     archive: Path  # what its job takes as input
     command: str
@@ -51,13 +53,34 @@ class Example:
         }
 
 
+# The first that can run here is the one that a new installation offers.
 EXAMPLES = (
     Example(
         name="airfoil",
+        short="airfoil",
         title="NACA 0012 at 4 degrees, Reynolds number 6 million",
+        about="OpenFOAM computes the turbulent flow around an airfoil, its lift and its drag.",
         analysis="openfoam",
         archive=_FOLDER / "airfoil2d.zip",
         command="./airFoil2D/Allrun",
+    ),
+    Example(
+        name="airfoil-laminar",
+        short="airfoil",
+        title="NACA 0012 at 4 degrees, Reynolds number 1000",
+        about="scikit-fem computes the laminar flow around an airfoil, its lift and its drag.",
+        analysis="scikit_fem",
+        archive=_FOLDER / "airfoil2d-fem.zip",
+        command="./airFoil2D/Allrun",
+    ),
+    Example(
+        name="beam",
+        short="beam",
+        title="Cantilever beam, large deflection",
+        about="CalculiX bends a beam by a third of its length, step by step.",
+        analysis="calculix",
+        archive=_FOLDER / "beam.zip",
+        command="ccx beam",
     ),
 )
 

@@ -13,7 +13,7 @@ from simyard.service.site import Site
 MOST_LINES = 10_000
 _STEP_BYTES = 1 << 16
 _MOST_BYTES = 4 << 20
-_MOST_ENTRIES = 100_000
+_MOST_ENTRIES = 100_000  # files, folders and links that are looked at
 
 # From the moment at which the inputs lie there to the moment at which the outputs are stored.
 _LIVE = (State.SUBMITTING, State.WAITING, State.RUNNING, State.STOPPING, State.COLLECTING)
@@ -30,11 +30,8 @@ def folder(site: Site, run: Run) -> Folder:
 
 def directory(site: Site, run: Run) -> list[str]:
     """The files in the work folder now, ordered without regard to case."""
-    found: list[str] = []
-    for entry in workfolder.walk(folder(site, run).work):
-        found.append(workfolder.shown(entry.path))
-        if len(found) >= _MOST_ENTRIES:
-            break
+    bound = workfolder.Bound(_MOST_ENTRIES)
+    found = [workfolder.shown(each.path) for each in workfolder.walk(folder(site, run).work, bound)]
     return sorted(found, key=lambda path: (path.casefold(), path))
 
 

@@ -32,6 +32,7 @@ from simyard.domain.rows import (
 from simyard.domain.runs import Run, StatusEntry, charge_micros
 from simyard.domain.users import User, email_address
 from simyard.service import moves
+from simyard.service.convergence import ConvergenceBook
 from simyard.service.results import Status, judged
 from simyard.service.series import SeriesBook
 from simyard.service.site import Site
@@ -99,9 +100,10 @@ class Spark:
 class RowBook:
     """Rows, and what is remembered for them. Thread-safe; takes some milliseconds."""
 
-    def __init__(self, site: Site, series: SeriesBook) -> None:
+    def __init__(self, site: Site, series: SeriesBook, convergence: ConvergenceBook) -> None:
         self._site = site
         self._series = series
+        self._convergence = convergence
         self._tallies: _Kept[int, _Tally] = _Kept(_TALLIES_KEPT)
         self._sparks: _Kept[int, Spark] = _Kept(_SPARKS_KEPT)
         self._facets: _Kept[int, Facets] = _Kept(_FACETS_KEPT)
@@ -235,7 +237,10 @@ class RowBook:
         started, ended = _times(shown.history)
         used: int | None = 0
         charge: int | None = 0
+        convergence = None
         if own is not None:
+            if own.state is State.RUNNING:
+                convergence = self._convergence.newest(own)
             started, ended = own.started_at, own.completed_at
             used = _core_microseconds(own, self._site.clock())
             charge = charge_micros(used, own.price_micros)
@@ -271,6 +276,7 @@ class RowBook:
                 done=tally[2].done if tally[2] else None,
                 failed=tally[2].failed if tally[2] else None,
             ),
+            convergence=convergence,
             owner_email=shown.owner_email,
             owner_name=shown.owner_name,
             is_mine=shown.owner_id == viewer.id,

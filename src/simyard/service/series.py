@@ -29,6 +29,7 @@ _TRIED = 3  # logs of a run, where the first tell nothing
 _READ_BYTES = 1 << 20
 _LONGEST_LINE = 1 << 16
 _CANDIDATES = 20_000
+_MOST_NAMES = 250_000  # of a live folder, among which logs are looked for
 
 
 @dataclass
@@ -100,7 +101,8 @@ class SeriesBook:
             folder = live.folder(self._site, run)
         except Refused:
             return self._finished(run, grammars, look)
-        there = ((f.path, f.size) for f in workfolder.walk(folder.work))
+        bound = workfolder.Bound(_MOST_NAMES)
+        there = ((f.path, f.size) for f in workfolder.walk(folder.work, bound))
         for path, grammar in _best(there, grammars):
             progress = self._progress(run, path, grammar)
             with progress.lock:
@@ -161,6 +163,10 @@ class SeriesBook:
             while len(self._kept) > _LOGS_KEPT:
                 self._kept.popitem(last=False)
             return kept
+
+    def can_read(self, job: Job) -> bool:
+        """Whether the logs of its runs may have series."""
+        return bool(self._grammars(job))
 
     def _grammars(self, job: Job) -> list[Grammar]:
         catalogue = self._site.book.current()

@@ -5,24 +5,23 @@ after.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from simyard.domain.errors import Refused
 from simyard.domain.files import modified_microseconds
 from simyard.domain.runs import Run
-from simyard.domain.trees import Entry, Page, Tree, Wanted
+from simyard.domain.trees import Entry, Page, StoredTree, Tree, Wanted
 from simyard.service import live, workfolder
 from simyard.service.site import Site
 from simyard.store import files as store
 from simyard.store.files import StoredRow
 
-_MOST_LIVE = 150_000  # files of a live folder that are looked at
+_MOST_LIVE = 150_000  # files, folders and links of a live folder that are looked at
 _LIVE_SECONDS = 2.0  # how old what is shown of a live folder may be
 _ROWS_AT_ONCE = 5000
-_MOST_KEPT = 250_000  # files, of all runs together: 300 bytes each
+_MOST_KEPT = 250_000  # files and folders, of all runs together: 300 to 450 bytes each
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,14 @@ class Look:
 @dataclass
 class _Kept:
     version: object = None
+    looked_at: float = 0.0  # when that was over
     tree: Tree = field(default_factory=lambda: Tree(()))
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_of(self, run: Run, work: Path | None) -> bool:
+        """Whether the tree is that of a run now."""
+        is_late = time.monotonic() - self.looked_at >= _LIVE_SECONDS
+        return self.version == _version(run, work) and not (work is not None and is_late)
 
 
 class TreeBook:
@@ -47,24 +52,41 @@ class TreeBook:
         self._kept: OrderedDict[int, _Kept] = OrderedDict()  # by id of the run
         self._lock = threading.Lock()
 
+    def known(self, run: Run, wanted: Wanted) -> Look | None:
+        """A page that takes no looking up; None where it does. Call it in a thread. Raises
+        NotFound.
+        """
+        work = self._work(run)
+        kept = self._entry(run)
+        with self._lock:
+            tree = kept.tree if kept.is_of(run, work) else None
+        if tree is None or not tree.has(wanted):
+            return None
+        return Look(tree.page(wanted), work is not None, tree.is_partial)
+
     def page(self, run: Run, wanted: Wanted) -> Look:
-        """Reads every file's row, or the whole folder: call it in a thread. Raises NotFound."""
-        try:
-            work = live.folder(self._site, run).work
-        except Refused:
-            work = None
+        """Looks into the database, or through the whole work folder: call it in a thread. Raises
+        NotFound.
+        """
+        work = self._work(run)
         kept = self._entry(run)
         # The first who asks looks, the others wait for what he finds.
         with kept.lock:
-            version: object = (run.token, run.outputs_version)  # ids of runs come again
-            if work is not None:
-                version = (run.token, time.monotonic() // _LIVE_SECONDS)
-            if kept.version != version:
-                kept.tree = self._stored(run) if work is None else _live(work)
-                kept.version = version
+            if not kept.is_of(run, work):
+                tree = self._stored(run) if work is None else _live(work)
+                with self._lock:
+                    kept.tree, kept.version = tree, _version(run, work)
+                    kept.looked_at = time.monotonic()
             tree = kept.tree
+            page = tree.page(wanted)
         self._shrink()
-        return Look(tree.page(wanted), work is not None, tree.is_partial)
+        return Look(page, work is not None, tree.is_partial)
+
+    def _work(self, run: Run) -> Path | None:
+        try:
+            return live.folder(self._site, run).work
+        except Refused:
+            return None
 
     def _entry(self, run: Run) -> _Kept:
         with self._lock:
@@ -75,16 +97,23 @@ class TreeBook:
     def _shrink(self) -> None:
         """Forget what was asked for least lately, but for the last."""
         with self._lock:
-            count = sum(1 + kept.tree.count for kept in self._kept.values())
-            while count > _MOST_KEPT and len(self._kept) > 1:
+            weight = sum(kept.tree.weight for kept in self._kept.values())
+            while weight > _MOST_KEPT and len(self._kept) > 1:
                 _, kept = self._kept.popitem(last=False)
-                count -= 1 + kept.tree.count
+                weight -= kept.tree.weight
 
     def _stored(self, run: Run) -> Tree:
-        return Tree(
-            Entry(row.relative_path, row.size_bytes, row.modified, row.code)
-            for row in stored(self._site, run.job_id, run.number)
-        )
+        db, job_id, number = self._site.db, run.job_id, run.number
+
+        def look_up(folder: str | None) -> Iterable[Entry]:
+            return db.read(store.tree_of_run, job_id, number, folder)
+
+        return StoredTree(db.read(store.folders_of_run, job_id, number), look_up)
+
+
+def _version(run: Run, work: Path | None) -> object:
+    """Ids of runs come again, tokens do not."""
+    return run.token, run.outputs_version if work is None else work
 
 
 def stored(site: Site, job_id: int, number: int) -> Iterator[StoredRow]:
@@ -99,11 +128,12 @@ def stored(site: Site, job_id: int, number: int) -> Iterator[StoredRow]:
 
 
 def _live(work: Path) -> Tree:
-    entries = list(islice(_entries(work), _MOST_LIVE + 1))
-    return Tree(entries[:_MOST_LIVE], is_partial=len(entries) > _MOST_LIVE)
+    bound = workfolder.Bound(_MOST_LIVE)
+    entries = list(_entries(work, bound))
+    return Tree(entries, is_partial=bound.is_reached)
 
 
-def _entries(work: Path) -> Iterator[Entry]:
-    for found in workfolder.walk(work):
+def _entries(work: Path, bound: workfolder.Bound) -> Iterator[Entry]:
+    for found in workfolder.walk(work, bound):
         at = modified_microseconds(found.mtime_ns)
         yield Entry(workfolder.shown(found.path), found.size, at)

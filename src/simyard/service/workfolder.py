@@ -119,9 +119,22 @@ class Folder:
         return f"{self.path}/{name}" if self.path else name
 
 
-def folders(root: Path) -> Iterator[Folder]:
+@dataclass
+class Bound:
+    """How much is looked at of a folder that may have millions of files, folders or links."""
+
+    names: int  # of all of them, that may be looked at still
+    is_reached: bool = False  # there are more
+
+    def takes_one(self) -> bool:
+        self.is_reached = self.names == 0
+        self.names -= not self.is_reached
+        return not self.is_reached
+
+
+def folders(root: Path, bound: Bound | None = None) -> Iterator[Folder]:
     """Root and every folder below it, a folder before those in it, however deep. What vanishes
-    meanwhile is left out.
+    meanwhile is left out, and what is beyond a bound.
     """
     waiting = [""]
     way: deque[tuple[str, int]] = deque()
@@ -138,10 +151,14 @@ def folders(root: Path) -> Iterator[Folder]:
             others: list[str] = []
             with os.scandir(descriptor) as entries:
                 for entry in entries:
+                    if bound is not None and not bound.takes_one():
+                        break
                     is_folder = entry.is_dir(follow_symlinks=False)
                     (inner if is_folder else others).append(entry.name)
             folder = Folder(path, inner, others, descriptor)
             yield folder
+            if bound is not None and bound.is_reached:
+                return
             paths = [folder.path_of(name) for name in inner]
             waiting += [path for path in paths if len(os.fsencode(path)) <= _LONGEST_PATH_BYTES]
     finally:
@@ -168,9 +185,11 @@ def _go(way: deque[tuple[str, int]], root: Path, path: str) -> int:
     return descriptor
 
 
-def walk(root: Path) -> Iterator[Found]:
-    """Every plain file below root, in no particular order. What vanishes meanwhile is left out."""
-    for folder in folders(root):
+def walk(root: Path, bound: Bound | None = None) -> Iterator[Found]:
+    """Every plain file below root, in no particular order. What vanishes meanwhile is left out, and
+    what is beyond a bound.
+    """
+    for folder in folders(root, bound):
         for name in folder.others:
             try:
                 seen = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     and_,
     bindparam,
     delete,
@@ -25,6 +26,7 @@ from simyard.domain.files import Blob, DeletedFile, File, FileType
 from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.runs import Run
+from simyard.domain.trees import Entry, Sums
 from simyard.domain.users import User
 from simyard.store import codes, counters, listing, runs
 from simyard.store.prepared import Prepared, any_of
@@ -646,7 +648,7 @@ _modified = func.coalesce(files.c.modified_at, files.c.uploaded_at)
 
 
 class StoredRow(Protocol):
-    """What trees and archives need to know of a file of a run."""
+    """What archives need to know of a file of a run."""
 
     run_ordinal: int
     code: str
@@ -686,6 +688,63 @@ def stored_of_run(
 ) -> list[StoredRow]:
     """The next files that are listed of a run, snapshots too, behind an ordinal and by it."""
     return _STORED_OF_RUN.rows(conn, job=job_id, number=run_number, after=after, most=most)
+
+
+_OF_TREE = (
+    select(  # the columns of an Entry
+        files.c.relative_path,
+        blobs.c.size_bytes,
+        type_coerce(_modified, BigInteger),
+        files.c.code,
+    )
+    .join(blobs, blobs.c.id == files.c.blob_id)
+    .where(
+        files.c.job_id == bindparam("job"),
+        files.c.run_number == bindparam("number"),
+        files.c.trashed_at.is_(None),
+    )
+)
+_ALL_OF_TREE = Prepared(_OF_TREE)
+_AT_TOP = Prepared(_OF_TREE.where(files.c.relative_path == files.c.name))
+_prefix = bindparam("folder", type_=Text())
+_IN_FOLDER = Prepared(
+    _OF_TREE.where(
+        files.c.relative_path > _prefix,  # for the index
+        files.c.relative_path < bindparam("behind"),
+        files.c.relative_path == _prefix + files.c.name,
+    )
+)
+_folder = func.substr(
+    files.c.relative_path, 1, func.length(files.c.relative_path) - func.length(files.c.name)
+)
+_FOLDERS = Prepared(
+    _OF_TREE.with_only_columns(
+        _folder.label("folder"),
+        func.count().label("count"),
+        func.sum(blobs.c.size_bytes).label("size_bytes"),
+        func.max(type_coerce(_modified, BigInteger)).label("modified"),
+        maintain_column_froms=True,
+    ).group_by("folder")
+)
+
+
+def tree_of_run(conn: Connection, job_id: int, run_number: int, folder: str | None) -> list[Entry]:
+    """The files that are listed of a run, in no particular order: those in one folder ("" or with
+    "/" at its end), or all.
+    """
+    of_run = {"job": job_id, "number": run_number}
+    if folder is None:
+        return _ALL_OF_TREE.rows_as(Entry._make, conn, **of_run)
+    if not folder:
+        return _AT_TOP.rows_as(Entry._make, conn, **of_run)
+    behind = f"{folder[:-1]}0"  # "0" comes after "/"
+    return _IN_FOLDER.rows_as(Entry._make, conn, **of_run, folder=folder, behind=behind)
+
+
+def folders_of_run(conn: Connection, job_id: int, run_number: int) -> dict[str, Sums]:
+    """Of each folder with files of a run the sums of these, without those of the folders in it."""
+    rows = _FOLDERS.rows_as(tuple, conn, job=job_id, number=run_number)
+    return {folder: Sums(*sums) for folder, *sums in rows}
 
 
 def supersede(conn: Connection, file: File, *, now: datetime) -> None:

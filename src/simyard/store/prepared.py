@@ -69,6 +69,10 @@ class Prepared:
         """All rows of a select, their columns as attributes. Raises as `Connection.execute`."""
         return self._compiled(conn, parameters).rows(conn, parameters)
 
+    def rows_as(self, make: Callable[[Any], T], conn: Connection, **parameters: object) -> list[T]:
+        """The same, each row made of its columns in their order."""
+        return self._compiled(conn, parameters).rows(conn, parameters, make)
+
     def first(self, conn: Connection, **parameters: object) -> Any:
         """The first row of a select, or None."""
         rows = self.rows(conn, **parameters)
@@ -121,13 +125,16 @@ class _Compiled:
         ]
         self._processors = [(i, work) for i, work in enumerate(processors) if work is not None]
 
-    def rows(self, conn: Connection, parameters: Parameters) -> list[Any]:
+    def rows(
+        self, conn: Connection, parameters: Parameters, make: Callable[[Any], Any] | None = None
+    ) -> list[Any]:
+        make = make or self._row
         values = self._values(parameters)
         driver: Any = conn.connection.driver_connection
         found = self._execute(conn, values, lambda: driver.execute(self._sql, values).fetchall())
         if self._processors:
-            return [self._row(self._processed(row)) for row in found]
-        return list(map(self._row, found))
+            return [make(self._processed(row)) for row in found]
+        return list(map(make, found))
 
     def run(self, conn: Connection, parameters: Sequence[Parameters]) -> int:
         values = [self._values(each) for each in parameters]

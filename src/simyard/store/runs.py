@@ -26,7 +26,7 @@ from simyard.domain.outputs import Outputs
 from simyard.domain.runs import Again, Attempt, Ended, Ending, Kind, Restart, Run, Sample
 from simyard.domain.studies import Value
 from simyard.store.prepared import Prepared, Values, any_of, one_of
-from simyard.store.schema import AnyRow, attempts, runs
+from simyard.store.schema import AnyRow, attempts, job_views, runs
 
 _encode = msgspec.json.encode
 _ending = msgspec.json.Decoder(Ending)
@@ -353,6 +353,23 @@ _QUEUED = Prepared(
 def queued(conn: Connection, engine: str, *, most: int) -> list[Run]:
     """The first runs in the queue for an engine."""
     return [_run(row) for row in _QUEUED.rows(conn, engine=engine, most=most)]
+
+
+_EXECUTING = Prepared(
+    _in_states(State.RUNNING)
+    .where(
+        exists().where(
+            job_views.c.job_id == runs.c.job_id, any_of(job_views.c.viewer_id, "viewers")
+        )
+    )
+    .order_by(runs.c.id.desc())
+    .limit(bindparam("most"))
+)
+
+
+def executing(conn: Connection, viewer_ids: Sequence[int], *, most: int) -> list[Run]:
+    """Runs that execute and that any of these see, those that were made last first."""
+    return [_run(row) for row in _EXECUTING.rows(conn, viewers=viewer_ids, most=most)]
 
 
 _HELD = Prepared(

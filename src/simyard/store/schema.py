@@ -246,6 +246,15 @@ files = Table(
         "owner_ordinal",
         sqlite_where=Column("job_id").is_(None),
     ),
+    # Outputs by their path, the newest of one path too.
+    Index(
+        "ix_files_of_run",
+        "job_id",
+        "run_number",
+        "relative_path",
+        "run_ordinal",
+        sqlite_where=Column("job_id").is_not(None),
+    ),
 )
 
 file_tags = Table(

@@ -119,7 +119,7 @@ async def _filter(request: Request, sent: Any) -> RowFilter:
     body=BulkBody,
     reply=BULK,
     creates=True,
-    also=(202, 409),
+    also=(202, 409, 429),
 )
 async def bulk(request: Request) -> Response:
     site, user = site_of(request), caller(request)
@@ -132,6 +132,7 @@ async def bulk(request: Request) -> Response:
     if is_query and body.expected_count is None and not body.dry_run:
         raise Invalid.at("expectedCount", "This field is required with a query.")
     plan = _plan(body, body.ids or [])
+    book: BulkBook = request.app.state.bulk
     known = site.db.read(service.known, wanted)
     if known is None:
         codes = list(dict.fromkeys(body.ids or []))
@@ -143,8 +144,9 @@ async def bulk(request: Request) -> Response:
         if body.expected_count is not None:
             service.check_count(codes, body.expected_count)
         plan = _plan(body, codes)
+        if is_query and book.is_full_for(user):
+            return _too_many()
     token, is_new = await site.db.write_async(service.begin, user, plan, wanted)
-    book: BulkBook = request.app.state.bulk
     if is_query:
         book.submit(user, token)
     else:
@@ -156,6 +158,11 @@ async def bulk(request: Request) -> Response:
     status = 200 if found.is_done else 202
     shown = {**encode_progress(found), "task": token, "dryRun": False, "sample": []}
     return reply(shown, status, headers(is_new))
+
+
+def _too_many() -> Response:
+    detail = f"{service.WAITING_MOST} of your tasks are not done yet, and no more may wait."
+    return reply({"detail": detail}, 429, {"Retry-After": "10"})
 
 
 def _plan(body: BulkBody, codes: list[str]) -> Bulk:

@@ -83,7 +83,9 @@ _JOB = {
 EXAMPLE = object_(
     "Example",
     name=text("airfoil"),
+    short=text("airfoil", "What it is an example of, in a word."),
     title=text("NACA 0012 at 4 degrees, Reynolds number 6 million"),
+    about=text("OpenFOAM computes the flow around an airfoil.", "What the solver does."),
     analysis=text("openfoam"),
     isRunnable=flag(True),
     whyNot=text("", "What keeps it from running here."),
@@ -187,7 +189,9 @@ async def list_examples(request: Request) -> Response:
         [
             {
                 "name": each.name,
+                "short": each.short,
                 "title": each.title,
+                "about": each.about,
                 "analysis": each.analysis,
                 **_standing(each, catalogue),
                 "fileName": each.archive.name,

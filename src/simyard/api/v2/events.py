@@ -52,7 +52,6 @@ async def stream_events(request: Request) -> Response:
     return stream
 
 
-def too_many() -> Response:
+def too_many(detail: str = "Too many streams of events are open. Close some of them.") -> Response:
     """The reply to a stream that is one too many."""
-    detail = "Too many streams of events are open. Close some of them."
     return reply({"detail": detail}, 429, {"Retry-After": str(round(PING_SECONDS))})

@@ -23,6 +23,7 @@ from simyard.service.logs import DEFAULT_PATH
 
 route = Routes("runs")
 
+FILES_MOST = 100  # different ones that one user may watch
 _MOST_DIGITS = 18
 _LOOKS = 2  # at a file, until one of them has begun after a client came
 _EXAMPLE = """\
@@ -43,6 +44,7 @@ class LiveStream(Stream):
         self, hub: Hub, user: User, topics: Topics | None, last_id: str | None, *, series: bool
     ) -> None:
         super().__init__(hub, user, topics or Topics(False), last_id)
+        self.file: tuple[str, int, str] | None = None  # job, run and path that it watches
         self.place = 0  # of the log's next byte
         self.step = 0  # of the last one whose points it has
         self._tells_all = topics is not None
@@ -57,6 +59,7 @@ class LiveStream(Stream):
         """Begin. `release` has to follow."""
         self._watches, self._run, self._path = watches, run, path
         self._job, self._number = job.code, str(run.number)
+        self.file = job.code, run.number, path
         self._file, self._watched = watches.join(self, job, run, path, series=self._series)
         self._version, self._looks = self._file.seen.version, self._file.looks
 
@@ -70,7 +73,9 @@ class LiveStream(Stream):
             if event.name == "notice" and event.data["kind"] != "shared":
                 self._has_parted = True
                 self._woken.set()
-            elif event.name == "run" and event.data["run"] == self._number:
+            elif (
+                event.name == "run" and event.data["run"] == self._number and "state" in event.data
+            ):
                 self._file.nudge()
                 self._watched.nudge()
         return self._tells_all and super().tell(event)
@@ -210,7 +215,13 @@ async def stream_run(request: Request, job_id: str, run_id: str) -> Response:
         number, db = run_number(run_id), site_of(request).db
         job = db.read(service.get_job, user, job_id).job
         run = db.read(service.get_run, user, job_id, number)
-        stream.watch(request.app.state.watches, job, run, asked.get("log") or DEFAULT_PATH)
+        path = asked.get("log") or DEFAULT_PATH
+        streams = [each for each in hub.streams_of(user) if isinstance(each, LiveStream)]
+        watched = {each.file for each in streams if each.file is not None}
+        if len(watched | {(job.code, run.number, path)}) > FILES_MOST:
+            hub.leave(stream)
+            return too_many("You watch too many different files. Close some of their streams.")
+        stream.watch(request.app.state.watches, job, run, path)
     except SimyardError:
         hub.leave(stream)
         raise

@@ -8,18 +8,8 @@ from starlette.responses import Response
 
 from simyard.api.replies import reply
 from simyard.api.routes import Routes, caller, query, run_number, site_of
-from simyard.api.series import convergence_of
-from simyard.api.shapes import (
-    array,
-    choice,
-    flag,
-    integer,
-    nullable,
-    number,
-    object_,
-    text,
-)
-from simyard.domain.convergence import State
+from simyard.api.series import CONVERGENCE, convergence_of
+from simyard.api.shapes import array, flag, integer, nullable, object_, text
 from simyard.domain.errors import Invalid
 from simyard.domain.jobs import Job
 from simyard.domain.runs import Run
@@ -267,33 +257,7 @@ async def log_marks(request: Request, job_id: str, run_id: str) -> Response:
     "GET",
     "/api/v2/jobs/{job_id}/runs/{run_id}/convergence/",
     "Whether a run converges, and how long it still takes",
-    reply=object_(
-        "Convergence",
-        state=choice(*(state.value for state in State)),
-        sentence=text(
-            "p falls 0.31 decades per 100 iterations; 1e-05 at about iteration 640, 3 min."
-        ),
-        evidence=nullable(
-            object_(
-                "ConvergenceEvidence",
-                key=text("residuals/p", "The series that decides."),
-                slope=number(-0.31, "Decades in 100 steps; below 0 it falls."),
-                window=integer(156, "How many steps were looked at."),
-                level=nullable(number(3.2e-4, "Where it is; null where it is no number.")),
-                target=nullable(number(1e-5)),
-                rule=text("it falls by 0.1 decades or more in the last 156 iterations"),
-            )
-        ),
-        eta=nullable(
-            object_(
-                "ConvergenceEta",
-                seconds=number(180.0),
-                low=number(150.0),
-                high=nullable(number(240.0), example_null=False),
-            )
-        ),
-        since=nullable(number(156.0, "The x from which on this holds.")),
-    ),
+    reply=CONVERGENCE,
     tag="extensions",
 )
 async def run_convergence(request: Request, job_id: str, run_id: str) -> Response:

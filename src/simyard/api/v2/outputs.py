@@ -95,7 +95,11 @@ _place = msgspec.json.Decoder(Place)
 async def tree(request: Request, job_id: str, run_id: str) -> Response:
     wanted, run = _wanted(request), run_of(request, job_id, run_id)
     book: TreeBook = request.app.state.trees
-    look = await run_in_threadpool(book.page, run, wanted)
+    look = await run_in_threadpool(book.known, run, wanted)
+    if look is None:
+        looking: asyncio.Semaphore = request.app.state.looking
+        async with looking:
+            look = await run_in_threadpool(book.page, run, wanted)
     page = look.page
     return reply(
         {

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from simyard.api.replies import instant_text, reply
 from simyard.api.routes import Routes, caller, query, site_of
+from simyard.api.series import CONVERGENCE, progress_of
 from simyard.api.shapes import (
     array,
     choice,
@@ -81,6 +82,10 @@ ROW = object_(
         ),
         example_null=True,
     ),
+    progress=nullable(
+        number(0.312, "While it executes: share of the way to its last step."), example_null=True
+    ),
+    convergence=nullable(CONVERGENCE, example_null=True),
     owner=object_("RowOwner", email=text("ada@lab.example"), fullName=text("Ada")),
     isMine=flag(True),
     tags=array(text("cfd")),
@@ -337,6 +342,7 @@ def encode_row(catalogue: Catalogue, row: JobRow) -> dict[str, Any]:
             "done": row.study.done,
             "failed": row.study.failed,
         },
+        **progress_of(row.convergence),
         "owner": {"email": row.owner_email, "fullName": row.owner_name},
         "isMine": row.is_mine,
         "tags": list(row.tags),
@@ -381,6 +387,7 @@ async def sparklines(request: Request) -> Response:
     sent = ",".join(request.query_params.getlist("ids"))
     codes = codes_of(sent, "ids", _SPARKS_MOST)
     found = await in_thread(request, _book(request).sparks, caller(request), codes)
+    request.app.state.progress.shown(found)
     return reply(
         {
             code: {

@@ -1,0 +1,1 @@
+"""The API from outside, by the standard library alone."""

@@ -34,12 +34,15 @@ export default defineConfig({
     emptyOutDir: true,
     target: "es2022",
     manifest: true,
+    cssCodeSplit: false, // it is small, and a request less
     assetsInlineLimit: 0, // no data: addresses, which the content policy refuses
     modulePreload: { polyfill: false },
     rolldownOptions: {
       output: {
-        // One file for what most pages share, instead of one for each icon.
-        codeSplitting: { groups: [{ name: "parts", test: /lucide-preact|src\/(ui|lib)\/(?!uploads)/ }] },
+        // One file for what most pages share, with what starts it, instead of one for each icon.
+        codeSplitting: {
+          groups: [{ name: "shell", test: /lucide-preact|src\/(main|app|(api|lib|ui)\/(?!uploads))/ }],
+        },
       },
     },
   },

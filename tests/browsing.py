@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
+
+from harness import wait_for
 
 CONSOLE = Path(__file__).parents[1] / "console"
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
@@ -27,7 +29,10 @@ class Visit:
         self.requests: list[Request] = []
         self.complaints: list[str] = []
         self.refused: list[int] = []  # statuses of requests that failed
+        self._waiting: set[Request] = set()
         context.on("request", self._asked)
+        context.on("requestfinished", self._answered)
+        context.on("requestfailed", self._answered)
         context.on("console", self._said)
         context.on("weberror", lambda error: self.complaints.append(f"uncaught: {error.error}"))
 
@@ -55,8 +60,18 @@ class Visit:
         assert self.complaints == []
         assert set(self.refused) <= set(expected), self.refused
 
+    def quiet(self, page: Page) -> None:
+        """Wait until all that was asked for is there, but for streams, which have no end."""
+        for _ in range(2):  # an answer may lead to a question
+            wait_for(lambda: page.wait_for_timeout(100) or not self._waiting, "the answers")
+
     def _asked(self, request: Request) -> None:
         self.requests.append(request)
+        if not any(stream in request.url for stream in ("/events/", "/live/")):
+            self._waiting.add(request)
+
+    def _answered(self, request: Request) -> None:
+        self._waiting.discard(request)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type != "error":
@@ -77,6 +92,11 @@ def visiting(browser: Browser, address: str, **options: Any) -> Iterator[Visit]:
         yield Visit(context, address)
     finally:
         context.close()
+
+
+def badge(page: Page, word: str) -> Locator:
+    """The state of the job that the page is of, if this is its word."""
+    return page.locator(".job-head .badge").get_by_text(word, exact=True)
 
 
 STANDARD = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { curl, quoted } from "../src/lib/curl";
+import { cli, cliServer, curl, quoted } from "../src/lib/curl";
 import { differences } from "../src/lib/differences";
 import { standing, timeline } from "../src/pages/job/standing";
 import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
@@ -15,6 +15,19 @@ describe("requests to copy", () => {
     expect(curl("http://h/api/v2/", call)).toBe(
       `curl -sS \\\n  -X POST \\\n  -H "Authorization: Token $SIMYARD_API_KEY" \\\n  -H 'Content-Type: application/json' --data '{"email":"o'\\''hara@x"}' \\\n  http://h/api/v2/jobs/x/`,
     );
+  });
+
+  it("are those of the command", () => {
+    const get = { title: "t", method: "GET" as const, path: "jobs/a%2Fb/", query: { q: "it's $x", page: "2" } };
+    expect(cli(get)).toBe(`simyard api jobs/a%2Fb/ \\\n  -q 'q=it'\\''s $x' \\\n  -q page=2`);
+    expect(cli({ title: "t", method: "POST", path: "jobs/x/stop/" })).toBe("simyard api POST jobs/x/stop/");
+    expect(cli({ title: "t", method: "DELETE", path: "jobs/x/" })).toBe("simyard api DELETE jobs/x/");
+    expect(cli({ title: "t", method: "POST", path: "jobs/", json: { a: "'" } })).toBe(
+      `simyard api jobs/ \\\n  --json '{"a":"'\\''"}'`,
+    );
+    const file = { title: "t", method: "POST" as const, path: "files/contents/", form: "a b.zip" };
+    expect(cli(file)).toBe("simyard api files/contents/ \\\n  --file 'a b.zip'");
+    expect(cliServer("https://lab/sim/api/v2/")).toBe("export SIMYARD_URL=https://lab/sim");
   });
 
   it("are Python's values", () => {

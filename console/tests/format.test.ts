@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { leftText, percent, roughlyLeft } from "../src/lib/convergence";
 import { bytes, duration, grouped, number } from "../src/lib/format";
 
 describe("numbers", () => {
@@ -42,4 +43,16 @@ it("sizes are decimal", () => {
 it("durations carry what matters", () => {
   expect([0.25, 9.96, 42, 125, 11520, 187_200].map(duration)).toEqual(["0.3 s", "10 s", "42 s", "2 min 05 s", "3 h 12 min", "2 d 4 h"]);
   expect(duration(undefined)).toBe("-");
+});
+
+it("time left is as sure as it is", () => {
+  expect(leftText({ seconds: 100, low: 90, high: 110 })).toBe("about 1 min 40 s left");
+  expect(leftText({ seconds: 100, low: 60, high: 240 })).toBe("1 min 00 s to 4 min 00 s left");
+  expect(leftText({ seconds: 100, low: 60, high: null })).toBe("at least 1 min 00 s left");
+  expect(roughlyLeft({ seconds: 185, low: 60, high: 240 })).toBe("about 3 min left");
+  expect(roughlyLeft({ seconds: 185, low: 7100, high: null })).toBe("at least 2 h left");
+});
+
+it("what is not done yet is no hundred percent", () => {
+  expect([0, 0.29, 0.416, 0.999, 1].map(percent)).toEqual(["0 %", "29 %", "41 %", "99 %", "100 %"]);
 });

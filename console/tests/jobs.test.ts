@@ -25,6 +25,8 @@ const row = (n: number, more: Partial<JobRow> = {}): JobRow => ({
   walltime: null,
   isStudy: false,
   study: null,
+  progress: null,
+  convergence: null,
   owner: { email: "ada@lab.example", fullName: "Ada" },
   isMine: true,
   tags: [],
@@ -217,6 +219,24 @@ describe("Feed", () => {
     await pass();
     expect(server.asked.slice(before)).toEqual([{ ids: ["j299", "j298"] }]);
     expect(feed.book?.row(0)?.status).toBe("Executing");
+    vi.useRealTimers();
+  });
+
+  it("shows how far runs are without a request, and not of studies and runs that are over", async () => {
+    vi.useFakeTimers();
+    const server = new Server(30);
+    server.entries[0] = { ...server.entries[0]!, startedAt: "2026-01-01T00:00:00Z" };
+    server.entries[1] = { ...server.entries[1]!, isStudy: true };
+    server.entries[2] = { ...server.entries[2]!, endedAt: "2026-01-01T00:00:00Z" };
+    const feed = await begun(server);
+    const before = [server.asked.length, feed.tick.value];
+    const eta = { seconds: 180, low: 150, high: 200 };
+    const convergence = { state: "converging", sentence: "p falls", evidence: null, eta, since: 1, progress: 0.41 } as const;
+    for (const job of ["j29", "j28", "j27", "gone"]) feed.progressed({ job, run: "1", progress: 0.41, convergence });
+    await pass();
+    expect([server.asked.length, feed.tick.value - before[1]!]).toEqual([before[0], 1]);
+    expect([0, 1, 2].map((n) => feed.book?.row(n)?.progress)).toEqual([0.41, null, null]);
+    expect(feed.book?.row(0)?.convergence).toEqual(convergence);
     vi.useRealTimers();
   });
 

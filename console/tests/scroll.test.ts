@@ -64,3 +64,29 @@ describe("a list of a million rows and more", () => {
     expect(scroll.settle()).toBeGreaterThan(0);
   });
 });
+
+describe("rows of a long list in their element", () => {
+  it("stay where the browser scrolls them, until it is settled or jumped", () => {
+    const scroll = new Scroll();
+    scroll.resize(1_600_000_000, VIEW);
+    scroll.to(800_000_000);
+    const { shift } = scroll;
+    const at = scroll.settle();
+    for (let n = 1; n < 20; n++) {
+      scroll.scrolled(at + 100 * n);
+      expect(scroll.shift).toBe(shift);
+    }
+    const seen = scroll.top;
+    const to = scroll.settle();
+    expect(scroll.shift).toBe(Math.round(seen - to)); // the same rows are seen
+    expect(to).toBeLessThan(at + 1900);
+  });
+
+  it("are at their own place in a list that fits, also after it has become shorter", () => {
+    const scroll = new Scroll();
+    scroll.resize(10_000, VIEW);
+    scroll.scrolled(9_000);
+    scroll.resize(2_000, VIEW);
+    expect(scroll.shift).toBe(0);
+  });
+});

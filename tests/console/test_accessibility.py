@@ -1,4 +1,4 @@
-"""axe on every page, in both themes; and what axe does not see: reflow at phone width."""
+"""axe on every page, in both themes; and what axe does not see: phone width, forced colours."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -13,7 +13,7 @@ LONG = "a-name-that-does-not-break-" * 4  # what makes tables wider than their p
 @pytest.fixture(scope="module")
 def places(client: Client) -> dict[str, str]:
     """What there is to look at: the name of each page and its address."""
-    job = client.run("echo one; sleep 0.2; echo two >&2", job={"name": "To look at"})
+    job = client.run("echo one; sleep 0.2; echo two >&2; ls > a", job={"name": "To look at"})
     failed = client.run("exit 3", job={"name": "Failed"})
     sweep = created(client, study(client, "true", table="x\n1\n2\n", job={"name": "Two points"}))
     client.submit(sweep["id"])
@@ -82,3 +82,82 @@ def test_no_page_is_wider_than_a_phone(visit: Visitor, places: dict[str, str]) -
         if wrong:
             found[name] = wrong
     assert found == {}
+
+
+# What can be seen of an element where the system chooses the colours.
+FILL = """function fill(element) {
+    const now = getComputedStyle(element).backgroundColor;
+    const isClear = now.startsWith("rgba") && now.endsWith(" 0)");
+    return isClear && element.parentElement ? fill(element.parentElement) : now;
+}"""
+LOOKS = f"""element => {{
+    const style = getComputedStyle(element);
+    const border = parseFloat(style.borderBottomWidth) ? style.borderBottomColor : "";
+    const outline = style.outlineStyle === "none" ? "" : style.outlineWidth;
+    return [style.color, ({FILL})(element), border, outline, style.fontWeight].join(" ");
+}}"""
+
+
+def test_forced_colours_leave_states_and_focus_to_see(
+    visit: Visitor, places: dict[str, str]
+) -> None:
+    """What is on, chosen, current, full or not to be pressed looks unlike what is not."""
+    somebody = visit(forced_colors="active", reduced_motion="reduce")
+    page = somebody.context.new_page()
+    alike, wrong = [], {}
+
+    def differ(one: str, other: str, by: str = LOOKS) -> None:
+        expect(page.locator(one).first).to_be_visible()
+        expect(page.locator(other).first).to_be_visible()
+        looks = [page.locator(each).first.evaluate(by) for each in (one, other)]
+        if looks[0] == looks[1]:
+            alike.append((one, other, looks[0]))
+
+    def look(name: str, query: str = "") -> None:
+        settled(somebody, places[name] + query, page)
+        # Contrast is the system's affair, which also draws behind text where axe does not see it.
+        wrong[name] = [each for each in violations(page) if "color-contrast" not in each]
+        assert page.evaluate("document.getAnimations().length") == 0
+
+    def differ_by_focus(one: str) -> None:
+        before = page.locator(one).first.evaluate(LOOKS)
+        page.locator(one).first.focus()
+        if page.locator(one).first.evaluate(LOOKS) == before:
+            alike.append((one, "its focus", before))
+
+    look("jobs")
+    page.locator(".window .job input").nth(1).check()
+    differ(".window .job.chosen", ".window .job:not(.chosen)")
+    differ(".chip[aria-pressed=true]", ".chip[aria-pressed=false]")
+    differ(".jobs-toolbar [aria-disabled]", ".jobs-toolbar button:not([aria-disabled])")
+    differ(".rail li a[aria-current]", ".rail li a:not([aria-current])")
+    page.keyboard.press("Control+k")
+    differ(".palette-choice[aria-selected=true]", ".palette-choice[aria-selected=false]")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="You and this page").click()
+    differ(".menu :focus", ".menu button:not(:focus)")
+    page.keyboard.press("Escape")
+    look("log", "?at=0&q=two&wrap=1")
+    differ(".log-line.current", ".log-line:not(.current)")
+    differ(".log-text mark", ".log-text")
+    differ(".log-tools [aria-pressed=true]", ".log-tools [aria-pressed=false]")
+    differ(".tabs a[aria-current]", ".tabs a:not([aria-current])")
+    differ_by_focus(".tabs a:not([aria-current])")
+    differ_by_focus(".log-tools button")
+    differ_by_focus(".log-tools select")
+    look("files", "?file=a")
+    differ(".files-row.shown", ".files-row[data-row]:not(.shown)")
+    look("new, hardware")
+    differ(".stepper a[aria-current]", ".stepper a:not([aria-current])")
+    differ_by_focus(".new-job input")
+    look("study")
+    differ(".study-counts .is-done", ".study-counts", FILL)
+    look("studies")
+    differ(".progress > i", ".progress", FILL)
+    assert alike == []
+    assert {name: found for name, found in wrong.items() if found} == {}
+    # A state has its shape and its word beside its colour.
+    look("jobs")
+    for badge in page.locator(".badge:visible").all():
+        assert badge.inner_text().strip() and badge.locator("svg").count() == 1
+    somebody.check()

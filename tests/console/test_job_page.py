@@ -15,23 +15,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from browsing import Visit, Visitor
-from harness import CONFIG, Client, RunningServer, wait_for, work_folder
+from browsing import Visitor, badge
+from harness import GO, Client, RunningServer, begun, wait_for, work_folder
 
-GO = "while [ ! -e go ]; do sleep 0.05; done"
-PATIENT = CONFIG.replace("stop_grace_seconds = 1.0", "stop_grace_seconds = 120")
 DOT = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
-
-
-def begun(client: Client, command: str, mark: str, name: str = "A job") -> str:
-    """A job that has done this so far, with a file of this name to know its folder by."""
-    job = str(client.create(f"touch {mark}\n{command}", job={"name": name})["id"])
-    client.submit(job)
-    here = f"jobs/{job}/runs/1/tail/{mark}"
-    wait_for(lambda: client.http.get(here).status_code == 200, "its begin")
-    return job
 
 
 def at(page: Page) -> int:
@@ -40,18 +29,10 @@ def at(page: Page) -> int:
     return int(found[1]) if found else -1
 
 
-def badge(page: Page, word: str) -> Locator:
-    return page.locator(".job-head .badge").get_by_text(word, exact=True)
-
-
 def saved(page: Page, link: Locator) -> bytes:
     with page.expect_download() as download:
         link.click()
     return download.value.path().read_bytes()
-
-
-def asked(somebody: Visit, method: str, end: str) -> int:
-    return sum(r.method == method and r.url.endswith(end) for r in somebody.requests)
 
 
 # --- the log -------------------------------------------------------------------------------------
@@ -175,33 +156,6 @@ def test_a_log_of_ten_gigabytes(server: RunningServer, client: Client, visit: Vi
 # --- how it ends ---------------------------------------------------------------------------------
 
 
-def test_stopping_is_asked_once_and_waited_for(
-    fresh: Callable[..., RunningServer], visit: Visitor
-) -> None:
-    server = fresh(PATIENT).start()
-    client = server.client()
-    job = begun(client, f"trap 'touch told' TERM; {GO}", "stubborn", name="<b>Stubborn</b>")
-    somebody = visit(server.address, client.key)
-    page = somebody.open(f"/jobs/{job}")
-    expect(badge(page, "Executing")).to_be_visible()
-    page.get_by_role("button", name="Stop", exact=True).click()
-    dialog = page.get_by_role("dialog", name="Stop <b>Stubborn</b>?")
-    expect(dialog).to_contain_text("What it has written so far is kept")
-    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
-    dialog.get_by_role("button", name="Stop the job").click()
-    expect(page.get_by_text("Stopping since")).to_be_visible()
-    expect(badge(page, "Stopping")).to_be_visible()
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_have_count(0)
-    folder = work_folder(server, "stubborn")
-    wait_for((folder / "told").exists, "TERM")
-    (folder / "go").touch()
-    expect(badge(page, "Stopped")).to_be_visible()
-    expect(page.get_by_text("Stopping since")).to_have_count(0)
-    expect(page.get_by_label("How it ended")).to_contain_text("Stopped")
-    assert asked(somebody, "POST", "/stop/") == 1
-    somebody.check()
-
-
 def test_the_line_that_tells_why_it_failed_is_a_link_into_the_log(
     client: Client, visit: Visitor
 ) -> None:
@@ -316,7 +270,8 @@ def test_the_told_commands_do_what_they_say(client: Client, visit: Visitor, tmp_
     job = client.run("echo 'an error, they say'; echo 42 > answer")["id"]
     somebody = visit()
     page = somebody.open(f"/jobs/{job}/api")
-    environment = {"PATH": os.environ["PATH"], "SIMYARD_API_KEY": client.key}
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": programs, "SIMYARD_API_KEY": client.key}
 
     def told(view: str) -> list[str]:
         panel = page.get_by_role("region", name=view, exact=True)
@@ -344,6 +299,19 @@ def test_the_told_commands_do_what_they_say(client: Client, visit: Visitor, tmp_
     assert [m["text"] for m in json.loads(search)["matches"]] == ["an error, they say"]
     assert "answer" in {file["path"] for file in json.loads(tree)["files"]}
     assert json.loads(archive)["count"] == 2
+    page.get_by_role("button", name="CLI").click()
+    (server_is,) = told("The server")
+    log, search, _, tree, archive = (
+        run("bash", "-c", f"{server_is}\n{command}")
+        for view in ("Log", "Files")
+        for command in told(view)
+    )
+    assert log == "an error, they say\n"
+    assert json.loads(search) == json.loads(replies[7])
+    assert json.loads(tree) == json.loads(replies[9])
+    assert json.loads(archive)["count"] == 2
+    (_, copy, _) = told("Actions")
+    assert "id" in json.loads(run("bash", "-c", f"{server_is}\n{copy}"))
     page.get_by_role("button", name="Python").click()
     expect(page.get_by_role("button", name="Python")).to_have_attribute("aria-pressed", "true")
     (program,) = told("Log")
@@ -360,7 +328,7 @@ def test_the_told_commands_do_what_they_say(client: Client, visit: Visitor, tmp_
 def test_openfoam_is_watched_while_it_converges(
     server: RunningServer, client: Client, visit: Visitor
 ) -> None:
-    (airfoil,) = client.get("examples/")
+    airfoil, *_ = client.get("examples/")
     case = client.call("GET", f"examples/{airfoil['name']}/contents/", 200).content
     body = airfoil["job"]
     body["name"] = "Airfoil, watched"

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browsing import Visit, Visitor, violations
-from harness import Client, RunningServer, definition, wait_for, work_folder
+from harness import GO, Client, RunningServer, begun, definition, wait_for, work_folder
 from studying import created
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -89,6 +89,14 @@ def test_twenty_thousand_jobs_are_gone_through(
         http = there.server.connect()
         (expected,) = http.get("/api/v2/jobs/rows/?at=9999&limit=1")["rows"]
         expect(tenth.get_by_role("link")).to_have_attribute("href", f"/jobs/{expected['id']}")
+        # The keys go on at the row that has them, wherever it is.
+        page.get_by_label("Select all").focus()
+        page.keyboard.press("Tab")
+        expect(newest).to_be_focused()
+        expect(newest).to_be_in_viewport(ratio=1)
+        page.keyboard.press("PageDown")
+        expect(newest).not_to_be_in_viewport(ratio=1)
+        expect(page.locator(".window [role=row]:focus")).to_be_in_viewport(ratio=1)
         asked = [request.url for request in somebody.requests if "/jobs/rows/" in request.url]
         assert len(asked) < 15, asked
         somebody.check()
@@ -132,7 +140,7 @@ def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
     server: RunningServer, visit: Visitor
 ) -> None:
     mine = server.somebody("watcher")
-    job = named(mine, "first", "touch first; while [ ! -e go ]; do sleep 0.05; done; exit 4")
+    job = named(mine, "first", f"touch first; {GO}; exit 4")
     somebody = visit(key=mine.key)
     page = listed(somebody)
     expect(page.get_by_text("live", exact=True)).to_be_visible()
@@ -156,6 +164,54 @@ def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
     somebody.check()
 
 
+def residuals(last: int) -> str:
+    """As a solver prints them that falls by a decade in 50 iterations."""
+    return "".join(
+        f"Time = {n}\nGAMG:  Solving for p, Initial residual = {10 ** (-n / 50):.9g},"
+        f" Final residual = 0, No Iterations 3\nExecutionTime = {n} s\n"
+        for n in range(1, last + 1)
+    )
+
+
+@pytest.mark.openfoam
+def test_how_far_a_run_is_and_whether_it_converges(server: RunningServer, visit: Visitor) -> None:
+    mine = server.somebody("strider")
+    command = f"""
+        mkdir -p case/system; echo 'endTime 400;' > case/system/controlDict
+        cp steps.txt case/log.simpleFoam; touch strode; {GO}; exit 3"""
+    steps = [mine.upload("steps.txt", residuals(100).encode())["id"]]
+    job = mine.create(
+        command,
+        inputs=steps,
+        code="openfoam",
+        version=None,
+        hardware={"walltime": 1},
+        job={"name": "a wing"},
+    )
+    mine.submit(job["id"])
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    course = row(page, "a wing").locator(".c-progress")
+    bar = course.get_by_role("progressbar", name=" % of the way to its last step")
+    expect(bar).to_have_attribute("aria-valuenow", "25")
+    expect(course).to_have_text(re.compile(r"^converging, about \d+ (s|min) left$"))
+    expect(course.get_by_title("25 % of the way to its last step. p falls ")).to_be_visible()
+    expect(row(page, "a wing").get_by_title("Walltime 1 h: at most ")).to_be_visible()
+    asked = [request.url for request in somebody.requests if "/jobs/rows/" in request.url]
+    folder = work_folder(server, "strode")
+    (folder / "case/log.simpleFoam").write_text(residuals(200))
+    expect(bar).to_have_attribute("aria-valuenow", "50")
+    expect(course.get_by_title("50 % of the way to its last step. p falls ")).to_be_visible()
+    # The news brings it: no row is asked for, and no page loaded again.
+    later = [request.url for request in somebody.requests if "/jobs/rows/" in request.url]
+    assert later == asked
+    assert sum(r.is_navigation_request() for r in somebody.requests) == 1
+    (folder / "go").touch()
+    expect(row(page, "a wing")).to_contain_text("Failed")
+    expect(bar).to_have_count(0)
+    somebody.check()
+
+
 def test_what_could_not_be_done_is_told_job_by_job(server: RunningServer, visit: Visitor) -> None:
     mine = server.somebody("cleaner")
     draft, runs = named(mine, "a draft"), named(mine, "it runs", "sleep 600")
@@ -176,6 +232,36 @@ def test_what_could_not_be_done_is_told_job_by_job(server: RunningServer, visit:
     page.get_by_role("menuitem", name="Stop").click()
     page.get_by_role("dialog").get_by_role("button", name="Stop the job").click()
     expect(row(page, "it runs")).to_contain_text("Stopped", timeout=60_000)
+    somebody.check()
+
+
+def test_those_of_the_selected_that_could_not_be_stopped_are_named(
+    server: RunningServer, visit: Visitor
+) -> None:
+    mine = server.somebody("stopper")
+    mine.run(job={"name": "over"})
+    stays, ends = begun(mine, GO, "stays", "stays"), begun(mine, GO, "ends", "ends")
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    for name in ("over", "stays", "ends"):
+        expect(row(page, name)).to_contain_text("Completed" if name == "over" else "Executing")
+        page.get_by_label(f"Select {name}").check()
+    page.get_by_role("toolbar").get_by_role("button", name="Stop").click()
+    dialog = page.get_by_role("dialog", name="Stop 2 jobs?")
+    expect(dialog).to_contain_text("1 of the selected are left out: not on their way")
+    expect(dialog.get_by_role("listitem")).to_have_text(
+        [re.compile("^ends "), re.compile("^stays ")]
+    )
+    # Meanwhile one of them is gone.
+    (work_folder(server, "ends") / "go").touch()
+    assert mine.finished(ends) == "Completed successfully"
+    mine.call("DELETE", f"jobs/{ends}/", 204)
+    dialog.get_by_role("button", name="Stop 2 jobs").click()
+    told = page.get_by_role("status").filter(has_text="1 of 2 jobs told to stop, 1 not:")
+    expect(told.get_by_role("listitem")).to_have_text([re.compile(r"^ends: Not found")])
+    expect(row(page, "stays")).to_contain_text("Stopped")
+    assert mine.finished(stays) == "Stopped by the user"
+    expect(row(page, "ends")).to_contain_text("Deleted")
     somebody.check()
 
 

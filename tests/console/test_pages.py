@@ -1,10 +1,13 @@
 """Library, keys, usage, studies and the first minutes."""
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import expect
 
 from browsing import Visitor
 from harness import Client, RunningServer, wait_for
+from simyard.service.catalogue import own_folder
 from studying import created, study
 
 
@@ -132,4 +135,29 @@ def test_the_first_minutes_run_the_airfoil(server: RunningServer, visit: Visitor
     job = newcomer.get("jobs/")["results"][0]["id"]
     for call in ("files/contents/", "api/v2/jobs/ ", f"jobs/{job}/submit/", f"jobs/{job}/files/"):
         assert call.strip() in told, call
+    page.get_by_role("button", name="CLI").click()
+    server_is, *told = page.locator("pre.code").inner_text().split("\n\n")
+    assert server_is == f"export SIMYARD_URL={server.address}"
+    assert f"simyard api POST jobs/{job}/submit/" in told[2]
+    assert "simyard api files/contents/ " in told[0]
+    somebody.check(404)
+
+
+@pytest.mark.calculix
+@pytest.mark.sandbox
+def test_without_openfoam_they_run_what_is_installed(
+    fresh: Callable[..., RunningServer], visit: Visitor
+) -> None:
+    server = fresh()
+    shipped = (own_folder() / "openfoam.toml").read_text()
+    (server.data / "catalogue").mkdir()
+    (server.data / "catalogue" / "openfoam.toml").write_text(
+        shipped.replace('command = ["simpleFoam"', 'command = ["no-such-foam"')
+    )
+    server.start()
+    somebody = visit(server.address, server.client().key)
+    page = somebody.open("/welcome")
+    page.get_by_role("button", name="Run the beam example").click()
+    expect(page.get_by_role("img", name="residuals/force, now")).to_be_visible(timeout=100_000)
+    expect(page.get_by_role("link", name="Look at its results")).to_be_visible(timeout=100_000)
     somebody.check(404)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from playwright.sync_api import expect
 
@@ -53,6 +54,43 @@ def test_signing_out_ends_the_session(visit: Visitor) -> None:
     page.get_by_role("menuitem", name="Sign out").click()
     expect(page.get_by_role("dialog", name="Sign in to Simyard")).to_be_visible()
     assert somebody.context.request.get(f"{somebody.address}/api/v2/session/").status == 401
+    somebody.check(401)
+
+
+def test_of_interrupted_uploads_nothing_is_kept_for_others(
+    server: RunningServer, visit: Visitor, tmp_path: Path
+) -> None:
+    somebody = visit()
+    (tmp_path / "secret wing.bin").write_bytes(b"wing")
+    page = somebody.open("/library")
+    page.route(
+        "**/api/v2/uploads/*/",
+        lambda route: route.abort() if route.request.method == "PATCH" else route.continue_(),
+    )
+    kept = "Object.entries(localStorage).filter(each => /wing/.test(each))"
+
+    def interrupted() -> None:
+        with page.expect_request(lambda request: request.method == "PATCH"):
+            page.get_by_label("Files to upload").set_input_files(tmp_path / "secret wing.bin")
+        page.get_by_role("button", name="Pause secret wing.bin").click()
+        assert len(page.evaluate(kept)) == 1
+
+    interrupted()
+    page.reload()
+    expect(page.get_by_label("Files to upload")).to_be_attached()
+    assert len(page.evaluate(kept)) == 1  # it can be gone on with
+    page.get_by_role("button", name="You and this page").click()
+    with page.expect_event("load"):
+        page.get_by_role("menuitem", name="Sign out").click()
+    expect(page.get_by_role("dialog", name="Sign in to Simyard")).to_be_visible()
+    assert page.evaluate(kept) == []
+    somebody.sign_in(server.client().key)
+    page.reload()
+    interrupted()
+    somebody.sign_in(server.key("next@lab.example"))
+    page.reload()
+    expect(page.get_by_label("Files to upload")).to_be_attached()
+    assert page.evaluate(kept) == []
     somebody.check(401)
 
 

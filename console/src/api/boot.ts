@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { skew } from "../lib/format";
+import { forgetOthers } from "../lib/resuming";
 import { api } from "./client";
 import type { Schemas } from "./types";
 
@@ -13,5 +14,6 @@ export async function start(): Promise<void> {
   const reply = await api<Schemas["Console"]>("GET", "console/");
   skew.value = new Date(reply.now).getTime() - (before + Date.now()) / 2;
   boot.value = reply;
+  forgetOthers(reply.user.email);
 }
 export const canWrite = (): boolean => boot.value?.rights.canWrite ?? false;

@@ -40,6 +40,11 @@ export function useGet<T>(path: string, query?: Query, options: Options = {}): G
   });
 }
 
+/** Nothing of what has a path that begins with `start` is there any more. */
+export function gone(start: string): void {
+  queries.removeQueries({ predicate: (query) => String(query.queryKey[0]).startsWith(start) });
+}
+
 /** Everything whose path begins with `start` is fetched again if it is on the screen. */
 export function changed(start: string): void {
   void queries.invalidateQueries({

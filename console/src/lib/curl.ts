@@ -29,3 +29,19 @@ export function curl(base: string, call: Call): string {
   words.push(quoted(`${base}${call.path}${queried(call.query)}`));
   return words.join(" \\\n  ");
 }
+
+/** The same with our own command, which has server and key from the environment. */
+export function cli(call: Call): string {
+  const words = ["simyard api"];
+  if (call.method === "DELETE" || (call.method === "POST" && call.json === undefined && !call.form))
+    words.push(call.method);
+  const lines = [`${words.join(" ")} ${quoted(call.path)}`];
+  for (const pair of Object.entries(call.query ?? {})) lines.push(`-q ${quoted(pair.join("="))}`);
+  if (call.json !== undefined) lines.push(`--json ${quoted(JSON.stringify(call.json))}`);
+  if (call.form) lines.push(`--file ${quoted(call.form)}`);
+  return lines.join(" \\\n  ");
+}
+
+/** What tells it the server, before the first call. base: where the API is. */
+export const cliServer = (base: string): string =>
+  `export SIMYARD_URL=${quoted(base.replace(/\/api\/v2\/$/, ""))}`;

@@ -9,11 +9,15 @@
 
 import { signal } from "@preact/signals";
 import { newKey, prefix } from "../api/client";
+import type { Converging } from "./convergence";
 import { listen, type Connection, type Told } from "./sse";
 
 export const connection = signal<Connection>("connecting");
 /** When something was heard last, for "as of 14:03". */
 export const heardAt = signal(Date.now());
+
+/** How far a run is that executes. */
+export type Progress = { job: string; run: string; progress: number | null; convergence: Converging };
 
 type Message = { told?: Told; state?: Connection };
 type Handler = (name: string, data: Record<string, unknown>) => void;
@@ -24,6 +28,7 @@ const BEAT_MS = 2_000;
 const STALE_MS = 6_000;
 
 const handlers = new Set<Handler>();
+const watchers = new Set<(progress: Progress) => void>();
 let lastId = "";
 
 /** Be told of each event, in this tab or another's connection; returns how to stop. */
@@ -32,10 +37,61 @@ export function onEvent(handler: Handler): () => void {
   return () => handlers.delete(handler);
 }
 
-function tell(told: Told): void {
+/** Be told how far runs are, once a second each: nothing has happened to them. Returns how to stop. */
+export function onProgress(watcher: (progress: Progress) => void): () => void {
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
+
+/**
+ * One call of `work` for all events of so many milliseconds that `hear` says concern it. What comes while
+ * it is still at work, or while nobody looks at the page, has it called once afterwards. Returns how to stop.
+ */
+export function gathered(
+  ms: number,
+  hear: (name: string, data: Record<string, unknown>) => boolean,
+  work: () => Promise<void> | void,
+): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let isOwed = false;
+  let isBusy = false;
+  let isOver = false;
+  const isSeen = (): boolean => document.visibilityState === "visible";
+  const soon = (): void => {
+    if (isOwed && !isBusy && !isOver && isSeen()) timer ??= setTimeout(() => void run(), ms);
+  };
+  const run = async (): Promise<void> => {
+    timer = undefined;
+    if (!isSeen()) return;
+    isOwed = false;
+    isBusy = true;
+    try {
+      await work();
+    } finally {
+      isBusy = false;
+      soon();
+    }
+  };
+  const deaf = onEvent((name, data) => {
+    if (!hear(name, data)) return;
+    isOwed = true;
+    soon();
+  });
+  document.addEventListener("visibilitychange", soon);
+  return () => {
+    isOver = true;
+    deaf();
+    clearTimeout(timer);
+    document.removeEventListener("visibilitychange", soon);
+  };
+}
+
+export function tell(told: Told): void {
   if (told.id) lastId = told.id;
   heardAt.value = Date.now();
-  for (const handler of handlers) handler(told.name, (told.data ?? {}) as Record<string, unknown>);
+  const data = (told.data ?? {}) as Record<string, unknown>;
+  if (told.name === "run" && !("state" in data)) for (const watcher of watchers) watcher(data as Progress);
+  else for (const handler of handlers) handler(told.name, data);
 }
 
 /** Begin to listen; once a page. Returns how to stop. */

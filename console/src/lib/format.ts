@@ -66,37 +66,55 @@ export const serverNow = (): number => Date.now() + skew.value;
 export const zone = (): string =>
   isUtc.value ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
 
+const SAID = {
+  weekday: "short",
+  year: "numeric",
+  month: "short",
+  day: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+} as const;
+const NUMBERED = { ...SAID, month: "2-digit", day: "2-digit" } as const;
+const makers = new Map<string, Intl.DateTimeFormat>(); // costly to make, and a list has many times
+
+function partsOf(date: Date, format: Intl.DateTimeFormatOptions): Record<string, string> {
+  const key = `${format.month} ${isUtc.value}`;
+  let maker = makers.get(key);
+  if (!maker) {
+    maker = new Intl.DateTimeFormat("en-GB", isUtc.value ? { ...format, timeZone: "UTC" } : format);
+    makers.set(key, maker);
+  }
+  return Object.fromEntries(maker.formatToParts(date).map(({ type, value }) => [type, value]));
+}
+
 /** 14:03:10 today, Sat 21 Nov 14:03 this year, 2025-11-21 14:03 before. */
 export function moment(iso: string | null | undefined, now = serverNow()): string {
   if (!iso) return "-";
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return iso;
-  const part = (date: Date, options: Intl.DateTimeFormatOptions): string =>
-    new Intl.DateTimeFormat("en-GB", { ...options, ...(isUtc.value ? { timeZone: "UTC" } : {}) }).format(date);
-  const day = (date: Date): string => part(date, { year: "numeric", month: "2-digit", day: "2-digit" });
-  const today = new Date(now);
-  if (day(at) === day(today)) return part(at, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-  const clock = part(at, { hour: "2-digit", minute: "2-digit" });
-  if (part(at, { year: "numeric" }) === part(today, { year: "numeric" })) {
-    return `${part(at, { weekday: "short" })} ${part(at, { day: "numeric" })} ${part(at, { month: "short" })} ${clock}`;
+  const { weekday, year, month, day, hour, minute, second } = partsOf(at, SAID);
+  const today = partsOf(new Date(now), SAID);
+  if (year !== today["year"]) {
+    const numbered = partsOf(at, NUMBERED);
+    return `${year}-${numbered["month"]}-${numbered["day"]} ${hour}:${minute}`;
   }
-  const [d, m, y] = day(at).split("/");
-  return `${y}-${m}-${d} ${clock}`;
+  if (month === today["month"] && day === today["day"]) return `${hour}:${minute}:${second}`;
+  return `${weekday} ${day} ${month} ${hour}:${minute}`;
+}
+
+/** 42 s, 3 min, 2 h, 4 d. */
+export function rough(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return seconds < 86400 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
 }
 
 /** 4 min ago; in 2 h. */
 export function ago(iso: string | null | undefined, now = serverNow()): string {
   if (!iso) return "";
   const seconds = (now - new Date(iso).getTime()) / 1000;
-  const size = Math.abs(seconds);
-  const text =
-    size < 60
-      ? `${Math.round(size)} s`
-      : size < 3600
-        ? `${Math.round(size / 60)} min`
-        : size < 86400
-          ? `${Math.round(size / 3600)} h`
-          : `${Math.round(size / 86400)} d`;
+  const text = rough(Math.abs(seconds));
   return seconds >= 0 ? `${text} ago` : `in ${text}`;
 }
 

@@ -21,6 +21,11 @@ export class Scroll {
     return Math.min(this.total, MOST_PX);
   }
 
+  /** By how many pixels a row is further down in the list than in the element: the same while one scrolls. */
+  get shift(): number {
+    return this.isScaled ? Math.round(this.top - this.at) : 0;
+  }
+
   private get isScaled(): boolean {
     return this.total > MOST_PX;
   }

@@ -8,7 +8,9 @@
 
 import { signal } from "@preact/signals";
 import type { Upload as Sender } from "tus-js-client";
+import { boot } from "../api/boot";
 import { address, newKey } from "../api/client";
+import { keptAs } from "./resuming";
 
 export type Upload = {
   key: string;
@@ -114,7 +116,7 @@ async function send({ key, path, batch }: Upload): Promise<void> {
     retryDelays: PAUSES_MS,
     headers: { "X-Simyard": "1" },
     metadata: { filename: file.name, relativePath: path, typeId: "1", batch, fingerprint: mark },
-    fingerprint: () => Promise.resolve(`simyard|${address("uploads/")}|${mark}`),
+    fingerprint: () => Promise.resolve(keptAs(boot.value?.user.email ?? "", mark)),
     removeFingerprintOnSuccess: true,
     onProgress: (sent) => update(key, { sent }),
     onAfterResponse: (_request, response) => {

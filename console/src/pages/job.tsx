@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { jobPath, runPath } from "../api/jobs";
 import { changed } from "../api/queries";
-import { onEvent } from "../lib/events";
+import { gathered } from "../lib/events";
 import { jobHref } from "../lib/hrefs";
 import { usePlace, type Place } from "../lib/query";
 import { Empty, Failure, Skeleton } from "../ui/parts";
@@ -19,6 +19,7 @@ import { useJob, useMainLog, useRun, useRuns, useStatuses } from "./job/model";
 import { Overview } from "./job/overview";
 import { Setup } from "./job/setup";
 import { DEFAULT_LOG, isOver, standing } from "./job/standing";
+import { isMissing } from "./job/uselog";
 
 const VIEWS = [
   { name: "overview", label: "Overview" },
@@ -52,7 +53,7 @@ export default function Page({ params }: { params: Record<string, string | undef
   useCrumbs({ label: "Jobs", href: "/jobs" }, ...crumbs);
 
   const error = job.error ?? history.error ?? runs.error;
-  if (error && !job.data) {
+  if (error && (!job.data || isMissing(job.error))) {
     return (
       <>
         <h1 class="hidden-visually">Job {id}</h1>
@@ -141,21 +142,14 @@ function useNewFiles(id: string, run: string, live: Live | null): void {
 function useEvents(id: string, run: string): { isOn: boolean; count: number } {
   const [collecting, set] = useState({ isOn: false, count: 0 });
   useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
     set({ isOn: false, count: 0 });
-    const over = onEvent((name, data) => {
-      if ((name === "job" ? data["id"] : data["job"]) !== id) return;
+    const hear = (name: string, data: Record<string, unknown>): boolean => {
+      if ((name === "job" ? data["id"] : data["job"]) !== id) return false;
       if (name === "run" && data["run"] === run) set({ isOn: data["state"] === "collecting", count: 0 });
       if (name === "files" && data["run"] === run) set((before) => ({ ...before, count: Number(data["count"]) }));
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        changed(jobPath(id));
-      }, ROUND_MS);
-    });
-    return () => {
-      over();
-      clearTimeout(timer);
+      return true;
     };
+    return gathered(ROUND_MS, hear, () => changed(jobPath(id)));
   }, [id, run]);
   return collecting;
 }

@@ -7,7 +7,7 @@ import { ApiError } from "../api/client";
 import { copyOf, runAgain } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
 import type { JobRow, Schemas } from "../api/types";
-import { connection, onEvent } from "../lib/events";
+import { connection, gathered, onProgress } from "../lib/events";
 import { grouped, isUtc, serverNow } from "../lib/format";
 import { draftHref, jobHref } from "../lib/hrefs";
 import { useKeys } from "../lib/keys";
@@ -269,26 +269,22 @@ function unless(why: string, run: () => void): void {
 /** Events bring rows up to date, and counts now and then. */
 function useEvents(feed: Feed): void {
   useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const stop = onEvent((name, data) => {
+    const hear = (name: string, data: Record<string, unknown>): boolean => {
       feed.heard(name, data);
-      if (!["job", "run", "study", "notice"].includes(name)) return;
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        if (document.hidden) return;
-        changed("jobs/facets/");
-        changed("machine/");
-      }, COUNTS_MS);
+      return ["job", "run", "study", "notice"].includes(name);
+    };
+    const stop = gathered(COUNTS_MS, hear, () => {
+      changed("jobs/facets/");
+      changed("machine/");
     });
     const seen = (): void => {
-      if (document.hidden) return;
-      feed.seen();
-      changed("jobs/facets/");
+      if (!document.hidden) feed.seen();
     };
     document.addEventListener("visibilitychange", seen);
+    const deaf = onProgress((progress) => feed.progressed(progress));
     return () => {
       stop();
-      clearTimeout(timer);
+      deaf();
       document.removeEventListener("visibilitychange", seen);
     };
   }, [feed]);

@@ -122,7 +122,7 @@ export default function Library() {
                       <Bytes value={file.decryptedSize} />
                     </td>
                     <td>{file.owner}</td>
-                    <td>
+                    <td class="number">
                       <span class="row">
                         <Link
                           class="button small"

@@ -90,6 +90,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const [refusal, refuse] = useState<Problem[]>([]);
   const [said, say] = useState("");
   const summary = useRef<HTMLDivElement>(null);
+  const form = useRef<HTMLFormElement>(null);
   useCrumbs({ label: "Jobs", href: "/jobs" }, { label: body.name || "New job" });
   useUploadedInputs({ at: 0, batch, edit });
   const study = isStudyAsked || isStudy(body);
@@ -228,6 +229,8 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       <div class="new-columns">
         <form
           class="grow stack"
+          ref={form}
+          tabIndex={-1}
           onSubmit={(event) => event.preventDefault()}
           aria-label={`Step: ${STEPS.find(([name]) => name === step)![1]}`}
         >
@@ -241,7 +244,10 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
           <Moves
             steps={steps.map(([name]) => name)}
             step={step}
-            onGo={(name) => go({ step: name })}
+            onGo={(name) => {
+              go({ step: name });
+              form.current?.focus(); // its first field is next, not the button that led here
+            }}
             submit={
               <Button
                 kind="primary"

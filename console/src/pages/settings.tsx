@@ -12,7 +12,7 @@ import { isOn, turn } from "../lib/keys";
 import { messageOf } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
-import { Banner, Button, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
+import { Banner, Button, Choice, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { Code, Table } from "../ui/scroll";
 import { toast } from "../ui/toasts";
@@ -386,15 +386,11 @@ function Invite({ onClose }: { onClose: () => void }) {
             />
           )}
         </Field>
-        <Field label="Role" name="role" errors={errors["role"] ?? []}>
-          {(props) => (
-            <select {...props} class="input" value={role} onChange={(event) => setRole(event.currentTarget.value)}>
-              <option value="member">member</option>
-              <option value="read-only">read-only</option>
-              <option value="admin">admin</option>
-            </select>
-          )}
-        </Field>
+        <Choice label="Role" name="role" errors={errors["role"] ?? []} value={role} set={setRole}>
+          <option value="member">member</option>
+          <option value="read-only">read-only</option>
+          <option value="admin">admin</option>
+        </Choice>
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit">

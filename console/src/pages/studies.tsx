@@ -5,7 +5,7 @@ import { Link } from "wouter-preact";
 import { part } from "../api/client";
 import { changed, useGet } from "../api/queries";
 import type { RowsPage } from "../api/types";
-import { onEvent } from "../lib/events";
+import { gathered } from "../lib/events";
 import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
 import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
@@ -14,25 +14,13 @@ import { Table } from "../ui/scroll";
 import { State } from "../ui/state";
 
 const GATHER_MS = 1_000;
+const EVENTS = new Set(["study", "job", "reset"]);
 
 export default function Studies() {
   useCrumbs({ label: "Studies" });
   const [place, go] = usePlace();
   const rows = useGet<RowsPage>("jobs/rows/", { kind: "study", cursor: place["cursor"], limit: 50 }, { keep: true });
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const stop = onEvent((name) => {
-      if (name !== "study" && name !== "job" && name !== "reset") return;
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        if (document.visibilityState === "visible") changed("jobs/rows/");
-      }, GATHER_MS);
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  }, []);
+  useEffect(() => gathered(GATHER_MS, (name) => EVENTS.has(name), () => changed("jobs/rows/")), []);
   const found = rows.data?.rows ?? [];
   return (
     <div class="page stack">

@@ -6,7 +6,7 @@ import { address, api, ApiError, newKey } from "../api/client";
 import { jobPath } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
 import type { Job, Page, Schemas } from "../api/types";
-import { onEvent } from "../lib/events";
+import { gathered } from "../lib/events";
 import { duration } from "../lib/format";
 import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
@@ -15,7 +15,7 @@ import { plural } from "../lib/words";
 import { Confirm } from "../ui/dialog";
 import { CircleCheck, CircleDashed, CirclePlay, Clock, Download, OctagonX, RotateCcw, Square, Star } from "../ui/icons";
 import { Menu } from "../ui/menu";
-import { Button, Empty, Failure, Field, Num, Panel, Skeleton } from "../ui/parts";
+import { Button, Choice, Empty, Failure, Field, Num, Panel, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { Window } from "../ui/window";
@@ -45,13 +45,7 @@ export default function Study({ params }: { params: Record<string, string | unde
   const summary = useGet<Summary>(`${jobPath(id)}study/`);
   const { runs, error, again } = useRuns(id);
   useCrumbs({ label: "Studies", href: "/studies" }, { label: job.data?.name ?? id });
-  useEffect(
-    () =>
-      onEvent((_name, data) => {
-        if (data["id"] === id || data["job"] === id) changed(`${jobPath(id)}study/`);
-      }),
-    [id],
-  );
+  useEffect(() => gathered(GATHER_MS, concerns(id), () => changed(`${jobPath(id)}study/`)), [id]);
   const problem = job.error ?? summary.error ?? error;
   if (problem && !summary.data) {
     return problem instanceof ApiError && problem.status === 400 ? (
@@ -86,6 +80,12 @@ export default function Study({ params }: { params: Record<string, string | unde
   );
 }
 
+/** Whether an event is about this study, or about what was missed. */
+const concerns =
+  (id: string) =>
+  (name: string, data: Record<string, unknown>): boolean =>
+    name === "reset" || data["job"] === id || data["id"] === id;
+
 /** The runs, kept up to date by what changed since. */
 function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () => void } {
   const [runs, set] = useState<Run[] | null>(null);
@@ -94,17 +94,8 @@ function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () =>
   useEffect(() => {
     let known = new Map<string, Run>();
     let version = "";
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    let isBusy = false;
-    let isOwed = false;
     const over = new AbortController();
     const look = async (): Promise<void> => {
-      timer = undefined;
-      if (isBusy) {
-        isOwed = true;
-        return;
-      }
-      isBusy = true;
       try {
         const reply = await api<Columns>("GET", `${jobPath(id)}study/columns/`, {
           query: { since: version },
@@ -117,32 +108,12 @@ function useRuns(id: string): { runs: Run[] | null; error: unknown; again: () =>
       } catch (problem) {
         if (!over.signal.aborted) fail(problem);
       }
-      isBusy = false;
-      if (isOwed) {
-        isOwed = false;
-        soon();
-      }
     };
-    const soon = (): void => {
-      if (document.visibilityState === "visible") timer ??= setTimeout(() => void look(), GATHER_MS);
-      else isOwed = true;
-    };
-    const seen = (): void => {
-      if (isOwed && document.visibilityState === "visible") {
-        isOwed = false;
-        soon();
-      }
-    };
-    void look();
-    const stop = onEvent((name, data) => {
-      if (name === "reset" || data["job"] === id || data["id"] === id) soon();
-    });
-    document.addEventListener("visibilitychange", seen);
+    const first = look();
+    const stop = gathered(GATHER_MS, concerns(id), () => first.then(look));
     return () => {
       over.abort();
-      clearTimeout(timer);
       stop();
-      document.removeEventListener("visibilitychange", seen);
     };
   }, [id, turn]);
   return { runs, error, again: () => again((n) => n + 1) };
@@ -263,22 +234,13 @@ function Views({ id, summary, runs }: { id: string; summary: Summary; runs: Run[
   const name = (key: string): string => columns.find((column) => column.key === key)?.label ?? key;
   const openRun = (run: string): void => open(jobHref(id, "", { run }));
   const choice = (label: string, value: string, parameter: string) => (
-    <Field label={label} name={parameter}>
-      {(props) => (
-        <select
-          {...props}
-          class="input"
-          value={value}
-          onChange={(event) => go({ [parameter]: event.currentTarget.value })}
-        >
-          {drawn.map((column) => (
-            <option key={column.key} value={column.key}>
-              {column.label}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
+    <Choice label={label} name={parameter} value={value} set={(key) => go({ [parameter]: key })}>
+      {drawn.map((column) => (
+        <option key={column.key} value={column.key}>
+          {column.label}
+        </option>
+      ))}
+    </Choice>
   );
   return (
     <>

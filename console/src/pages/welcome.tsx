@@ -7,13 +7,14 @@ import { address, api, part, request } from "../api/client";
 import { jobPath, runPath } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
 import type { Job, Page, Schemas, SeriesData, Status, StoredFile } from "../api/types";
-import { curl, type Call } from "../lib/curl";
+import { cli, cliServer, curl, type Call } from "../lib/curl";
 import { onEvent } from "../lib/events";
 import { bytes, number } from "../lib/format";
 import { jobHref } from "../lib/hrefs";
 import { whyNot } from "../lib/rights";
 import { messageOf } from "../lib/words";
 import { CircleCheck, CircleDashed, CirclePlay, OctagonX, Play } from "../ui/icons";
+import { Languages, type Language } from "../ui/languages";
 import { Banner, Button, CopyButton, Failure, Panel, Skeleton, Sparkline } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
 import { Code } from "../ui/scroll";
@@ -167,7 +168,7 @@ function Run({ example }: { example: Example }) {
   return (
     <Panel title={example.title}>
       <div class="stack">
-        <p>A real solver computes the flow around an airfoil, in the five steps that every job has.</p>
+        <p>{example.about} It takes the five steps that every job has.</p>
         <div class="row">
           <Button
             kind="primary"
@@ -176,7 +177,7 @@ function Run({ example }: { example: Example }) {
             why={example.isRunnable ? whyNot() : example.whyNot}
             onClick={() => void go()}
           >
-            {stage ? "Run it again" : "Run the airfoil example"}
+            {stage ? "Run it again" : `Run the ${example.short} example`}
           </Button>
           {example.isRunnable ? null : <span class="quiet">{example.whyNot}</span>}
         </div>
@@ -240,7 +241,9 @@ function Curves({ job, isLive }: { job: string; isLive: boolean }) {
 
 function Happened({ calls }: { calls: Call[] }) {
   const base = new URL(address(""), window.location.href).toString();
-  const all = calls.map((call) => `# ${call.title}\n${curl(base, call)}`).join("\n\n");
+  const [lang, choose] = useState<Language>("curl");
+  const each = calls.map((call) => `# ${call.title}\n${lang === "cli" ? cli(call) : curl(base, call)}`);
+  const all = [...(lang === "cli" ? [cliServer(base)] : []), ...each].join("\n\n");
   return (
     <details class="stack-small" open>
       <summary>What just happened: the calls of the API</summary>
@@ -248,6 +251,7 @@ function Happened({ calls }: { calls: Call[] }) {
         The same from your terminal, with a key from <Link href="/settings/keys">your settings</Link> in{" "}
         <code>SIMYARD_API_KEY</code>.
       </p>
+      <Languages chosen={lang} all={["curl", "cli"]} choose={choose} />
       <Code label="The calls">{all}</Code>
       <CopyButton text={all} />
     </details>

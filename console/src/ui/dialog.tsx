@@ -1,7 +1,7 @@
 /** Dialogs: the browser's own, which keep the focus inside and give it back. */
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { messageOf } from "../lib/words";
 import { Banner, Button } from "./parts";
 
@@ -17,7 +17,7 @@ type Props = {
 export function Dialog({ title, onClose, children, actions, isWide, isFirm }: Props) {
   const box = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = box.current!;
     if (!dialog.open) dialog.showModal();
     return () => dialog.close();

@@ -1,7 +1,7 @@
 /** One box to find, go and do. Opens at once; what was pressed before it is drawn is not lost. */
 
 import { signal } from "@preact/signals";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "wouter-preact";
 import { api, part } from "../api/client";
 import type { Schemas } from "../api/types";
@@ -34,7 +34,8 @@ function Opened() {
   const box = useRef<HTMLDialogElement>(null);
   const [, go] = useLocation();
   const list = useId();
-  useEffect(() => {
+  // Before anything else is heard: what is typed right after its key is meant for it.
+  useLayoutEffect(() => {
     box.current!.showModal();
   }, []);
   useEffect(() => {
@@ -73,6 +74,7 @@ function Opened() {
   const chosen = Math.min(at, shown.length - 1);
   const choose = (choice: Choice | undefined): void => {
     if (!choice) return;
+    box.current?.close(); // the focus is where it was, and what opens now gives it back there
     close();
     choice.run();
   };

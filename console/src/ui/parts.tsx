@@ -85,6 +85,49 @@ export function Field({ label, name, hint, errors, children }: FieldProps) {
   );
 }
 
+type Labelled = Omit<FieldProps, "children">;
+
+/** A labelled text of several lines: a script, unless it is `isProse`. */
+export function Script({
+  value,
+  set,
+  rows = 4,
+  isProse = false,
+  ...field
+}: Labelled & { value: string; set: (text: string) => void; rows?: number; isProse?: boolean }) {
+  return (
+    <Field {...field}>
+      {(props) => (
+        <textarea
+          {...props}
+          class={`input ${isProse ? "" : "mono"}`}
+          rows={rows}
+          value={value}
+          onInput={(event) => set(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+}
+
+/** A labelled choice of one of its `children`, which are options or groups of them. */
+export function Choice({
+  value,
+  set,
+  children,
+  ...field
+}: Labelled & { value: string; set: (value: string) => void; children: ComponentChildren }) {
+  return (
+    <Field {...field}>
+      {(props) => (
+        <select {...props} class="input" value={value} onChange={(event) => set(event.currentTarget.value)}>
+          {children}
+        </select>
+      )}
+    </Field>
+  );
+}
+
 export function Panel({
   title,
   tools,

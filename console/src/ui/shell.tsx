@@ -9,6 +9,7 @@ import { api } from "../api/client";
 import { connection, heardAt } from "../lib/events";
 import { chooseUtc, isUtc, moment, store, stored, zone } from "../lib/format";
 import { useKeys } from "../lib/keys";
+import { forgetOthers } from "../lib/resuming";
 import { Help } from "./help";
 import {
   Gauge,
@@ -30,6 +31,7 @@ import { Palette, isHelpOpen, isPaletteOpen } from "./palette";
 import { Banner, Button } from "./parts";
 import { Toasts } from "./toasts";
 
+const ICON = document.querySelector<HTMLLinkElement>("link[rel=icon]")?.href ?? ""; // in the page: no request
 const isRailNarrow = signal(stored("simyard.rail") === "narrow");
 
 export type Crumb = { label: string; href?: string };
@@ -101,7 +103,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
       </a>
       <nav class="rail" aria-label="Main">
         <Link href="/jobs" class="brand" aria-label="Simyard">
-          <img src="assets/icon.svg" alt="" width="20" height="20" />
+          <img src={ICON} alt="" width="20" height="20" />
           <span class="word">Simyard</span>
         </Link>
         <ul>{PLACES.map(place)}</ul>
@@ -189,6 +191,7 @@ function skip(event: Event): void {
 
 async function signOut(): Promise<void> {
   await api("DELETE", "session/", { quiet: true }).catch(() => {});
+  forgetOthers(null);
   window.location.reload();
 }
 

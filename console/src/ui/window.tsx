@@ -1,10 +1,18 @@
-/** Rows of one height, of which only those in view exist. Any number of them: see lib/scroll.ts. */
+/**
+ * Rows of one height, of which only those in and near the view exist. Any number of them: see lib/scroll.ts.
+ * They lie where the browser scrolls them by itself; a frame costs something only where rows come.
+ */
 
 import type { ComponentChildren, RefObject } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Scroll } from "../lib/scroll";
 
-export type WindowHandle = { show: (index: number) => void; first: number; last: number };
+export type WindowHandle = {
+  show: (index: number) => void;
+  first: number; // of the rows that exist
+  last: number;
+  page: number; // rows that are seen
+};
 
 type Props = {
   count: number;
@@ -19,7 +27,10 @@ type Props = {
   tabIndex?: number; // -1 where a row takes the focus instead
 };
 
-const AROUND = 4; // rows beyond the view, for the next frame
+type Near = { first: number; last: number; shift: number }; // rows, and how far the list is from the element, px
+
+const AROUND = 6; // rows beyond the view: the browser moves on before it tells
+const STEP = 4; // rows that come at a time
 const SETTLE_MS = 150;
 
 export function Window({
@@ -49,8 +60,18 @@ export function Window({
   }, []);
 
   scroll.resize(count * row, view);
-  const first = Math.max(0, Math.floor(scroll.top / row) - AROUND);
-  const last = Math.min(count - 1, Math.ceil((scroll.top + view) / row) + AROUND);
+  const near = (): Near => {
+    const from = Math.floor(scroll.top / row) - AROUND;
+    const to = Math.ceil((scroll.top + view) / row) + AROUND;
+    return {
+      first: Math.max(0, Math.floor(from / STEP) * STEP),
+      last: Math.min(count - 1, Math.ceil(to / STEP) * STEP),
+      shift: scroll.shift,
+    };
+  };
+  const drawn = useRef<Near>();
+  drawn.current = near();
+  const { first, last, shift } = drawn.current;
 
   useEffect(() => onView?.(first, last), [first, last, onView]);
   useEffect(() => () => clearTimeout(settling.current), []);
@@ -65,34 +86,42 @@ export function Window({
     },
     [row, view, scroll],
   );
-  if (handle) handle.current = { show, first, last };
+  if (handle) handle.current = { show, first, last, page: Math.max(1, Math.floor(view / row)) };
 
+  const moved = (): void => {
+    const now = near();
+    const { first: from, last: to, shift: by } = drawn.current!;
+    if (now.first !== from || now.last !== to || now.shift !== by) redraw((n) => n + 1);
+  };
   const onScroll = (): void => {
     scroll.scrolled(box.current!.scrollTop);
-    redraw((n) => n + 1);
+    moved();
     clearTimeout(settling.current);
     settling.current = setTimeout(() => {
-      if (box.current) box.current.scrollTop = scroll.settle();
+      if (!box.current) return;
+      box.current.scrollTop = scroll.settle();
+      moved();
     }, SETTLE_MS);
   };
 
   const rows: ComponentChildren[] = [];
-  const put = (index: number): void => {
+  const put = (index: number, isFar = false): void => {
     rows.push(
       <div
         key={index}
         role="presentation"
         class="window-row"
-        style={{ height: `${row}px`, top: `${index * row - scroll.top}px` }}
+        style={{ height: `${row}px`, top: `${Math.max(0, Math.min(index * row - shift, scroll.height - row))}px` }}
+        {...(isFar ? { onFocusIn: () => show(index) } : {})}
       >
         {render(index)}
       </div>,
     );
   };
   const isKept = kept !== undefined && kept >= 0 && kept < count;
-  if (isKept && kept < first) put(kept);
+  if (isKept && kept < first) put(kept, true);
   for (let index = first; index <= last; index++) put(index);
-  if (isKept && kept > last) put(kept);
+  if (isKept && kept > last) put(kept, true);
   return (
     // oxlint-disable-next-line jsx-a11y/no-noninteractive-tabindex -- what scrolls takes the focus
     <div
@@ -104,9 +133,7 @@ export function Window({
       tabIndex={tabIndex}
     >
       <div class="window-height" role="presentation" style={{ height: `${scroll.height}px` }}>
-        <div class="window-layer" role="presentation" style={{ height: `${Math.min(view, scroll.height || view)}px` }}>
-          {rows}
-        </div>
+        {rows}
       </div>
     </div>
   );

@@ -2,7 +2,7 @@
 
 import { api, newKey } from "../../api/client";
 import { jobPath, runPath } from "../../api/jobs";
-import { changed } from "../../api/queries";
+import { changed, gone } from "../../api/queries";
 import type { Schemas } from "../../api/types";
 
 export const stop = async (job: string): Promise<void> => {
@@ -28,7 +28,10 @@ export const restart = async (job: string, run: string, command: string): Promis
   changed(jobPath(job));
 };
 
-export const remove = (job: string): Promise<void> => api("DELETE", jobPath(job));
+export async function remove(job: string): Promise<void> {
+  await api("DELETE", jobPath(job));
+  gone(jobPath(job));
+}
 
 export async function tag(job: string, name: string, isOn: boolean): Promise<void> {
   await api(isOn ? "POST" : "DELETE", `${jobPath(job)}tags/`, { json: { name } });

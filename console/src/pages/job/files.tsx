@@ -89,7 +89,7 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.target as HTMLElement).closest("[data-row], .window"))
       return;
     const row = rows[chosen];
-    const page = Math.max(1, (handle.current?.last ?? 10) - (handle.current?.first ?? 0) - 8);
+    const page = handle.current?.page ?? 1;
     const doing: Record<string, () => void> = {
       ArrowDown: () => move(chosen + 1),
       ArrowUp: () => move(chosen - 1),
@@ -263,7 +263,17 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
         <Chosen job={job} run={run} rules={rules} set={set} isOver={isOver} />
       </div>
       {file ? (
-        <Preview key={file} job={job} run={run} path={path} file={file} onClose={() => change({ file: "" })} />
+        <Preview
+          key={file}
+          job={job}
+          run={run}
+          path={path}
+          file={file}
+          onClose={() => {
+            change({ file: "" });
+            move(chosen);
+          }}
+        />
       ) : null}
     </div>
   );

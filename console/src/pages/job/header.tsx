@@ -6,6 +6,7 @@ import { boot } from "../../api/boot";
 import { part } from "../../api/client";
 import { copyOf, runAgain } from "../../api/jobs";
 import type { Job, Run } from "../../api/types";
+import { leftText, percent } from "../../lib/convergence";
 import { duration } from "../../lib/format";
 import { draftHref, jobHref } from "../../lib/hrefs";
 import { useKeys } from "../../lib/keys";
@@ -35,7 +36,7 @@ import { toast } from "../../ui/toasts";
 import * as actions from "./actions";
 import type { Live } from "./live";
 import { elapsed, isOver, type Now } from "./standing";
-import { leftText, useConvergence } from "./overview";
+import { useConvergence } from "./overview";
 import { Share } from "./share";
 
 const SNAPSHOT = "A zip of its folder is being made: it comes among the files.";
@@ -116,6 +117,8 @@ export function Header({ job, run, runId, count, now, live, isCollecting, stored
     why: why || (isFinished ? "This run is at its end" : ""),
   };
   const passed = elapsed(run, time);
+  const { progress = null, eta = null } = (live && stopping === null && convergence.data) || {};
+  const far = [progress === null ? "" : percent(progress), eta ? leftText(eta) : ""].filter(Boolean).join(", ");
   return (
     <header class="job-head">
       <div class="row">
@@ -130,9 +133,7 @@ export function Header({ job, run, runId, count, now, live, isCollecting, stored
         {passed !== null ? (
           <span class="quiet nowrap">{duration(passed >= 10 ? Math.floor(passed) : passed)}</span>
         ) : null}
-        {live && stopping === null && convergence.data?.eta ? (
-          <span class="quiet nowrap">{leftText(convergence.data.eta)}</span>
-        ) : null}
+        {far ? <span class="quiet nowrap">{far}</span> : null}
         {isCollecting && !now.isOver ? (
           <span class="quiet">collecting outputs{stored ? `, ${stored} stored` : ""}</span>
         ) : null}
@@ -237,7 +238,8 @@ export function Header({ job, run, runId, count, now, live, isCollecting, stored
           onConfirm={() => actions.stop(job.id)}
         >
           <p>
-            Its processes are ended without waiting for the solver to write its state. What is in its folder is kept.
+            Its processes are told to end without waiting for the solver to write its state, and what does not end is
+            killed soon after. What is in its folder is kept.
           </p>
         </Confirm>
       ) : null}

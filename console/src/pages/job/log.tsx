@@ -41,7 +41,7 @@ export function LogView({ job, run, live, isOver, isDraft }: Props) {
   const [place, change] = usePlace();
   const log = place["path"] || DEFAULT_LOG;
   const path = runPath(job, run);
-  const { book, version, fresh } = useLog(path, log, live);
+  const { book, version, fresh } = useLog({ path, log, live, isOver });
   const viewer = useRef<ViewerHandle>(null);
   const input = useRef<HTMLInputElement>(null);
   const [top, setTop] = useState<Line | null>(null);

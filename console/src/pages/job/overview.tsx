@@ -4,8 +4,9 @@ import { useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { runPath } from "../../api/jobs";
 import { useGet } from "../../api/queries";
-import type { Job, Run, Schemas, SeriesData, Status } from "../../api/types";
-import { duration, number } from "../../lib/format";
+import type { Job, Run, SeriesData, Status } from "../../api/types";
+import { TONES, leftText, type Converging } from "../../lib/convergence";
+import { number } from "../../lib/format";
 import { jobHref } from "../../lib/hrefs";
 import { baseName, capital } from "../../lib/words";
 import { Banner, Bytes, Empty, Failure, Num, Panel, Skeleton, Sparkline } from "../../ui/parts";
@@ -78,17 +79,6 @@ export function Overview({ job, run, runId, now, history, live, log }: Props) {
 
 // --- convergence ---------------------------------------------------------------------------------
 
-type Converging = Schemas["Convergence"];
-
-const TONES: Record<Converging["state"], "good" | "running" | "warning" | "bad" | "draft"> = {
-  converged: "good",
-  converging: "running",
-  stalled: "warning",
-  oscillating: "warning",
-  diverging: "bad",
-  unknown: "draft",
-};
-
 /** What the server makes of the residuals, as it was asked and as it was told since. */
 export function useConvergence(
   job: string,
@@ -104,13 +94,6 @@ export function useConvergence(
   });
   return { data: live && told?.path === path ? told.data : asked.data, error: asked.error };
 }
-
-export const leftText = (eta: NonNullable<Converging["eta"]>): string =>
-  eta.high === null
-    ? `at least ${duration(Math.round(eta.low))} left`
-    : eta.high - eta.low < 0.3 * eta.seconds || eta.high < 10
-      ? `about ${duration(Math.round(eta.seconds))} left`
-      : `${duration(Math.round(eta.low))} to ${duration(Math.round(eta.high))} left`;
 
 function Convergence({ job, run, live }: { job: string; run: string; live: Live | null }) {
   const { data, error } = useConvergence(job, run, live);
@@ -144,7 +127,7 @@ function Tail({
   live: Live | null;
   isOver: boolean;
 }) {
-  const { book } = useLog(runPath(job, run), log, live);
+  const { book } = useLog({ path: runPath(job, run), log, live, isOver });
   const shown = fill(book, "end", 2 * LINES, flat)
     .lines.map((line) => ({ line, text: shownLine(book.bytes(line), 400) }))
     .filter(({ text }) => text.text !== "")

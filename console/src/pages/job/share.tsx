@@ -8,7 +8,7 @@ import type { Job } from "../../api/types";
 import { messageOf } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { X } from "../../ui/icons";
-import { Banner, Button, Field } from "../../ui/parts";
+import { Banner, Button, Field, Script } from "../../ui/parts";
 import { toast } from "../../ui/toasts";
 
 export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
@@ -59,17 +59,15 @@ export function Share({ job, onClose }: { job: Job; onClose: () => void }) {
             />
           )}
         </Field>
-        <Field label="Message" name="message" hint="It comes with the notification.">
-          {(props) => (
-            <textarea
-              {...props}
-              class="input"
-              rows={2}
-              value={message}
-              onInput={(event) => setMessage(event.currentTarget.value)}
-            />
-          )}
-        </Field>
+        <Script
+          label="Message"
+          name="message"
+          hint="It comes with the notification."
+          rows={2}
+          isProse
+          value={message}
+          set={setMessage}
+        />
         {said ? <Banner tone="bad">{said}</Banner> : null}
         <div>
           <Button kind="primary" type="submit" disabled={isBusy}>

@@ -9,8 +9,10 @@ const ROUND_MS = 100; // between two drawings of what arrives
 
 export type Log = { book: LogBook; version: number; fresh: () => number };
 
+type What = { path: string; log: string; live: Live | null; isOver: boolean };
+
 /** `path` is that of the run; `log` that of the file in it. `fresh` counts lines that have arrived. */
-export function useLog(path: string, log: string, live: Live | null): Log {
+export function useLog({ path, log, live, isOver }: What): Log {
   const [version, redraw] = useState(0);
   const later = useRef<ReturnType<typeof setTimeout>>();
   const fresh = useRef(0);
@@ -60,12 +62,12 @@ export function useLog(path: string, log: string, live: Live | null): Log {
     else return;
     draw();
   });
-  // What was not there before it began may be there now.
+  // What was not there before it began may be there now; a short run is over before it was seen to run.
   useEffect(() => {
     if (isMissing(book.error)) book.retry();
-  }, [live]);
+  }, [live, isOver]);
   return { book, version, fresh: () => fresh.current };
 }
 
-/** There is no such file (yet). */
+/** There is no such thing, or not yet. */
 export const isMissing = (error: unknown): boolean => error instanceof ApiError && error.status === 404;

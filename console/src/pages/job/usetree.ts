@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { api } from "../../api/client";
-import { onEvent } from "../../lib/events";
+import { gathered } from "../../lib/events";
 import { added, type Known, type TreePage } from "./tree";
 
 const LIMIT = 1000;
@@ -102,20 +102,15 @@ export function useTree({ path, job, run, open, sort, q }: Wish, isOn: boolean):
     if (isOn && !isBusy) for (const prefix of missing) void load(prefix);
   }, [wanted, isBusy, isOn]);
 
-  useEffect(() => {
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const stop = onEvent((name, data) => {
-      if ((name !== "files" && name !== "run") || data["job"] !== job || data["run"] !== run) return;
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        again((n) => n + 1);
-      }, ROUND_MS);
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  }, [job, run]);
+  useEffect(
+    () =>
+      gathered(
+        ROUND_MS,
+        (name, data) => (name === "files" || name === "run") && data["job"] === job && data["run"] === run,
+        () => again((n) => n + 1),
+      ),
+    [job, run],
+  );
 
   return { known, ...facts, isBusy, error, more: (prefix) => void load(prefix), again: () => again((n) => n + 1) };
 }

@@ -7,6 +7,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, api, type Query } from "../../api/client";
 import type { JobRow, RowsPage } from "../../api/types";
+import type { Progress } from "../../lib/events";
 import { Growing, PAGE, Pages, type Book, type Wanted } from "./book";
 import { matches } from "./filters";
 
@@ -176,6 +177,17 @@ export class Feed {
     this.later();
   }
 
+  /** How far a run is: that of a study is not what its row shows. */
+  progressed({ job, progress, convergence }: Progress): void {
+    const book = this.book;
+    const at = book?.place(job);
+    const row = at === undefined ? undefined : book!.row(at);
+    if (!row || row.isStudy || row.endedAt) return;
+    book!.update([{ ...row, progress, convergence }]);
+    this.isNews = true;
+    this.later();
+  }
+
   /** These jobs were changed from here. */
   touch(ids: Iterable<string>): void {
     for (const id of ids) this.dirty.add(id);
@@ -185,7 +197,7 @@ export class Feed {
   /** It is looked at again. */
   seen(): void {
     this.isLost = false;
-    if (this.dirty.size || this.unknown.size) this.later();
+    if (this.dirty.size || this.unknown.size || this.isNews) this.later();
   }
 
   private later(): void {

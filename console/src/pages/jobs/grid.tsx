@@ -121,7 +121,7 @@ export function Grid({ feed, sparks, selection, choose, onMissing, chooseAll, no
   const onKeyDown = (event: KeyboardEvent): void => {
     const row = document.getElementById(rowId(at));
     const isRow = event.target === row;
-    const page = Math.max(1, (view.current?.last ?? 0) - (view.current?.first ?? 0) - 8);
+    const page = view.current?.page ?? 1;
     const moves: Record<string, number> = {
       ArrowDown: at + 1,
       ArrowUp: at - 1,

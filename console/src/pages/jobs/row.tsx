@@ -3,6 +3,7 @@
 import { Component } from "preact";
 import { Link } from "wouter-preact";
 import type { JobRow, Schemas } from "../../api/types";
+import { TONES, percent, roughlyLeft } from "../../lib/convergence";
 import { duration, moment, number } from "../../lib/format";
 import { jobHref } from "../../lib/hrefs";
 import { Ellipsis, TriangleAlert } from "../../ui/icons";
@@ -12,6 +13,7 @@ import { State } from "../../ui/state";
 import { isActive } from "./actions";
 
 const TAGS_SHOWN = 2;
+const COURSE = 56; // px, as the bar below it
 
 export type RowProps = {
   row: JobRow;
@@ -135,23 +137,40 @@ function Course({ row, spark }: { row: JobRow; spark: Schemas["Sparkline"] | und
       </>
     );
   }
-  if (spark && isActive(row)) {
-    const of = `${spark.key}${spark.scale === "log" ? ", log10" : ""}`;
-    const last = spark.points.findLast((point) => point !== null);
-    return (
-      <>
-        <Sparkline
-          values={spark.points}
-          label={`Course of ${of}${last === undefined ? "" : `, now ${last}`}`}
-          width={96}
-        />
-        <span class="quiet ellipsis" title={of}>
-          {spark.key.split("/").pop()}
-        </span>
-      </>
-    );
-  }
+  if (isActive(row) && (spark || row.convergence)) return <Running row={row} spark={spark} />;
   return <Text text={told(row)} />;
+}
+
+/** How far its run is, its curve, whether it converges and how long it still takes, as far as that is known. */
+function Running({ row, spark }: { row: JobRow; spark: Schemas["Sparkline"] | undefined }) {
+  const { progress, convergence } = row;
+  const of = spark ? `${spark.key}${spark.scale === "log" ? ", log10" : ""}` : "";
+  const last = spark?.points.findLast((point) => point !== null);
+  const state = !convergence || convergence.state === "unknown" ? null : convergence.state;
+  const far = progress === null ? "" : `${percent(progress)} of the way to its last step`;
+  const left = convergence?.eta ? roughlyLeft(convergence.eta) : "";
+  const isSaid = far || state || left;
+  return (
+    <>
+      <span class="course">
+        {spark ? (
+          <Sparkline
+            values={spark.points}
+            label={`Course of ${of}${last === undefined ? "" : `, now ${last}`}`}
+            width={COURSE}
+            height={far ? 16 : 20}
+          />
+        ) : null}
+        <Progress value={progress} label={far} />
+      </span>
+      <span class="quiet ellipsis" title={isSaid ? [far, convergence?.sentence].filter(Boolean).join(". ") : of}>
+        {state ? <span class={`tone-${TONES[state]}`}>{state}</span> : null}
+        {state && left ? ", " : ""}
+        {left}
+        {state || left ? null : progress === null ? spark?.key.split("/").pop() : percent(progress)}
+      </span>
+    </>
+  );
 }
 
 const Text = ({ text }: { text: string }) => (

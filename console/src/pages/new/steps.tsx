@@ -7,7 +7,7 @@ import type { Page, Schemas, StoredFile } from "../../api/types";
 import { number } from "../../lib/format";
 import { onUploaded, uploads } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
-import { Button, Bytes, Field, fieldId } from "../../ui/parts";
+import { Button, Bytes, Choice, Field, Script, fieldId } from "../../ui/parts";
 import { Table } from "../../ui/scroll";
 import { DropZone, UploadList } from "../../ui/uploads";
 import {
@@ -206,93 +206,65 @@ export function Software({ body, at, edit, errors }: StepProps) {
     : [];
   return (
     <div class="stack">
-      <Field
+      <Choice
         label="Software"
         name={`${path}.analysis.code`}
         errors={[...errors(`${path}.analysis.code`), ...errors(`${path}.analysis`)]}
         hint={chosen && !chosen.installed ? `Not installed here. ${chosen.installHint}` : chosen?.vendorName}
+        value={mine.analysis?.code ?? ""}
+        set={(code) => {
+          const found = all.find((each) => each.code === code);
+          const analysis = { code, version: found?.versions[0]?.versionCode ?? null };
+          edit((now) => withAnalysis(now, at, { analysis }));
+        }}
       >
-        {(props) => (
-          <select
-            {...props}
-            class="input"
-            value={mine.analysis?.code ?? ""}
-            onChange={(event) => {
-              const code = event.currentTarget.value;
-              const found = all.find((each) => each.code === code);
-              edit((now) =>
-                withAnalysis(now, at, { analysis: { code, version: found?.versions[0]?.versionCode ?? null } }),
-              );
-            }}
-          >
-            <option value="">Choose one</option>
-            <optgroup label="Installed here">
-              {all
-                .filter((each) => each.installed)
-                .map((each) => (
-                  <option key={each.code} value={each.code}>
-                    {each.name}
-                  </option>
-                ))}
-            </optgroup>
-            <optgroup label="Not installed">
-              {all
-                .filter((each) => !each.installed)
-                .map((each) => (
-                  <option key={each.code} value={each.code} disabled={each.code !== mine.analysis?.code}>
-                    {each.name} - {each.installHint || "not installed"}
-                  </option>
-                ))}
-            </optgroup>
-          </select>
-        )}
-      </Field>
+        <option value="">Choose one</option>
+        <optgroup label="Installed here">
+          {all
+            .filter((each) => each.installed)
+            .map((each) => (
+              <option key={each.code} value={each.code}>
+                {each.name}
+              </option>
+            ))}
+        </optgroup>
+        <optgroup label="Not installed">
+          {all
+            .filter((each) => !each.installed)
+            .map((each) => (
+              <option key={each.code} value={each.code} disabled={each.code !== mine.analysis?.code}>
+                {each.name} - {each.installHint || "not installed"}
+              </option>
+            ))}
+        </optgroup>
+      </Choice>
       {chosen ? (
-        <Field
+        <Choice
           label="Version"
           name={`${path}.analysis.version`}
           errors={errors(`${path}.analysis.version`)}
           hint={version?.aliasOf ? `Runs on ${version.aliasOf}, which is what is here.` : ""}
+          value={mine.analysis?.version ?? version?.versionCode ?? ""}
+          set={(code) =>
+            edit((now) => withAnalysis(now, at, { analysis: { ...analysisAt(now, at).analysis, version: code } }))
+          }
         >
-          {(props) => (
-            <select
-              {...props}
-              class="input"
-              value={mine.analysis?.version ?? version?.versionCode ?? ""}
-              onChange={(event) => {
-                const code = event.currentTarget.value;
-                edit((now) => withAnalysis(now, at, { analysis: { ...analysisAt(now, at).analysis, version: code } }));
-              }}
-            >
-              {chosen.versions.map((each) => (
-                <option key={each.versionCode} value={each.versionCode}>
-                  {each.version}
-                  {each.aliasOf ? ` (runs on ${each.aliasOf})` : ""}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
+          {chosen.versions.map((each) => (
+            <option key={each.versionCode} value={each.versionCode}>
+              {each.version}
+              {each.aliasOf ? ` (runs on ${each.aliasOf})` : ""}
+            </option>
+          ))}
+        </Choice>
       ) : null}
-      <Field
+      <Script
         label="Command"
         name={`${path}.command`}
         errors={errors(`${path}.command`)}
         hint="A line or a script for the shell, in the folder of the inputs"
-      >
-        {(props) => (
-          <textarea
-            {...props}
-            class="input mono"
-            rows={4}
-            value={mine.command ?? ""}
-            onInput={(event) => {
-              const command = event.currentTarget.value;
-              edit((now) => withAnalysis(now, at, { command }));
-            }}
-          />
-        )}
-      </Field>
+        value={mine.command ?? ""}
+        set={(command) => edit((now) => withAnalysis(now, at, { command }))}
+      />
       {proposals.length ? (
         <div class="row">
           <span class="quiet">As its catalogue has it:</span>
@@ -310,26 +282,19 @@ export function Software({ body, at, edit, errors }: StepProps) {
           ))}
         </div>
       ) : null}
-      <Field
+      <Script
         label="Environment variables"
         name={`${path}.envVars`}
         errors={[...errors(`${path}.envVars`), ...(bad.length ? [`No NAME=value: ${bad.join(", ")}`] : [])]}
         hint="A line NAME=value for each"
-      >
-        {(props) => (
-          <textarea
-            {...props}
-            class="input mono"
-            rows={2}
-            value={env}
-            onInput={(event) => {
-              setEnv(event.currentTarget.value);
-              const { envVars } = variablesOf(event.currentTarget.value);
-              edit((now) => withAnalysis(now, at, { envVars }));
-            }}
-          />
-        )}
-      </Field>
+        rows={2}
+        value={env}
+        set={(text) => {
+          setEnv(text);
+          const { envVars } = variablesOf(text);
+          edit((now) => withAnalysis(now, at, { envVars }));
+        }}
+      />
     </div>
   );
 }
@@ -345,37 +310,27 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
   const count = (text: string): number | undefined => (text.trim() === "" ? undefined : Number(text));
   return (
     <div class="stack">
-      <Field
+      <Choice
         label="Core type"
         name={`${path}.coreType`}
         errors={errors(`${path}.coreType`)}
         hint={chosen ? `${chosen.description} ${number(chosen.price)} for a core and hour` : ""}
+        value={hardware.coreType ?? ""}
+        set={(coreType) => edit((now) => withHardware(now, at, { coreType }))}
       >
-        {(props) => (
-          <select
-            {...props}
-            class="input"
-            value={hardware.coreType ?? ""}
-            onChange={(event) => {
-              const coreType = event.currentTarget.value;
-              edit((now) => withHardware(now, at, { coreType }));
-            }}
-          >
-            <option value="">Choose one</option>
-            {[true, false].map((isPrimary) => (
-              <optgroup key={String(isPrimary)} label={isPrimary ? "Usual" : "Others, as scripts name them"}>
-                {all
-                  .filter((each) => each.isPrimary === isPrimary)
-                  .map((each) => (
-                    <option key={each.code} value={each.code}>
-                      {each.name}
-                    </option>
-                  ))}
-              </optgroup>
-            ))}
-          </select>
-        )}
-      </Field>
+        <option value="">Choose one</option>
+        {[true, false].map((isPrimary) => (
+          <optgroup key={String(isPrimary)} label={isPrimary ? "Usual" : "Others, as scripts name them"}>
+            {all
+              .filter((each) => each.isPrimary === isPrimary)
+              .map((each) => (
+                <option key={each.code} value={each.code}>
+                  {each.name}
+                </option>
+              ))}
+          </optgroup>
+        ))}
+      </Choice>
       <Field
         label={isStudy ? "Cores for each run" : "Cores"}
         name={`${path}.coresPerSlot`}
@@ -455,25 +410,14 @@ export function Post({ body, at, edit, errors }: StepProps) {
   const path = `jobanalyses.${at}.postProcessScriptCommand`;
   return (
     <div class="stack">
-      <Field
+      <Script
         label="Command after the run"
         name={path}
         errors={errors(path)}
         hint="Its last lines of a name, a tab and a value become the outputs of the run: they can be compared, sorted and plotted"
-      >
-        {(props) => (
-          <textarea
-            {...props}
-            class="input mono"
-            rows={4}
-            value={mine.postProcessScriptCommand ?? ""}
-            onInput={(event) => {
-              const postProcessScriptCommand = event.currentTarget.value;
-              edit((now) => withAnalysis(now, at, { postProcessScriptCommand }));
-            }}
-          />
-        )}
-      </Field>
+        value={mine.postProcessScriptCommand ?? ""}
+        set={(postProcessScriptCommand) => edit((now) => withAnalysis(now, at, { postProcessScriptCommand }))}
+      />
     </div>
   );
 }
@@ -556,34 +500,26 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                   />
                 )}
               </Field>
-              <Field
+              <Choice
                 label="Values"
                 name={`jobvariables.${n}.valueGeneratorType`}
                 errors={errors(`jobvariables.${n}.valueGeneratorType`)}
+                value={kind}
+                set={(valueGeneratorType) =>
+                  setVariables(
+                    variables.map((each, m) =>
+                      m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each,
+                    ),
+                  )
+                }
               >
-                {(props) => (
-                  <select
-                    {...props}
-                    class="input"
-                    value={kind}
-                    onChange={(event) => {
-                      const valueGeneratorType = event.currentTarget.value;
-                      setVariables(
-                        variables.map((each, m) =>
-                          m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each,
-                        ),
-                      );
-                    }}
-                  >
-                    {Object.entries(GENERATORS).map(([name, { label }]) => (
-                      <option key={name} value={name}>
-                        {label}
-                      </option>
-                    ))}
-                    {fields ? null : <option value={kind}>{kind}</option>}
-                  </select>
-                )}
-              </Field>
+                {Object.entries(GENERATORS).map(([name, { label }]) => (
+                  <option key={name} value={name}>
+                    {label}
+                  </option>
+                ))}
+                {fields ? null : <option value={kind}>{kind}</option>}
+              </Choice>
               {(fields ?? []).map(([name, label]) => (
                 <Field
                   key={name}

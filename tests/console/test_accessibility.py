@@ -62,7 +62,8 @@ def test_no_page_has_a_violation(visit: Visitor, places: dict[str, str], theme: 
     found = {}
     for name, path in places.items():
         settled(somebody, path, page)
-        wrong = violations(page)
+        # Of all that it looks for only the contrast is another one in the dark.
+        wrong = violations(page) if theme == "light" else violations(page, ["color-contrast"])
         if wrong:
             found[name] = wrong
     assert found == {}

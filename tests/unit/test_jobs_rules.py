@@ -113,6 +113,14 @@ def test_nothing_is_wrong() -> None:
     assert wrong(job(sent, analysis()), "in", "pre", "post") == []
 
 
+def test_what_was_not_chosen_is_not_told_as_unknown() -> None:
+    problems = wrong(job(analysis(code="", core_type="")))
+    assert {problem.path[1:]: problem.message for problem in problems} == {
+        (0, "analysis", "code"): "This field may not be blank.",
+        (0, "hardware", "coreType"): "This field may not be blank.",
+    }
+
+
 def test_everything_wrong_is_told_at_once() -> None:
     bad = analysis(
         command=" \n",

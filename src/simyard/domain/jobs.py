@@ -212,7 +212,9 @@ def _check_analysis(
     if not sent.command.strip() and not may_be_blank:
         yield Problem(("command",), "This field may not be blank.")
     analysis = catalogue.analysis(sent.code)
-    if analysis is None:
+    if not sent.code:
+        yield Problem(("analysis", "code"), "This field may not be blank.")
+    elif analysis is None:
         yield Problem(("analysis", "code"), f'"{sent.code}" is not an analysis of this site.')
     else:
         resolution = catalogue.resolve(analysis, sent.version)
@@ -244,7 +246,9 @@ def _check_analysis(
             yield Problem((where,), "Null characters are not allowed.")
     hardware = sent.hardware
     core_type = catalogue.core_type(hardware.core_type)
-    if core_type is None:
+    if not hardware.core_type:
+        yield Problem(("hardware", "coreType"), "This field may not be blank.")
+    elif core_type is None:
         yield Problem(
             ("hardware", "coreType"), f'"{hardware.core_type}" is not a core type of this site.'
         )

@@ -21,7 +21,7 @@ import httpx
 import contract
 from simyard.engines import cgroups
 
-PATIENCE_SECONDS = 100
+PATIENCE_SECONDS = 180
 PROBES = "probes.json"
 # Runs are stopped quickly, and four runs go side by side whatever the machine has.
 CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"

@@ -1,6 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { cli, cliServer, curl, quoted } from "../src/lib/curl";
 import { differences } from "../src/lib/differences";
+import { UNSEEN, json } from "../src/lib/pasted";
 import { standing, timeline } from "../src/pages/job/standing";
 import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
 
@@ -28,6 +29,30 @@ describe("requests to copy", () => {
     const file = { title: "t", method: "POST" as const, path: "files/contents/", form: "a b.zip" };
     expect(cli(file)).toBe("simyard api files/contents/ \\\n  --file 'a b.zip'");
     expect(cliServer("https://lab/sim/api/v2/")).toBe("export SIMYARD_URL=https://lab/sim");
+  });
+
+  it("hide nothing that a terminal acts on before the shell sees it", () => {
+    const bad = "a\x03\n\x7f\x9b\u2028\u202eb";
+    const encoded = "a%03%0A%7F%C2%9B%E2%80%A8%E2%80%AEb";
+    const escaped = String.raw`a\u0003\n\u007f\u009b\u2028\u202eb`;
+    const get = { title: "t", method: "GET" as const, path: "jobs/x/", query: { path: bad, q: "it's" } };
+    expect(cli(get)).toBe(`simyard api 'jobs/x/?path=${encoded}&q=it%27s'`);
+    expect(curl("http://h/", get)).toContain(`'http://h/jobs/x/?path=${encoded}&q=it%27s'`);
+    const post = { title: "t", method: "POST" as const, path: "jobs/", json: { [bad]: [bad] } };
+    for (const command of [cli(post), curl("http://h/", post)]) {
+      expect(command).toContain(`'{"${escaped}":["${escaped}"]}'`);
+    }
+    expect(literal(bad)).toBe(`"${escaped}"`);
+    expect(json({ a: bad }, 2)).toBe(`{\n  "a": "${escaped}"\n}`);
+    const screen = (text: string) => calls({ job: "x", run: "1", path: text, q: text }).flatMap((group) => group.calls);
+    for (const call of screen(bad)) {
+      for (const text of [call.title, cli(call), curl("http://h/", call)]) {
+        expect(text.replaceAll(" \\\n  ", "")).not.toMatch(UNSEEN);
+      }
+    }
+    const lines = python("http://h/", screen(bad)).split("\n");
+    expect(lines.filter((line) => UNSEEN.test(line))).toEqual([]);
+    expect(lines).toHaveLength(python("http://h/", screen("a")).split("\n").length);
   });
 
   it("are Python's values", () => {

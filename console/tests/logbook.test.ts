@@ -179,6 +179,7 @@ describe("a line as it is shown", () => {
   });
 
   it("is text without what a terminal obeys", () => {
+    expect(plain("a\x7f\x9bb\x85")).toBe("a\u2421\ufffdb\ufffd");
     expect(plain("\x1b[31mred\x1b[0m \x1b]0;title\x07<b>\x1b[2J\x00\x1bc")).toBe("red <b>\u2400");
   });
 

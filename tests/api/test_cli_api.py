@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +108,8 @@ class Request(socketserver.StreamRequestHandler):
         self.server.heads.append({"": first, **head})
         what = self.server.script.pop(0) if self.server.script else ""
         if isinstance(what, bytes):
-            self.wfile.write(what)
+            with suppress(ConnectionError):  # it may have enough
+                self.wfile.write(what)
             return
         method, target, _ = first.split(" ")
         passed_on = ("Authorization", "Content-Type", "Idempotency-Key")
@@ -128,6 +131,22 @@ def between(server: RunningServer) -> Iterator[Between]:
 
 
 AGAIN = b"HTTP/1.1 %d Not now\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n"
+REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"
+JSON = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\n\r\n%s"
+DEEP = b"[" * 100_000
+
+
+def seen(*words: str) -> str:
+    """What a terminal gets to see, which is little here: nobody reads while the command runs."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb") as terminal:
+        with os.fdopen(theirs, "w") as end, redirect_stdout(end), suppress(SystemExit):
+            cli.main(["api", *words], standalone_mode=False)
+        shown = b""
+        with suppress(OSError):  # so a terminal ends
+            while piece := terminal.read1():
+                shown += piece
+    return shown.decode().replace("\r\n", "\n")
 
 
 # --- requests -------------------------------------------------------------------------------------
@@ -178,7 +197,7 @@ def test_a_terminal_gets_lines_and_no_commands_and_what_is_full_an_error(
     command = [*SIMYARD, "api", f"jobs/{job}/"]
     with os.fdopen(ours, "rb") as terminal:
         with os.fdopen(theirs) as end:
-            subprocess.run(command, stdout=end, env=environment, timeout=60, check=True)
+            subprocess.run(command, stdout=end, env=environment, timeout=100, check=True)
         shown = b""
         try:
             while piece := terminal.read1():
@@ -189,10 +208,31 @@ def test_a_terminal_gets_lines_and_no_commands_and_what_is_full_an_error(
     assert json.loads(shown)["id"] == job
     with Path("/dev/full").open("w") as full:
         said = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=60, check=False
+            command, stdout=full, stderr=subprocess.PIPE, env=environment, timeout=100, check=False
         )
     assert (said.returncode, said.stderr) == (1, b"error: stdout: No space left on device\n")
     assert b"\x1b" not in shown and "\x9b" not in shown.decode() and "ä" in shown.decode()
+
+
+def test_whatever_comes_a_terminal_gets_no_commands(
+    api: Api, between: Between, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = b"\t\x1b[2J\r\x7f\xc2\x9b1m\x9b \xc3\xa4\n"
+    text = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+    text += b"".join(b"1\r\n%c\r\n" % byte for byte in bad) + b"0\r\n\r\n"  # ends within characters
+    broken = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    harmless = "\t\\x1b[2J\\x0d\\x7f\\x9b1m\\x9b ä\n"
+    for came in (text, JSON % (200, bad), broken % (len(bad), bad)):
+        between.script = [came, came]
+        assert seen("--url", between.address, "jobs/") == harmless
+        assert api("jobs/", at=between.address).stdout_bytes == bad
+    between.script = [JSON % (400, bad)] * 2
+    head = "HTTP/1.1 400 X\nContent-Type: application/json\n\n"
+    assert seen("--url", between.address, "-i", "jobs/") == head + harmless
+    assert api("-i", "jobs/", at=between.address).stdout_bytes == head.encode() + bad
+    assert capsys.readouterr().err == "error: 400 X\n"
+    between.script = [broken % (2000, b"[" * 2000)]
+    assert seen("--url", between.address, "jobs/") == "[" * 2000
 
 
 def test_all_pages_are_one_list(
@@ -214,18 +254,42 @@ def test_all_pages_are_one_list(
     assert "no list in pages" in refused(api("users/me/", "--all"))
 
 
+def test_pages_without_end(api: Api, between: Between, tmp_path: Path) -> None:
+    page = JSON % (200, b'{"results": [1], "next": "http://x/?%s"}')
+    last = JSON % (200, b'{"results": [2], "next": null}')
+    between.script = [page % "a=é".encode(), last]
+    assert reply(api("jobs/?page_size=1", "--all", at=between.address)) == [1, 2]
+    assert between.heads[1][""] == "GET /api/v2/jobs/?a=%C3%A9 HTTP/1.1"
+    there = tmp_path / "there"
+    between.script = [page % b"page=2", page % b"page=3", page % b"page=2", last]
+    said = refused(api("jobs/", "--all", "-o", there, at=between.address))
+    assert "the list does not end" in said and between.script == [last]
+    between.script = [page % b"a=\\ud800"]
+    said = refused(api("jobs/", "--all", "-o", there, at=between.address))
+    assert "'a=\\ud800' cannot stand in an address" in said
+    assert not there.exists()
+
+
 def test_events_are_printed_as_they_come(server: RunningServer, somebody: Client) -> None:
     environment = {**os.environ, "SIMYARD_API_KEY": somebody.key, "SIMYARD_URL": server.address}
     command = [*SIMYARD, "api", "events/"]
+    where = ""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as listener:
         assert listener.stdout and listener.stderr
-        assert "event: hello\n" in iter(listener.stdout.readline, "")
+        for line in iter(listener.stdout.readline, "event: hello\n"):
+            assert line
+            where = line if line.startswith("id: ") else where
         job = somebody.create()["id"]
         assert any(job in line for line in iter(listener.stdout.readline, ""))
         listener.send_signal(signal.SIGINT)
         assert listener.wait(30) == 130
         assert listener.stderr.read() == ""
+    command += ["-H", f"Last-Event-ID: {where.removeprefix('id: ').strip()}"]
+    with subprocess.Popen(command, env=environment, **pipes) as listener:
+        assert listener.stdout
+        assert any(job in line for line in iter(listener.stdout.readline, ""))
+        listener.send_signal(signal.SIGINT)
 
 
 def test_files_are_never_in_memory(api: Api, somebody: Client, tmp_path: Path) -> None:
@@ -253,8 +317,20 @@ def test_what_is_no_file_of_its_own_is_written_through(api: Api, tmp_path: Path)
     os.mkfifo(pipe)
     with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
         assert api("users/me/", "-o", pipe).exit_code == 0
-        assert "email" in json.loads(reader.communicate(timeout=30)[0])
+        assert "email" in json.loads(reader.communicate(timeout=100)[0])
     assert pipe.is_fifo()
+
+
+def test_a_file_keeps_its_mode(api: Api, tmp_path: Path) -> None:
+    for mode in (0o600, 0o664):
+        secret = tmp_path / "secret"
+        secret.touch()
+        secret.chmod(mode)
+        assert api("users/me/", "-o", secret).exit_code == 0
+        assert secret.stat().st_mode & 0o777 == mode and secret.stat().st_size
+    (tmp_path / "any").touch()
+    assert api("users/me/", "-o", tmp_path / "new").exit_code == 0
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_the_light_package_is_enough(
@@ -269,7 +345,7 @@ def test_the_light_package_is_enough(
     }
     command = [sys.executable, "-S", "-m", "simyard", "api", "users/me/"]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout) == somebody.get("users/me/")
@@ -288,11 +364,15 @@ def test_the_light_package_is_enough(
         (("GET", "jobs/", "--json", "{}"), "GET sends nothing"),
         (("jobs/", "--json", "{}", "--file", __file__), "either --json or --file"),
         (("jobs/", "--json", "{"), "this is not JSON"),
+        (("jobs/", "--json", "NaN"), "this is not JSON: NaN is none of its values"),
+        (("jobs/", "--json", DEEP.decode()), "this is not JSON: it is nested too deeply"),
         (("jobs/", "--json", "@none"), "none: No such file"),
         (("jobs/", "--file", "none"), "'none' does not exist"),
         (("jobs/", "-q", "page"), "'page' is not NAME=VALUE"),
         (("jobs/", "-H", "Authorization: Token x"), "the header Authorization cannot be given"),
         (("jobs/", "-H", "A: b\nC: d"), "the header A cannot be given"),
+        (("jobs/", "-H", "a\nb: c"), r"the header a\nb cannot be given"),
+        (("jobs/", "-H", " : c"), "the header  cannot be given"),
         (("POST", "jobs/", "--all"), "--all is for GET"),
         (("jobs/", "--output", "."), "is a directory"),
     ],
@@ -336,10 +416,37 @@ def test_what_the_server_has_against_it_is_told(
         "http://me:word@x",
         "http://x:y",
         "http://x?a=b",
+        "http://x:0",
+        "http://a..b/",
+        "http://a b/",
+        "http://\udcff/",
+        "http://x/a/../b",
+        "http://x/%2e%2e/b",
     ],
 )
 def test_an_address_that_is_none(api: Api, url: str) -> None:
     assert f"{url!r} is no address of a server" in refused(api("--url", url, "jobs/"))
+
+
+def test_replies_that_make_no_sense(api: Api, between: Between) -> None:
+    sized = b"HTTP/1.1 200 OK\r\nContent-Length: %s\r\n\r\nab"
+    tree = b'{"a":' * 900 + b"1" + b"}" * 900
+    page = b'{"next": null, "results": [%s]}'
+    large = b"HTTP/1.1 500 X\r\nContent-Length: 9999999\r\n\r\n" + b"x" * (5 << 20)
+    for came, words, told in [
+        (AGAIN % (503, b"9" * 5000), (), "error: 503 Not now\n"),
+        (AGAIN % (503, b"\xb2"), (), "error: 503 Not now\n"),
+        (sized % b"\xb2", (), "Content-Length that is no number"),
+        (sized % (b"9" * 5000), (), "Content-Length that is no number"),
+        (JSON % (400, DEEP), (), "error: 400 X\n"),
+        (JSON % (400, tree), (), "error: "),
+        (JSON % (200, DEEP), ("--all",), "no list in pages"),
+        (JSON % (200, page % tree), ("--all",), ""),
+        (large, (), "error: 500 X\n"),
+    ]:
+        between.script = [came]
+        done = api("jobs/", *words, at=between.address)
+        assert told in done.stderr, (came[:80], done.stderr[:300])
 
 
 def test_nobody_is_there(api: Api, somebody: Client) -> None:
@@ -350,6 +457,18 @@ def test_nobody_is_there(api: Api, somebody: Client) -> None:
     assert somebody.key not in done.stderr
     secure = somebody.base.replace("http:", "https:").removesuffix("/api/v2/")
     assert "no secure connection" in refused(api("jobs/", at=secure))
+
+
+def test_how_long_it_waits(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        at = f"127.0.0.1:{mute.getsockname()[1]}/"
+        monkeypatch.setattr(wire, "_CONNECT_SECONDS", 0.02)
+        done = api("jobs/", at=f"https://{at}")
+        assert done.exit_code == 1 and "timed out\nhint: does it run there?" in done.stderr
+        monkeypatch.setattr(wire, "_CONNECT_SECONDS", 300)
+        monkeypatch.setattr(wire, "_SILENCE_SECONDS", 0.02)
+        done = api("jobs/", at=f"http://{at}")
+        assert done.exit_code == 1 and "error: no reply from http://127.0.0.1:" in done.stderr
 
 
 # --- whom the key is shown ------------------------------------------------------------------------
@@ -365,21 +484,47 @@ def test_the_key_goes_to_no_address(api: Api, path: str) -> None:
 
 
 def test_redirects_lead_nowhere_else(api: Api, server: RunningServer, between: Between) -> None:
-    to = b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n"
     for elsewhere in (server.address, "//localhost", "https://127.0.0.1", "http://[x"):
-        between.script = [to % f"{elsewhere}/api/v2/users/me/".encode()]
+        between.script = [REDIRECT % f"{elsewhere}/api/v2/users/me/".encode()]
         said = refused(api("jobs/", at=between.address))
         assert "nothing was sent there" in said
     assert len(between.heads) == 4
     between.script = [
-        to % b"/api/v2/users/me/",
-        to % f"{between.address}/api/v2/users/me/".encode(),
+        REDIRECT % b"/api/v2/users/me/",
+        REDIRECT % f"{between.address}/api/v2/users/me/".encode(),
     ]
     assert "email" in reply(api("jobs/", at=between.address))
-    between.script = [to % b"/api/v2/jobs/"]
+    between.script = [REDIRECT % b"/api/v2/jobs/"]
     assert "nothing was sent there" in refused(api("POST", "jobs/", at=between.address))
-    between.script = [to % b"/again/"] * 9
+    between.script = [REDIRECT % b"/again/"] * 9
     assert "on and on" in refused(api("jobs/", at=between.address))
+    between.script = [REDIRECT % "/é/?é=é".encode()]
+    api("jobs/", at=between.address)
+    assert between.heads[-1][""] == "GET /%C3%A9/?%C3%A9=%C3%A9 HTTP/1.1"
+
+
+def test_nothing_leads_out_of_the_server_s_part_of_a_host(api: Api, between: Between) -> None:
+    at = f"{between.address}/sim"
+    outside = (b"/", b"/sim", b"/other/", b"/simple/", b"/sim/../other/", b"../../../../other/")
+    for location in (*outside, b"/sim/%2e%2e/other/", b"/sim/..%2Fother/", b"/sim/..\\other/"):
+        between.script = [REDIRECT % location]
+        assert "nothing was sent there" in refused(api("jobs/", at=at)), location
+    assert len(between.heads) == 9
+    between.script = [REDIRECT % b"../there/?a=..", JSON % (200, b"1")]
+    assert reply(api("jobs/", at=at)) == 1
+    assert between.heads[-1][""] == "GET /sim/api/v2/there/?a=.. HTTP/1.1"
+    between.heads.clear()
+    for path in (
+        "../x",
+        "/../x",
+        "jobs/../../../../x",
+        "jobs/%2e%2E/x",
+        "/sim/..",
+        "a%2F..",
+        "..\\x",
+    ):
+        assert "has a part `..`" in refused(api(path, at=at)), path
+    assert between.heads == []
 
 
 @pytest.mark.parametrize(
@@ -391,6 +536,7 @@ def test_redirects_lead_nowhere_else(api: Api, server: RunningServer, between: B
         ("/sim/api/v2/jobs/", [], "/sim/api/v2/jobs/"),
         ("jobs/a%2Fb/x y#z\n", [], "/sim/api/v2/jobs/a%2Fb/x%20y%23z%0A"),
         ("jobs/", [("q", "x"), ("q", "y")], "/sim/api/v2/jobs/?q=x&q=y"),
+        ("jobs/\udcff/..x/", [("q", "\udcff")], "/sim/api/v2/jobs/%FF/..x/?q=%FF"),
     ],
 )
 def test_where_a_path_leads(path: str, query: list[tuple[str, str]], there: str) -> None:
@@ -439,12 +585,29 @@ def test_a_lost_reply_is_asked_for_again_and_nothing_is_done_twice(
     done = api(*job, "-H", "Idempotency-Key: k-1", at=between.address)
     assert done.exit_code == 1 and "whether it was done is not known\nhint: " in done.stderr
     assert "with -H 'Idempotency-Key: k-1' is not done twice" in done.stderr
+    gone = ("DELETE", f"jobs/{newcomer.create()['id']}/")
+    between.script = ["cut"]
+    done = api(*gone, at=between.address)
+    assert done.exit_code == 1
+    assert done.stderr.endswith("Not found. (404)\nhint: an earlier try may have done it\n")
+    assert refused(api(*gone)) == "error: Not found. (404)\n"
     again = reply(api(*job, "-H", "Idempotency-Key: k-1"))["id"]
     assert [job["id"] for job in newcomer.get("jobs/")["results"]] == [again, made["id"]]
     between.heads.clear()
     between.script = ["cut"]
     said = refused(api("PATCH", f"jobs/{again}/", "--json", '{"name": "B"}', at=between.address))
     assert "is not known" in said and len(between.heads) == 1
+
+
+def test_what_is_done_again_of_itself(between: Between, somebody: Client) -> None:
+    server = wire.Server(between.address, somebody.key)
+    for headers, tries in (({}, 1), ({"idempotency-key": "k"}, 2)):
+        for lost in ("cut", b"HTTP/1.1 502 X\r\nContent-Length: 0\r\n\r\n"):
+            between.heads.clear()
+            between.script = [lost, JSON % (200, b"{}")]
+            with suppress(wire.CallFailed):
+                server.ask(wire.Call("POST", "/api/v2/jobs/", headers)).close()
+            assert len(between.heads) == tries
 
 
 def test_a_reply_that_breaks_off_is_no_file(api: Api, between: Between, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_what_opens_none(server: RunningServer, body: dict[str, Any], problem: s
 
 
 def test_what_opens_none_leaves_nothing(server: RunningServer) -> None:
-    tables = "users", "api_keys", "sessions", "login_links", "events", "tasks", "idempotency"
+    tables = "users", "api_keys", "sessions", "login_links", "tasks", "idempotency"
     counts = f"SELECT {', '.join(f'(SELECT count(*) FROM {table})' for table in tables)}"
     browser = Browser(server.address)
     with contextlib.closing(sqlite3.connect(server.data / "simyard.db")) as database:

@@ -235,7 +235,7 @@ def test_a_sequence_is_extended_and_keeps_its_points(client: Client) -> None:
 # --- optimisation ---------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_it_goes_on_after_a_kill_with_the_same_history(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -85,6 +85,21 @@ def test_no_page_is_wider_than_a_phone(visit: Visitor, places: dict[str, str]) -
     assert found == {}
 
 
+def test_what_outgrows_its_place_is_reached_by_keys(visit: Visitor, places: dict[str, str]) -> None:
+    """Its name is read out once: of the table, or of the place that it scrolls in."""
+    somebody = visit()
+    page = settled(somebody, places["library"], somebody.context.new_page())
+    table = page.get_by_role("table", name="Uploaded files", exact=True)
+    place = page.locator(".scroll-x").filter(has=page.locator("table"))
+    expect(table).to_be_visible()
+    expect(place).not_to_have_attribute("role", "group")
+    page.locator("main td").first.evaluate("cell => cell.style.paddingRight = '2000px'")
+    expect(place).to_have_attribute("role", "group")
+    expect(place).to_have_attribute("aria-label", "Uploaded files")
+    expect(table).to_have_count(0)
+    somebody.check()
+
+
 # What can be seen of an element where the system chooses the colours.
 FILL = """function fill(element) {
     const now = getComputedStyle(element).backgroundColor;

@@ -7,30 +7,36 @@ from playwright.sync_api import Locator, Page, expect
 from browsing import Visit, Visitor
 from harness import GO, Client, RunningServer, begun
 
-# Records each stop of the focus, and what is wrong with it.
+# Records each stop of the focus, and what is wrong with it: as it comes, and once it has gone on.
 WATCH = """() => {
-    const drawn = (element) => {
+    const outlined = (element) => {  // it, or which box around it
         for (let each = element; each; each = each.parentElement) {
-            const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(each);
-            if (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) return true;
-            if (each === element && boxShadow !== "none") return true;
-            if (each !== element && each.tagName !== "DIV") return false;
+            const { outlineStyle, outlineWidth } = getComputedStyle(each);
+            if (outlineStyle !== "none" && parseFloat(outlineWidth) >= 2) return each;
+            if (each !== element && each.tagName !== "DIV") return null;
         }
-        return false;
+        return null;
     };
     const wrongWith = (element) => {
         const box = element.getBoundingClientRect();
         const [left, right] = [Math.max(0, box.left), Math.min(innerWidth, box.right)];
         const [top, bottom] = [Math.max(0, box.top), Math.min(innerHeight, box.bottom)];
         if (right - left < 1 || bottom - top < 1) return "it is not on the screen";
-        if (!drawn(element)) return "nothing shows that it has the focus";
+        if (!outlined(element)) return "nothing shows that it has the focus";
         const there = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
         const isFree = there && (element.contains(there) || there.contains(element));
         return isFree ? "" : `it is under ${there?.outerHTML.slice(0, 80)}`;
     };
     window.stops = [];
     document.addEventListener("focusin", ({ target }) => {
-        stops.push({ what: target.outerHTML.slice(0, 120), wrong: wrongWith(target) });
+        const stop = { what: target.outerHTML.slice(0, 120), wrong: wrongWith(target) };
+        const shown = outlined(target);
+        stops.push(stop);
+        target.addEventListener("focusout", () => {
+            const isLeft = document.activeElement !== target && target.isConnected;
+            const isSame = isLeft && shown && outlined(target) === shown;
+            if (isSame) stop.wrong ||= "it looks so without the focus";
+        }, { once: true });
     });
 }"""
 
@@ -61,6 +67,17 @@ def to(page: Page, goal: Locator, key: str = "Tab", most: int = 40) -> None:
 def onward(page: Page, step: str) -> None:
     to(page, page.get_by_role("form").get_by_role("button", name=step))
     press(page, "Enter")
+
+
+def choose(page: Page, field: Locator, letter: str, value: str) -> None:
+    """Go round the options that begin with a letter: of a longer word a browser that is slow may
+    forget the beginning.
+    """
+    seen = []
+    while (now := field.input_value()) != value:
+        assert seen.count(now) < 3, f"{value} is not reached: {seen}"
+        seen.append(now)
+        press(page, letter)
 
 
 def press(page: Page, *keys: str) -> None:
@@ -111,16 +128,14 @@ def test_from_signing_in_to_a_line_of_the_log(server: RunningServer, visit: Visi
     software = page.get_by_label("Software", exact=True)
     to(page, software, most=4)
     expect(software.get_by_role("option", name="Bring Your Own Software")).to_have_count(1)
-    typing("Bring Your Own Soft")
-    expect(software).to_have_value("user_included")
+    choose(page, software, "b", "user_included")
     to(page, page.get_by_label("Command", exact=True))
     typing("cat numbers.txt; echo end > end.txt")
     onward(page, "Hardware")
     core = page.get_by_label("Core type")
     to(page, core, most=2)
     expect(core.get_by_role("option", name="Emerald", exact=True)).to_have_count(1)
-    typing("Emerald")
-    expect(core).to_have_value("emerald")
+    choose(page, core, "e", "emerald")
     to(page, page.get_by_label("Cores", exact=True))
     press(page, "Control+a")
     typing("1")
@@ -166,10 +181,12 @@ def test_from_signing_in_to_a_line_of_the_log(server: RunningServer, visit: Visi
     expect(row).to_be_focused()
     press(page, "g", "j")
     expect(page.get_by_role("grid", name="Jobs")).to_be_visible()
+    mine = page.get_by_role("row").filter(has_text="By keys")
+    expect(mine).to_be_visible()
     press(page, "j")
-    expect(page.get_by_role("row").filter(has_text="By keys")).to_be_focused()
+    expect(mine).to_be_focused()
     assert faults(page) == []
-    somebody.check(401)
+    somebody.check(401, 404)
 
 
 def test_jobs_are_found_chosen_and_stopped(server: RunningServer, visit: Visitor) -> None:

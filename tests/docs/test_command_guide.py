@@ -16,20 +16,22 @@ SNIPPETS = dict(re.findall(r"<!-- test: (\w+) -->\n```shell\n(.*?)\n```", GUIDE,
 
 
 def test_the_guide_as_it_is_printed(server: RunningServer, tmp_path: Path) -> None:
-    assert GUIDE.count("```shell") == len(SNIPPETS)
+    snippets = dict(SNIPPETS)
+    assert GUIDE.count("```shell") == len(snippets)
     (tmp_path / "points.csv").write_text("1,2\n3,4\n5,6\n")
     own = {"http://localhost:8420": server.address, ".cache/data": str(server.data)}
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {"PATH": programs}
 
     def paste(name: str) -> str:
-        text = SNIPPETS.pop(name)
+        text = snippets.pop(name)
         for sample, mine in own.items():
             text = text.replace(sample, mine)
         done = subprocess.run(
             ["bash", "-e", "-c", text],
             cwd=tmp_path,
             env=environment,
+            timeout=100,
             capture_output=True,
             text=True,
             check=False,
@@ -38,7 +40,7 @@ def test_the_guide_as_it_is_printed(server: RunningServer, tmp_path: Path) -> No
         assert (done.returncode, done.stderr) == (0, said), name
         return done.stdout
 
-    SNIPPETS["environment"] += '\necho "$SIMYARD_URL $SIMYARD_API_KEY"'
+    snippets["environment"] += '\necho "$SIMYARD_URL $SIMYARD_API_KEY"'
     address, key = paste("environment").split()
     environment |= {"SIMYARD_URL": address, "SIMYARD_API_KEY": key}
     own["XkpTse"] = json.loads(paste("upload"))["id"]
@@ -54,4 +56,4 @@ def test_the_guide_as_it_is_printed(server: RunningServer, tmp_path: Path) -> No
     assert [file["id"] for file in json.loads("[" + files)] == [answer["id"]]
     assert (tmp_path / "answer.txt").read_text() == "3\n"
     assert paste("error") == "there is none\n"
-    assert SNIPPETS == {}
+    assert snippets == {}

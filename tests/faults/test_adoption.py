@@ -161,7 +161,7 @@ def test_a_queue_outlives_the_server(fresh: Fresh, ledger: Ledger) -> None:
 
 
 @pytest.mark.openfoam
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_twenty_random_kills_during_the_demo(fresh: Fresh, ledger: Ledger) -> None:
     """The demo's airfoil while server and fork server are killed twenty times."""
     from pathlib import Path

@@ -131,7 +131,7 @@ def test_every_crash_point_of_studies_is_above() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_a_study_goes_on_through_random_kills(
     fresh: Callable[..., RunningServer], ledger: Ledger
 ) -> None:

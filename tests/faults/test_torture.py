@@ -131,7 +131,7 @@ ENDED = """SELECT j.code, j.name FROM jobs j JOIN statuses s ON s.job_id = j.id 
     WHERE s.reason LIKE '{}%' AND s.word = 'Completed' ORDER BY j.id"""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 def test_every_seeded_lie_is_found(truth: Truth) -> None:
     truth.work()
     assert truth.found() == [], "the truth"

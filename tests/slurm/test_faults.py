@@ -212,7 +212,7 @@ def squeue() -> Iterator[tuple[Stand, Path]]:
 def test_a_squeue_that_misbehaves(squeue: tuple[Stand, Path], ledger: Ledger, how: str) -> None:
     here, mood = squeue
     client = here.client
-    first = running(client, ledger.preamble + "say first; sleep 8", cores=16)
+    first = running(client, ledger.preamble + "say first; sleep 15", cores=16)
     second = begin(client, ledger.preamble + "say second", cores=16)
     wait_for(lambda: client.status(second["id"]) == "Waiting for Queue", "that it waits")
     mood.write_text(how)

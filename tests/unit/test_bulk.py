@@ -34,15 +34,23 @@ def test_a_user_has_so_many_tasks_that_wait() -> None:
     ada: Any = SimpleNamespace(id=1)
     bob: Any = SimpleNamespace(id=2)
     book = BulkBook(site)
+
+    def has_place(user: Any) -> bool:
+        with book.place(user) as is_free:
+            return is_free
+
     tokens = [f"task{n}" for n in range(WAITING_MOST)]
-    for token in tokens:
-        assert not book.is_full_for(ada)
+    for token in tokens[:-1]:
+        assert has_place(ada)
         book.submit(ada, token)
         book.submit(ada, token)
-    assert book.is_full_for(ada) and not book.is_full_for(bob)
+    with book.place(ada) as is_free:
+        assert is_free and not has_place(ada), "the last one is taken by what is begun"
+        book.submit(ada, tokens[-1])
+    assert not has_place(ada) and has_place(bob)
     book.submit(bob, "his")
     goes_on.set()
-    wait_for(lambda: not book.is_full_for(ada), "a task that is done")
+    wait_for(lambda: has_place(ada), "a task that is done")
     wait_for(lambda: "his" in done, "the last of them")
     assert done == [*tokens, "his"]
     book.close()

@@ -10,6 +10,7 @@ import pytest
 
 from coroutines import finished
 from simyard.api import progress as module
+from simyard.api.events import Topics
 from simyard.api.progress import Progress, rounded
 from simyard.domain.convergence import Convergence, Eta, State
 
@@ -26,7 +27,8 @@ class Ground:
 
     def __init__(self) -> None:
         self.listeners = frozenset({1})
-        self.is_heard = asyncio.Event()
+        self.asked_for: list[list[int]] = []  # the viewers, each time that runs were listed
+        self._somebody = asyncio.Event()
         self.position = 7
         clock = datetime(2026, 3, 2, tzinfo=UTC)
         self.site: Any = SimpleNamespace(db=SimpleNamespace(commits=0), clock=lambda: clock)
@@ -39,9 +41,10 @@ class Ground:
         self.progress = Progress(me, me)
 
     def executing(self, *codes: str, viewers: frozenset[int] = frozenset({1, 2})) -> None:
+        """Whose runs they are is the code's last letter."""
         self._executing = [
             SimpleNamespace(
-                job=SimpleNamespace(code=code),
+                job=SimpleNamespace(code=code, owner_id=ord(code[-1])),
                 run=SimpleNamespace(number=1, token=f"of {code}"),
                 viewers=viewers,
             )
@@ -62,12 +65,23 @@ class Ground:
 
     # --- the hub ---
 
-    async def read(self, work: Callable[..., Any]) -> list[Any]:
+    async def read(self, work: Callable[..., Any]) -> Any:
         self.reads += 1
+        return work(None)
+
+    def list_executing(self, _conn: object, viewers: list[int], *_: Any, **__: Any) -> list[Any]:
+        self.asked_for.append(viewers)
         return list(self._executing)
 
-    def want(self, job: str, viewers: frozenset[int]) -> bool:
-        return bool(viewers & self.listeners)
+    def hear(self) -> None:
+        self.listeners = frozenset({1})
+        self._somebody.set()
+
+    async def until_heard(self) -> None:
+        await self._somebody.wait()
+
+    def wanted(self) -> dict[int, Topics]:
+        return dict.fromkeys(self.listeners, Topics(every_job=True))
 
     def tell_progress(self, viewers: frozenset[int], event: Any) -> None:
         self.told.append(event)
@@ -83,9 +97,15 @@ class Ground:
         del self.watches[job]
 
 
-def test_only_what_is_something_else_is_told() -> None:
+@pytest.fixture
+def ground(monkeypatch: pytest.MonkeyPatch) -> Ground:
+    made = Ground()
+    monkeypatch.setattr(module, "executing", made.list_executing)
+    return made
+
+
+def test_only_what_is_something_else_is_told(ground: Ground) -> None:
     async def tell() -> None:
-        ground = Ground()
         ground.executing("hTrNa")
         assert await ground.turns(None, None, NOTHING, NOTHING) == []
         assert await ground.turns(found(0.1), found(0.1), found(0.2)) == [0.1, 0.2]
@@ -108,9 +128,8 @@ def test_time_left_has_two_digits() -> None:
     assert rounded(NOTHING) == NOTHING
 
 
-def test_only_runs_that_somebody_hears_of_are_looked_at() -> None:
+def test_only_runs_that_somebody_hears_of_are_looked_at(ground: Ground) -> None:
     async def follow() -> None:
-        ground = Ground()
         ground.executing("hTrNa", "python")
         await ground.progress.turn()
         assert set(ground.watches) == {"hTrNa"}
@@ -129,40 +148,78 @@ def test_only_runs_that_somebody_hears_of_are_looked_at() -> None:
     finished(follow())
 
 
-def test_of_many_runs_those_on_a_screen_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_runs_those_on_a_screen_come_first(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "_FOLLOWED_MOST", 2)
 
     async def follow() -> None:
-        ground = Ground()
-        ground.executing("d", "c", "b", "a")
+        ground.executing("4x", "3x", "2x", "1x")
         await ground.progress.turn()
-        assert set(ground.watches) == {"d", "c"}
-        ground.progress.shown(["a"])
+        assert set(ground.watches) == {"4x", "3x"}
+        ground.progress.shown(["1x"])
         await ground.progress.turn()
-        assert set(ground.watches) == {"d", "a"}
+        assert set(ground.watches) == {"4x", "1x"}
 
     finished(follow())
 
 
-def test_nothing_is_looked_at_while_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_has_many_runs_leaves_room_for_others(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FOLLOWED_MOST", 3)
+
+    async def follow() -> None:
+        ground.executing("5x", "4x", "3x", "2x", "1y")
+        ground.progress.shown(["5x", "4x", "3x", "2x"])
+        await ground.progress.turn()
+        assert set(ground.watches) == {"5x", "4x", "1y"}
+
+    finished(follow())
+
+
+def test_nothing_is_looked_at_while_nobody_listens(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.0)
 
     async def listen() -> None:
-        ground = Ground()
         ground.executing("hTrNa")
         await ground.progress.turn()
         ground.listeners = frozenset()
-        task = asyncio.create_task(ground.progress.forever())
-        await asyncio.sleep(0)
-        assert not ground.watches
         reads = ground.reads
-        await asyncio.sleep(0)
+        task = asyncio.create_task(ground.progress.forever())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not ground.watches
         assert ground.reads == reads and not task.done()
-        ground.listeners = frozenset({1})
-        ground.is_heard.set()
+        ground.hear()
         async with asyncio.timeout(10):
             while not ground.watches:
                 await asyncio.sleep(0)
+        assert ground.asked_for == [[1], [1]]
         task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ground.watches, "the server stops"
 
     finished(listen())
+
+
+def test_who_leaves_while_runs_are_listed_does_not_spoil_the_list(ground: Ground) -> None:
+    async def come_again() -> None:
+        ground.executing("hTrNa")
+        read = ground.read
+
+        async def meanwhile(work: Callable[..., Any]) -> Any:
+            ground.listeners = frozenset()
+            found = await read(work)
+            ground.listeners = frozenset({1})
+            return found
+
+        ground.read = meanwhile  # type: ignore[method-assign]
+        await ground.progress.turn()
+        assert ground.asked_for == [[1]]
+        assert set(ground.watches) == {"hTrNa"}
+
+    finished(come_again())

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -111,7 +112,7 @@ def stored(entries: list[Entry], asked: list[str | None] | None = None) -> Store
 def test_a_folder_is_looked_up_when_it_is_asked_for_first() -> None:
     asked: list[str | None] = []
     tree = stored(FILES, asked)
-    before = tree.weight
+    before = tree.weight_bytes
     above = Wanted(prefix="postProcessing/forces/")
     assert tree.has(above), "it has no files of its own"
     assert tree.page(above) == TREE.page(above)
@@ -121,16 +122,46 @@ def test_a_folder_is_looked_up_when_it_is_asked_for_first() -> None:
     for _ in range(2):
         assert tree.page(inner) == TREE.page(inner)
         assert tree.has(inner)
-    assert (asked, tree.weight) == (["postProcessing/forces/0/"], before + 2)
+    assert asked == ["postProcessing/forces/0/"]
+    assert before < tree.weight_bytes < TREE.weight_bytes
     pattern = Wanted(prefix="0/", pattern="u")
     assert not tree.has(pattern)
     for _ in range(2):
         assert tree.page(pattern) == TREE.page(pattern)
     assert tree.has(pattern) and tree.has(Wanted())
     assert tree.page(Wanted()) == TREE.page(Wanted())
-    assert (asked[1:], tree.weight) == ([None], TREE.weight)
+    assert (asked[1:], tree.weight_bytes) == ([None], TREE.weight_bytes)
     with pytest.raises(NotFound):
         tree.page(Wanted(prefix="nothing/"))
+
+
+def test_a_tree_takes_no_more_memory_than_its_paths() -> None:
+    """Not that of each folder on the way to a file that lies very deep."""
+    deep = [Entry(f"{n}/" + "d/" * 2000 + "file", 1, 1) for n in range(20)]
+    tracemalloc.start()
+    try:
+        tree = Tree(deep)
+        page = tree.page(Wanted())
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [name for name, _ in page.folders] == sorted(map(str, range(20)))
+    assert page.sums.files == 20
+    assert taken < tree.weight_bytes < 1_000_000
+    inner = f"7/{'d/' * 1999}"
+    assert tree.page(Wanted(prefix=inner)).folders == [("d", Sums(1, 1, 1))]
+
+
+def test_what_is_not_found_makes_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = trees.TreeBook(cast("Any", None))
+    monkeypatch.setattr(trees, "_live", lambda _work: Tree(FILES))
+    monkeypatch.setattr(trees, "_MOST_KEPT_BYTES", 2 * TREE.weight_bytes)
+    monkeypatch.setattr(trees.live, "folder", lambda *_: SimpleNamespace(work=Path("/")))
+    for n in range(10):
+        run: Any = SimpleNamespace(id=n, token=str(n))
+        with pytest.raises(NotFound):
+            book.page(run, Wanted(prefix="nothing/"))
+    assert len(book._kept) == 2
 
 
 def test_a_live_folder_is_looked_at_up_to_a_bound(

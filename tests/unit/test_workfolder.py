@@ -266,6 +266,16 @@ def test_a_bound_of_names(work: Path) -> None:
         assert sum(len(folder.folders) + len(folder.others) for folder in seen) == names
 
 
+def test_a_bound_of_long_paths(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 200) / ("e" * 200)
+    deep.mkdir(parents=True)
+    for n in range(20):
+        (deep / str(n)).touch()
+    bound = Bound(1000, characters=4000)
+    assert len(list(walk(tmp_path, bound))) == 8  # of 402 characters or so each, beside the folders
+    assert bound.is_reached
+
+
 def test_nothing_is_opened_beyond_a_bound(tmp_path: Path) -> None:
     for n in range(10):
         (tmp_path / str(n)).mkdir()

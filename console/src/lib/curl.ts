@@ -1,16 +1,18 @@
 /** Requests as a shell makes them. */
 
+import { UNSEEN, json } from "./pasted";
+
 export type Call = {
   title: string;
   method: "GET" | "POST" | "DELETE";
   path: string; // below /api/v2/
   query?: Record<string, string>;
   json?: unknown;
-  form?: string; // a file that is sent
+  form?: string; // a file that is sent, of an example here
   isText?: boolean; // a reply that is no JSON
 };
 
-/** In a shell, as one word. */
+/** In a shell, as one word. text: without anything UNSEEN. */
 export const quoted = (text: string): string =>
   /^[\w./:=@%+-]+$/.test(text) ? text : `'${text.replace(/'/g, `'\\''`)}'`;
 
@@ -23,8 +25,7 @@ export function curl(base: string, call: Call): string {
   const words = ["curl -sS"];
   if (call.method !== "GET") words.push(`-X ${call.method}`);
   words.push('-H "Authorization: Token $SIMYARD_API_KEY"');
-  const json = call.json === undefined ? "" : quoted(JSON.stringify(call.json));
-  if (json) words.push(`-H 'Content-Type: application/json' --data ${json}`);
+  if (call.json !== undefined) words.push(`-H 'Content-Type: application/json' --data ${quoted(json(call.json))}`);
   if (call.form) words.push(`-F ${quoted(`file=@${call.form}`)}`);
   words.push(quoted(`${base}${call.path}${queried(call.query)}`));
   return words.join(" \\\n  ");
@@ -35,9 +36,11 @@ export function cli(call: Call): string {
   const words = ["simyard api"];
   if (call.method === "DELETE" || (call.method === "POST" && call.json === undefined && !call.form))
     words.push(call.method);
-  const lines = [`${words.join(" ")} ${quoted(call.path)}`];
-  for (const pair of Object.entries(call.query ?? {})) lines.push(`-q ${quoted(pair.join("="))}`);
-  if (call.json !== undefined) lines.push(`--json ${quoted(JSON.stringify(call.json))}`);
+  const pairs = Object.entries(call.query ?? {}).map((pair) => pair.join("="));
+  const isPlain = !pairs.some((pair) => UNSEEN.test(pair));
+  const lines = [`${words.join(" ")} ${quoted(isPlain ? call.path : call.path + queried(call.query))}`];
+  if (isPlain) for (const pair of pairs) lines.push(`-q ${quoted(pair)}`);
+  if (call.json !== undefined) lines.push(`--json ${quoted(json(call.json))}`);
   if (call.form) lines.push(`--file ${quoted(call.form)}`);
   return lines.join(" \\\n  ");
 }

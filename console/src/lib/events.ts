@@ -44,8 +44,10 @@ export function onProgress(watcher: (progress: Progress) => void): () => void {
 }
 
 /**
- * One call of `work` for all events of so many milliseconds that `hear` says concern it. What comes while
- * it is still at work, or while nobody looks at the page, has it called once afterwards. Returns how to stop.
+ * One call of `work` for all events of so many milliseconds that concern it. What comes while it is still
+ * at work, or while nobody looks at the page, has it called once afterwards. Returns how to stop.
+ *
+ * hear: told of each event once and at once, may act on it, and says whether it concerns `work`.
  */
 export function gathered(
   ms: number,

@@ -26,7 +26,7 @@ export class Scroll {
     return this.isScaled ? Math.round(this.top - this.at) : 0;
   }
 
-  private get isScaled(): boolean {
+  get isScaled(): boolean {
     return this.total > MOST_PX;
   }
 

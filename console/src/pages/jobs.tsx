@@ -278,7 +278,7 @@ function useEvents(feed: Feed): void {
       changed("machine/");
     });
     const seen = (): void => {
-      if (!document.hidden) feed.seen();
+      if (document.visibilityState === "visible") feed.seen();
     };
     document.addEventListener("visibilitychange", seen);
     const deaf = onProgress((progress) => feed.progressed(progress));

@@ -13,8 +13,8 @@ import { onUploaded, uploads } from "../lib/uploads";
 import { Confirm } from "../ui/dialog";
 import { Download, Plus, Trash2 } from "../ui/icons";
 import { Bytes, Button, Empty, Failure, Panel, Skeleton, Time } from "../ui/parts";
-import { useCrumbs } from "../ui/shell";
 import { Table } from "../ui/scroll";
+import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { DropZone, UploadList } from "../ui/uploads";
 

@@ -13,8 +13,8 @@ import { messageOf } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
 import { Banner, Button, Choice, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
-import { useCrumbs } from "../ui/shell";
 import { Code, Table } from "../ui/scroll";
+import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 
 type ApiKey = Schemas["ApiKey"];

@@ -9,8 +9,8 @@ import { gathered } from "../lib/events";
 import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
 import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
-import { useCrumbs } from "../ui/shell";
 import { Table } from "../ui/scroll";
+import { useCrumbs } from "../ui/shell";
 import { State } from "../ui/state";
 
 const GATHER_MS = 1_000;

@@ -7,8 +7,8 @@ import type { Schemas } from "../api/types";
 import { number } from "../lib/format";
 import { usePlace } from "../lib/query";
 import { Bytes, Failure, Num, Panel, Progress, Skeleton } from "../ui/parts";
-import { useCrumbs } from "../ui/shell";
 import { Table } from "../ui/scroll";
+import { useCrumbs } from "../ui/shell";
 
 type Me = Schemas["User"];
 type Billing = Schemas["BillingSummary"];

@@ -16,8 +16,8 @@ import { messageOf } from "../lib/words";
 import { CircleCheck, CircleDashed, CirclePlay, OctagonX, Play } from "../ui/icons";
 import { Languages, type Language } from "../ui/languages";
 import { Banner, Button, CopyButton, Failure, Panel, Skeleton, Sparkline } from "../ui/parts";
-import { useCrumbs } from "../ui/shell";
 import { Code } from "../ui/scroll";
+import { useCrumbs } from "../ui/shell";
 import "./welcome/welcome.css";
 
 type Body = { name: string; jobanalyses: { inputFiles: { id: string }[]; command: string }[] };

@@ -3,7 +3,7 @@
 import type { ComponentChildren, JSX, RefObject } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
-type Focus = { tabIndex?: number; role?: "region"; "aria-label"?: string };
+type Focus = { tabIndex?: number; role?: "group"; "aria-label"?: string };
 
 /** What a scroller takes while it has something to scroll: what fits is no stop on the way of Tab. */
 function useScroll<E extends HTMLElement>(label: string): [RefObject<E>, Focus] {
@@ -17,9 +17,11 @@ function useScroll<E extends HTMLElement>(label: string): [RefObject<E>, Focus] 
   useLayoutEffect(() => {
     const watch = new ResizeObserver(look);
     watch.observe(scroller.current!);
+    const inside = scroller.current!.firstElementChild; // of code there is text only, which comes with a render
+    if (inside) watch.observe(inside);
     return () => watch.disconnect();
   }, []);
-  return [scroller, isLarge ? { tabIndex: 0, role: "region", "aria-label": label } : {}];
+  return [scroller, isLarge ? { tabIndex: 0, role: "group", "aria-label": label } : {}];
 }
 
 type TableProps = {
@@ -34,7 +36,7 @@ export function Table({ label, class: more = "", place = "", style, children }: 
   const [scroller, focus] = useScroll<HTMLDivElement>(label);
   return (
     <div ref={scroller} class={`scroll-x ${place}`} style={style} {...focus}>
-      <table class={`table ${more}`} aria-label={label}>
+      <table class={`table ${more}`} {...(focus.role ? {} : { "aria-label": label })}>
         {children}
       </table>
     </div>

@@ -18,7 +18,7 @@ type Props = {
   count: number;
   row: number; // height, px
   render: (index: number) => ComponentChildren;
-  onView?: (first: number, last: number) => void; // rows that are seen; called after the scroll
+  onNear?: (first: number, last: number) => void; // rows that exist, also somewhat out of view
   handle?: RefObject<WindowHandle>;
   role?: "rowgroup" | "list" | "presentation";
   label?: string;
@@ -37,7 +37,7 @@ export function Window({
   count,
   row,
   render,
-  onView,
+  onNear,
   handle,
   role = "presentation",
   label,
@@ -73,7 +73,7 @@ export function Window({
   drawn.current = near();
   const { first, last, shift } = drawn.current;
 
-  useEffect(() => onView?.(first, last), [first, last, onView]);
+  useEffect(() => onNear?.(first, last), [first, last, onNear]);
   useEffect(() => () => clearTimeout(settling.current), []);
 
   const show = useCallback(
@@ -96,6 +96,7 @@ export function Window({
   const onScroll = (): void => {
     scroll.scrolled(box.current!.scrollTop);
     moved();
+    if (!scroll.isScaled) return;
     clearTimeout(settling.current);
     settling.current = setTimeout(() => {
       if (!box.current) return;

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 
 from starlette.applications import Starlette
@@ -127,6 +127,8 @@ def create_app(
             yield
         finally:
             progress.cancel()
+            with suppress(asyncio.CancelledError):
+                await progress
             hub.close()
             many.close()
             app.state.lines.close()

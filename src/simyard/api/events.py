@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from typing import Any, TypeVar
 
 import msgspec
@@ -209,6 +211,14 @@ class Topics:
     def __contains__(self, job: str) -> bool:
         return self.every_job or job in self.jobs
 
+    def __or__(self, other: "Topics") -> "Topics":
+        return Topics(
+            self.every_job or other.every_job,
+            self.jobs | other.jobs,
+            self.studies | other.studies,
+            self.uploads or other.uploads,
+        )
+
     def want(self, event: Event) -> bool:
         if event.name == "upload":
             return self.uploads
@@ -229,7 +239,7 @@ class Stream(Response):
         self.user = user
         self.joined_at = 0  # the last entry that it is not told of by the hub
         self._hub = hub
-        self._topics = topics
+        self.topics = topics
         self._last_id = last_id  # that the client had when it left
         self._queue: list[Event] = []
         self._woken = asyncio.Event()
@@ -242,7 +252,7 @@ class Stream(Response):
 
     def tell(self, event: Event) -> bool:
         """Returns whether its client wants to hear of it."""
-        if not self._topics.want(event):
+        if not self.topics.want(event):
             return False
         queue = self._queue
         if event.name == "notice" and event.data["kind"] != "shared":
@@ -255,13 +265,9 @@ class Stream(Response):
         self._woken.set()
         return True
 
-    def hears(self, job: str) -> bool:
-        """Whether its client wants to hear what happens to a job."""
-        return job in self._topics
-
     def follows(self, job: str) -> bool:
         """Whether its client wants to hear how far this study is."""
-        return job in self._topics or job in self._topics.studies
+        return job in self.topics or job in self.topics.studies
 
     def end(self) -> None:
         self._over = True
@@ -350,7 +356,7 @@ class Stream(Response):
             news = await hub.read(journal.between, self._told, now_at)
             self._told = news[-1].id if news else now_at
             events = [Telling(each).to(self.user) for each in news]
-            mine = [event for event in events if event and event.job in self._topics]
+            mine = [event for event in events if event and event.job in self.topics]
             if mine:
                 yield b"".join(event.frame(self._mark(event.id)) for event in mine)
 
@@ -389,7 +395,7 @@ class Hub:
         self._streams: dict[int, set[Stream]] = {}  # by user
         self._pump: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self.is_heard = asyncio.Event()  # somebody listens
+        self._has_listeners = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None  # while somebody listens
         self._is_closed = False
         # One thread reads for all: a crowd that comes back at once waits its turn.
@@ -426,7 +432,7 @@ class Hub:
             self._pump = self._loop.create_task(self._forever())
         stream.joined_at = self.position
         self._streams.setdefault(stream.user.id, set()).add(stream)
-        self.is_heard.set()
+        self._has_listeners.set()
 
     def leave(self, stream: Stream) -> None:
         """Idempotent."""
@@ -436,7 +442,7 @@ class Hub:
             self._streams.pop(stream.user.id, None)
         if self._streams:
             return
-        self.is_heard.clear()
+        self._has_listeners.clear()
         if self._pump is not None:
             self._loop = None
             self._pump.cancel()
@@ -463,10 +469,16 @@ class Hub:
         """Internal ids of those who listen."""
         return frozenset(self._streams)
 
-    def want(self, job: str, viewers: frozenset[int]) -> bool:
-        """Whether any of these listens to what happens to a job."""
-        mine = self._streams.keys() & viewers
-        return any(stream.hears(job) for user_id in mine for stream in self._streams[user_id])
+    async def until_heard(self) -> None:
+        """Wait until somebody listens."""
+        await self._has_listeners.wait()
+
+    def wanted(self) -> dict[int, Topics]:
+        """What each who listens wants to hear of, by internal id: all his streams together."""
+        return {
+            user_id: reduce(or_, (stream.topics for stream in streams))
+            for user_id, streams in self._streams.items()
+        }
 
     def entry_of(self, last_id: str | None) -> int | None:
         """The entry that a Last-Event-ID names, None where it is none of ours."""

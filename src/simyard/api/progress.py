@@ -8,6 +8,7 @@ was told before.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,11 +19,14 @@ from simyard.domain.convergence import Convergence, Eta, State
 from simyard.domain.errors import SimyardError
 from simyard.domain.jobs import Job
 from simyard.service.convergence import Executing, executing
+from simyard.service.series import LOGS_KEPT, TRIED
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0  # between two events of a run, at least
-_FOLLOWED_MOST = 32  # runs; more logs than are kept open would be read from the start again
+# Runs. Places in so many logs are remembered, and in some more for who looks at other runs: what is
+# forgotten is read from the start again.
+_FOLLOWED_MOST = LOGS_KEPT // (TRIED + 1)
 _LISTED_MOST = 500
 _SHOWN_SECONDS = 15.0  # that a job counts as on somebody's screen
 
@@ -58,21 +62,26 @@ class Progress:
 
     def shown(self, codes: Iterable[str]) -> None:
         """Jobs that somebody has on his screen: they come first where there are too many."""
+        self._forget_what_was_shown()
         now = asyncio.get_running_loop().time()
         self._shown.update(dict.fromkeys(codes, now))
 
     async def forever(self) -> None:
-        while True:
-            if not self._hub.listeners:
-                self._follow([])
-                self._listed, self._stamp = [], None
-                await self._hub.is_heard.wait()
-            try:
-                await self.turn()
-            except Exception as error:
-                unknown = None if isinstance(error, SimyardError) else error
-                log.error("runs are looked at again: %s", error, exc_info=unknown)
-            await asyncio.sleep(PROGRESS_SECONDS)
+        """Until it is cancelled; then no run is followed any more."""
+        try:
+            while True:
+                if not self._hub.listeners:
+                    self._follow([])
+                    self._listed, self._stamp = [], None
+                    await self._hub.until_heard()
+                try:
+                    await self.turn()
+                except Exception as error:
+                    unknown = None if isinstance(error, SimyardError) else error
+                    log.error("runs are looked at again: %s", error, exc_info=unknown)
+                await asyncio.sleep(PROGRESS_SECONDS)
+        finally:
+            self._follow([])
 
     async def turn(self) -> None:
         """Tell what is new of each run, at most one event."""
@@ -82,26 +91,39 @@ class Progress:
 
     async def _list(self) -> None:
         """The runs that execute, with who sees them now: the same until something is written."""
-        hub = self._hub
-        stamp = (hub.site.db.commits, hub.listeners)
+        hub, listeners = self._hub, self._hub.listeners
+        stamp = (hub.site.db.commits, listeners)
         if stamp != self._stamp:
             known: dict[str, Job] = {each.run.token or "": each.job for each in self._listed}
             self._listed = await hub.read(
-                lambda conn: executing(conn, sorted(hub.listeners), known, most=_LISTED_MOST)
+                lambda conn: executing(conn, sorted(listeners), known, most=_LISTED_MOST)
             )
             self._stamp = stamp
 
     def _wanted(self) -> list[Executing]:
-        """Those that are followed: on somebody's screen first, then the newest."""
-        since = asyncio.get_running_loop().time() - _SHOWN_SECONDS
-        self._shown = {code: at for code, at in self._shown.items() if at >= since}
-        wanted = [
+        """Those that are followed: on somebody's screen first, then the newest; the owners of many
+        in turns with those of few.
+        """
+        self._forget_what_was_shown()
+        topics = self._hub.wanted()
+        found = [
             each
             for each in self._listed
-            if self._hub.want(each.job.code, each.viewers)
+            if any(each.job.code in topics[user_id] for user_id in topics.keys() & each.viewers)
             and self._watches.series.can_read(each.job)
         ]
-        return sorted(wanted, key=lambda each: each.job.code not in self._shown)[:_FOLLOWED_MOST]
+        found.sort(key=lambda each: each.job.code not in self._shown)
+        before: Counter[int] = Counter()
+        turns = []
+        for each in found:
+            turns.append(before[each.job.owner_id])
+            before[each.job.owner_id] += 1
+        in_turn = sorted(zip(turns, range(len(found)), strict=True))
+        return [found[n] for _, n in in_turn[:_FOLLOWED_MOST]]
+
+    def _forget_what_was_shown(self) -> None:
+        since = asyncio.get_running_loop().time() - _SHOWN_SECONDS
+        self._shown = {code: at for code, at in self._shown.items() if at >= since}
 
     def _follow(self, wanted: list[Executing]) -> None:
         """These, and no others any more."""

@@ -277,7 +277,8 @@ class RunWatch:
     async def _look(self) -> bool:
         """At its series. Returns whether there is something to tell."""
         run = self._run
-        found, changes = await self._watches.slowly(self._read, run)
+        read = self._watches.slowly if self.watchers else self._watches.aside
+        found, changes = await read(self._read, run)
         self.found = found
         is_new = changes != self.changes
         self.changes = changes
@@ -320,6 +321,7 @@ class Watches:
         self._runs: dict[tuple[str, int], RunWatch] = {}
         self._quick = ThreadPoolExecutor(4, thread_name_prefix="watched files")
         self._slow = ThreadPoolExecutor(2, thread_name_prefix="watched runs")
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="followed runs")
 
     def __len__(self) -> int:
         """Runs that are watched."""
@@ -331,6 +333,10 @@ class Watches:
     async def slowly(self, work: Callable[..., T], *args: object) -> T:
         """What may take long, as reading a whole log does; tails do not wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self._slow, work, *args)
+
+    async def aside(self, work: Callable[..., T], *args: object) -> T:
+        """The same for runs whose page nobody looks at: the others do not wait for them."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, work, *args)
 
     def release(self, close: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the server stops
@@ -388,6 +394,7 @@ class Watches:
         """When nobody watches any more: the server stops."""
         self._quick.shutdown(cancel_futures=True)
         self._slow.shutdown(wait=False, cancel_futures=True)
+        self._aside.shutdown(wait=False, cancel_futures=True)
         self.inotify.close()
 
 

@@ -1,10 +1,12 @@
 """`simyard api`: any request of the API, for terminals and scripts."""
 
+import codecs
 import json
 import os
+import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = 500  # of --all, where nothing else is said
 _MOST_PRETTY_BYTES = 1 << 24
+_MOST_ERROR_BYTES = 1 << 22
 _OURS = {
     "authorization",
     "connection",
@@ -27,8 +30,11 @@ _OURS = {
     "host",
     "transfer-encoding",
 }
-# What a terminal may take for commands; JSON has names for them.
+# What a terminal may take for commands. JSON has names for them.
 _CONTROLS = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
+_IN_TEXT = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *_CONTROLS) if chr(code) not in "\n\t"
+}
 _KEY_HINT = "export SIMYARD_API_KEY=...; the console makes keys in its settings, `simyard keys` too"
 
 
@@ -131,8 +137,9 @@ def api(
         raise click.UsageError("--all is for GET, and shows no headers")
     headers = {name.strip(): value.strip() for name, value in header}
     for name, value in headers.items():
-        if name.lower() in _OURS or not (name + value).isascii() or not value.isprintable():
-            raise click.UsageError(f"the header {name} cannot be given")
+        is_header = re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.ASCII)
+        if name.lower() in _OURS or not (is_header and value.isascii() and value.isprintable()):
+            raise click.UsageError(f"the header {_shown(name)} cannot be given")
     body = _json(text) if text is not None else None
     key = os.environ.get("SIMYARD_API_KEY", "").strip()
     if not key:
@@ -147,7 +154,7 @@ def api(
             if every:
                 _print_all(server, call, sink, is_pretty=_is_terminal(output))
             else:
-                _print(server, call, sink, include=include, is_pretty=_is_terminal(output))
+                _print(server, call, sink, include=include, is_seen=_is_terminal(output))
     except wire.CallFailed as error:
         options.fail(_shown(str(error)), _shown(error.hint))
     except KeyboardInterrupt:
@@ -189,9 +196,7 @@ def _json(given: str) -> "Body":
 # --- replies --------------------------------------------------------------------------------------
 
 
-def _print(
-    server: "Server", call: "Call", sink: BinaryIO, *, include: bool, is_pretty: bool
-) -> None:
+def _print(server: "Server", call: "Call", sink: BinaryIO, *, include: bool, is_seen: bool) -> None:
     reply = server.ask(call, _tell)
     if include or call.method == "HEAD":
         lines = [f"HTTP/1.1 {reply.status} {reply.reason}"]
@@ -200,21 +205,17 @@ def _print(
         head.write("\n".join([*map(_shown, lines), "", ""]).encode())
         head.flush()
     if reply.status >= 400:
-        content = reply.content()
+        content = reply.content(_MOST_ERROR_BYTES)
         if include:
-            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.writelines(_harmless([content]) if sys.stdout.isatty() else [content])
         _refused(reply, content)
-    size = reply.headers.get("Content-Length", "")
-    if is_pretty and reply.media_type == "application/json" and _is_small(size):
-        sink.write(_for_people(reply.content()))
+    is_short = reply.size_bytes is not None and reply.size_bytes <= _MOST_PRETTY_BYTES
+    if is_seen and is_short and reply.media_type == "application/json":
+        sink.writelines(_for_people(reply.content()))
         return
-    for piece in reply.pieces():
+    for piece in _harmless(reply.pieces()) if is_seen else reply.pieces():
         sink.write(piece)
         sink.flush()
-
-
-def _is_small(size: str) -> bool:
-    return size.isdigit() and int(size) <= _MOST_PRETTY_BYTES
 
 
 def _print_all(server: "Server", call: "Call", sink: BinaryIO, *, is_pretty: bool) -> None:
@@ -225,23 +226,26 @@ def _print_all(server: "Server", call: "Call", sink: BinaryIO, *, is_pretty: boo
         given = "&".join(filter(None, [given, f"page_size={_PAGE_SIZE}"]))
     before = b"["
     following: str | None = given
+    asked = set()
     while following is not None:
-        target = f"{path}?{following}" if following else path
+        target = server.target(f"{path}?{following}")
+        if target in asked:
+            raise wire.CallFailed("the list does not end: its next page was there before")
+        asked.add(target)
         reply = server.ask(wire.Call("GET", target, call.headers), _tell)
-        content = reply.content()
         if reply.status >= 400:
-            _refused(reply, content)
-        results, following = _page(content)
+            _refused(reply, reply.content(_MOST_ERROR_BYTES))
+        results, following = _page(reply.content(), is_pretty=is_pretty)
         for each in results:
-            sink.write(before + b"\n" + _dumped(each, is_pretty=is_pretty))
+            sink.write(before + b"\n" + each)
             before = b","
         sink.flush()
     sink.write(b"[]\n" if before == b"[" else b"\n]\n")
 
 
-def _page(content: bytes) -> tuple[list[Any], str | None]:
-    """The results of a page, and the query of the next. Its host and path stay those that were
-    asked, whatever address the server gives itself.
+def _page(content: bytes, *, is_pretty: bool) -> tuple[list[bytes], str | None]:
+    """The results of a page, each as JSON, and the query of the next. Its host and path stay those
+    that were asked, whatever address the server gives itself.
     """
     from simyard.client import wire
 
@@ -249,8 +253,9 @@ def _page(content: bytes) -> tuple[list[Any], str | None]:
         page = json.loads(content)
         results, link = page["results"], page["next"]
         if isinstance(results, list):
-            return results, None if link is None else urlsplit(link).query
-    except (ValueError, LookupError, TypeError, AttributeError):
+            dumped = [_dumped(each, is_pretty=is_pretty) for each in results]
+            return dumped, None if link is None else urlsplit(link).query
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     raise wire.CallFailed("this is no list in pages", "leave --all out")
 
@@ -260,22 +265,30 @@ def _dumped(value: Any, *, is_pretty: bool) -> bytes:
     return text.translate(_CONTROLS).encode("utf-8", "backslashreplace")
 
 
-def _for_people(content: bytes) -> bytes:
+def _for_people(content: bytes) -> Iterable[bytes]:
     try:
-        return _dumped(json.loads(content), is_pretty=True) + b"\n"
-    except ValueError:
-        return content
+        return [_dumped(json.loads(content), is_pretty=True), b"\n"]
+    except (ValueError, RecursionError):
+        return _harmless([content])
+
+
+def _harmless(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """What a terminal shows of them as it is, and the names of the rest."""
+    for text in codecs.iterdecode(pieces, "utf-8", "backslashreplace"):
+        yield text.translate(_IN_TEXT).encode()
 
 
 def _refused(reply: "Reply", content: bytes) -> NoReturn:
     """End the command with what the server has against the request."""
     sentences: list[str] = []
     if reply.media_type == "application/json":
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             sentences = list(_sentences(json.loads(content)))
     hint = _KEY_HINT if reply.status == 401 else ""
     if reply.status in (429, 503, 507) and (seconds := reply.wait_seconds()) is not None:
         hint = f"nothing was done; ask again in {seconds} s"
+    if reply.may_be_done:
+        hint = "an earlier try may have done it"
     if len(sentences) == 1:
         options.fail(f"{_shown(sentences[0])} ({reply.status})", hint)
     said = f"{reply.status} {reply.reason}".strip()
@@ -322,9 +335,13 @@ def _written(path: Path) -> Iterator[BinaryIO]:
                 yield sink
             return
         aside = path.with_name(f".{secrets.token_hex(6)}.part")
+        mode = path.stat().st_mode & 0o777 if path.exists() else None
+        aside.touch(0o666 if mode is None else 0o600, exist_ok=False)
         try:
-            with aside.open("xb") as sink:
+            with aside.open("wb") as sink:
                 yield sink
+            if mode is not None:
+                aside.chmod(mode)
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)

@@ -15,19 +15,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from typing import NoReturn
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 from simyard import __version__
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WAITS_SECONDS = (0.5, 1.0, 2.0)  # before the second try, the third and the last
 _LONGEST_WAIT_SECONDS = 60  # that a reply may ask for
+_CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 90.0  # streams of events are never quiet for so long
 _MOST_REDIRECTS = 5
 _PIECE_BYTES = 1 << 18
 _API = "/api/v2/"
 _NOTHING_DONE = (429, 503)
 _NOBODY_KNOWS = (502, 504)  # a proxy says so
+_SAME_TWICE = ("GET", "HEAD", "OPTIONS", "PUT", "DELETE")  # RFC 9110, 9.2.2
 _KEPT = "/%:@!$&'()*+,;=~"  # in a path, as it was given
 
 
@@ -66,9 +69,16 @@ class Call:
     @property
     def is_repeatable(self) -> bool:
         """Whether doing it twice is doing it once. Each POST of this API takes an Idempotency-Key,
-        or changes nothing more when it is done again.
+        or changes nothing more when it is done again; PATCH takes none.
         """
-        return self.method != "PATCH"
+        return self.method in _SAME_TWICE or (
+            self.method == "POST" and self.idempotency_key is not None
+        )
+
+    @property
+    def idempotency_key(self) -> str | None:
+        named = {name.lower(): value for name, value in self.headers.items()}
+        return named.get("idempotency-key")
 
 
 class Server:
@@ -80,26 +90,27 @@ class Server:
         """
         try:
             parts = urlsplit(address)
-            self._port = parts.port
+            is_whole = parts.port != 0 and _is_host(parts.hostname or "")
         except ValueError:
-            parts = urlsplit("")
-        is_bare = not (parts.query or parts.fragment or "@" in parts.netloc)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not is_bare:
+            parts, is_whole = urlsplit(""), False
+        is_bare = not (parts.query or parts.fragment or "@" in parts.netloc or _climbs(parts.path))
+        if parts.scheme not in ("http", "https") or not (is_whole and is_bare):
             raise CallFailed(
                 f"{address!r} is no address of a server", "http://127.0.0.1:8420 is one"
             )
         if not (key and key.isascii() and key.isprintable() and " " not in key):
             raise CallFailed("the API key has characters that no key has")
-        self._host, self._scheme = parts.hostname, parts.scheme
-        self.prefix = quote(parts.path.rstrip("/"), safe=_KEPT)
-        self.address = f"{parts.scheme}://{parts.netloc}{self.prefix}"
+        self.prefix = _quoted(parts.path.rstrip("/"))
+        self._root = f"{parts.scheme}://{parts.netloc}"
+        self.address = self._root + self.prefix
         self._origin = _origin(self.address)
         self._key = key
         self._trust = _trust(ca_file) if parts.scheme == "https" else None
 
     def target(self, path: str, query: Iterable[tuple[str, str]] = ()) -> str:
         """What stands in the request line for a path below /api/v2/, or for one from the root if
-        it begins with a slash or `api/`. Raises CallFailed for an address.
+        it begins with a slash or `api/`. Raises CallFailed for an address, and for a path that
+        may lead out of the server's.
         """
         if re.match(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//", path):
             inside = re.sub("^[^/]*//[^/?#]*", "", path)
@@ -112,11 +123,13 @@ class Server:
             path = f"/{path}"
         elif not path.startswith("/"):
             path = _API + path
-        path = quote(path, safe=_KEPT)
+        if _climbs(path):
+            raise CallFailed(f"{path} has a part `..`; the key is sent to {self.address} only")
+        path = _quoted(path)
         if not path.startswith(f"{self.prefix}/"):
             path = self.prefix + path
-        added = urlencode(list(query), quote_via=quote)
-        text = "&".join(part for part in (quote(given, safe=_KEPT + "?"), added) if part)
+        added = urlencode(list(query), quote_via=quote, errors="surrogateescape")
+        text = "&".join(part for part in (_quoted(given, _KEPT + "?"), added) if part)
         return f"{path}?{text}" if text else path
 
     def ask(self, call: Call, tell: Callable[[str], None] = lambda _: None) -> "Reply":
@@ -126,6 +139,7 @@ class Server:
         nobody listens) or where doing it twice is doing it once (lost connections, 502, 504). GET
         and HEAD go after redirects within this server. Raises CallFailed.
         """
+        may_be_done = False
         for wait in (*WAITS_SECONDS, None):
             try:
                 reply = self._once(call)
@@ -133,12 +147,15 @@ class Server:
                 if wait is None or (lost.was_sent and not call.is_repeatable):
                     raise self._no_reply(call, lost) from None
                 what, seconds = str(lost), wait
+                may_be_done |= lost.was_sent
             else:
+                reply.may_be_done = may_be_done and call.method == "DELETE" and reply.status == 404
                 asked = reply.wait_seconds()
                 if asked is not None and reply.status in _NOTHING_DONE:
                     seconds = asked
                 elif wait is not None and reply.status in _NOBODY_KNOWS and call.is_repeatable:
                     seconds = wait
+                    may_be_done = True
                 else:
                     return reply
                 if wait is None or seconds > _LONGEST_WAIT_SECONDS:
@@ -155,7 +172,7 @@ class Server:
                 f"no connection to {self.address}: {lost}",
                 "does it run there? SIMYARD_URL says where",
             )
-        key = call.headers.get("Idempotency-Key")
+        key = call.idempotency_key
         return CallFailed(
             f"no reply from {self.address}: {lost}; whether it was done is not known",
             f"the same request with -H 'Idempotency-Key: {key}' is not done twice" if key else "",
@@ -168,19 +185,22 @@ class Server:
             if reply.status not in (301, 302, 303, 307, 308) or not location:
                 return reply
             reply.close()
-            address = f"{self._scheme}://{urlsplit(self.address).netloc}{call.target}"
+            # http.client reads headers as Latin-1, whatever they are.
+            location = quote(location.encode("latin-1"), safe=_KEPT + "?#[]")
             try:
-                there = urljoin(address, location)
+                there = urljoin(self._root + call.target, location)
+                parts = urlsplit(there)
             except ValueError:
-                there = location
-            if call.method not in ("GET", "HEAD") or _origin(there) != self._origin:
+                there, parts = location, urlsplit("")
+            path = parts.path or "/"
+            is_ours = path.startswith(f"{self.prefix}/") and not _climbs(path)
+            is_ours &= _origin(there) == self._origin
+            if call.method not in ("GET", "HEAD") or not is_ours:
                 raise CallFailed(
                     f"{self.address} sends this on to {there}; nothing was sent there",
                     "where that is the server, SIMYARD_URL should say so",
                 )
-            parts = urlsplit(there)
-            target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-            call = replace(call, target=target)
+            call = replace(call, target=f"{path}?{parts.query}" if parts.query else path)
         raise CallFailed(f"{self.address} sends this on and on")
 
     def _send(self, call: Call) -> "Reply":
@@ -210,19 +230,19 @@ class Server:
             raise
 
     def _connected(self) -> http.client.HTTPConnection:
+        _, host, port = self._origin
         connection: http.client.HTTPConnection
         if self._trust:
             connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=_SILENCE_SECONDS, context=self._trust
+                host, port, timeout=_CONNECT_SECONDS, context=self._trust
             )
         else:
-            connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=_SILENCE_SECONDS
-            )
+            connection = http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS)
         try:
             connection.connect()
+            connection.sock.settimeout(_SILENCE_SECONDS)
         except socket.gaierror as error:
-            raise CallFailed(f"{self._host}: {error.strerror}", "SIMYARD_URL says where") from None
+            raise CallFailed(f"{host}: {error.strerror}", "SIMYARD_URL says where") from None
         except ssl.SSLCertVerificationError as error:
             raise CallFailed(
                 f"the certificate of {self.address} is not trusted: {error.verify_message}",
@@ -233,13 +253,15 @@ class Server:
                 f"no secure connection to {self.address}: {error.reason or error}",
                 "does it speak https there?",
             ) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ssl refuses some names that resolvers take
             raise _Lost(error, was_sent=False) from None
         return connection
 
 
 class Reply:
-    """Status and headers, and the content as it comes."""
+    """Status and headers, and the content as it comes. may_be_done: what is not there may be what
+    an earlier try has deleted. size_bytes: of the content, None where it is not known before.
+    """
 
     def __init__(
         self,
@@ -247,14 +269,22 @@ class Reply:
         response: http.client.HTTPResponse,
         is_bare: bool,
     ) -> None:
+        """Raises CallFailed where the length is none: nobody knows then what is missing."""
         self._connection = connection
         self._response = response
         self.status = response.status
         self.reason = response.reason
         self.headers = response.headers
-        length = response.headers.get("Content-Length", "")
-        has_none = is_bare or self.status in (204, 304)
-        self._size_bytes = 0 if has_none else int(length) if length.isdigit() else None
+        self.may_be_done = False
+        self.size_bytes: int | None = None
+        length = response.headers.get("Content-Length")
+        if is_bare or self.status in (204, 304):
+            self.size_bytes = 0
+        elif length is not None and not response.chunked:
+            self.size_bytes = _whole(length)
+            if self.size_bytes is None:
+                self.close()
+                raise CallFailed("the reply has a Content-Length that is no number of bytes")
 
     @property
     def media_type(self) -> str:
@@ -262,18 +292,17 @@ class Reply:
 
     def wait_seconds(self) -> int | None:
         """What Retry-After says; None where it does not."""
-        text = self.headers.get("Retry-After", "")
-        return int(text) if text.isascii() and text.isdigit() else None
+        return _whole(self.headers.get("Retry-After", ""))
 
     def pieces(self) -> Iterator[bytes]:
         """The content as it comes. Raises CallFailed where it breaks off."""
         got = 0
         try:
-            while self._size_bytes is None or got < self._size_bytes:
-                if self._size_bytes is None:
+            while self.size_bytes is None or got < self.size_bytes:
+                if self.size_bytes is None:
                     piece = self._response.read1(_PIECE_BYTES)
                 else:
-                    piece = self._response.read(min(_PIECE_BYTES, self._size_bytes - got))
+                    piece = self._response.read(min(_PIECE_BYTES, self.size_bytes - got))
                 if not piece:
                     break
                 got += len(piece)
@@ -283,11 +312,18 @@ class Reply:
             raise CallFailed(f"the reply broke off after {got} bytes: {said}") from None
         finally:
             self.close()
-        if self._size_bytes is not None and got < self._size_bytes:
-            raise CallFailed(f"the reply broke off after {got} of {self._size_bytes} bytes")
+        if self.size_bytes is not None and got < self.size_bytes:
+            raise CallFailed(f"the reply broke off after {got} of {self.size_bytes} bytes")
 
-    def content(self) -> bytes:
-        return b"".join(self.pieces())
+    def content(self, most_bytes: int | None = None) -> bytes:
+        """All of it, or as much as is said. Raises CallFailed where it breaks off before."""
+        content = bytearray()
+        for piece in self.pieces():
+            content += piece
+            if most_bytes is not None and len(content) >= most_bytes:
+                break
+        self.close()
+        return bytes(content[:most_bytes])
 
     def close(self) -> None:
         """Idempotent."""
@@ -297,7 +333,10 @@ class Reply:
 
 def json_body(text: bytes) -> Body:
     """Raises ValueError where it is no JSON."""
-    json.loads(text)
+    try:
+        json.loads(text, parse_constant=_no_value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     return Body("application/json", len(text), lambda: iter([text]))
 
 
@@ -345,6 +384,34 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
         except OSError as error:
             raise CallFailed(f"{ca_file}: {error.strerror}") from None
     return context
+
+
+def _no_value(name: str) -> NoReturn:
+    raise ValueError(f"{name} is none of its values")
+
+
+def _quoted(text: str, kept: str = _KEPT) -> str:
+    """Raises CallFailed for halves of characters, which JSON can have."""
+    try:
+        return quote(text, safe=kept, errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise CallFailed(f"{text!r} cannot stand in an address") from None
+
+
+def _climbs(path: str) -> bool:
+    """Whether somebody may read it as a path to somewhere above."""
+    return ".." in re.split(r"[/\\]", unquote(path))
+
+
+def _whole(text: str) -> int | None:
+    text = text.strip(" \t")
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _is_host(name: str) -> bool:
+    """Raises UnicodeError where no resolver takes it."""
+    name.encode("idna")
+    return name != "" and name.isprintable() and " " not in name
 
 
 def _origin(address: str) -> tuple[str, str, int]:

@@ -1,6 +1,7 @@
 """The files of a run as a tree: one level at a time, each folder with what is below it."""
 
 import re
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Sums(NamedTuple):
 
 
 _NOTHING = Sums(0, 0, 0)
+# Bytes in memory beside those of the path, with what a page in order takes.
+_FILE_BYTES, _FOLDER_BYTES = 350, 250
 
 
 class Sort(StrEnum):
@@ -91,24 +94,17 @@ class Tree:
     def __init__(self, entries: Iterable[Entry], *, is_partial: bool = False) -> None:
         self.is_partial = is_partial
         self._files = _by_folder(entries)
-        self._sum_up({folder: _sums(files) for folder, files in self._files.items()})
-        self.weight += self._sums[""].files
+        self._begin({folder: _sums(files) for folder, files in self._files.items()})
+        self.weight_bytes += sum(map(_weight, self._files.values()))
 
-    def _sum_up(self, own: Mapping[str, Sums]) -> None:
-        """own: of the files in each folder, without those of the folders in it."""
-        folders = {""}
-        for folder in own:
-            while folder not in folders:
-                folders.add(folder)
-                folder = _above(folder[:-1])  # noqa: PLW2901
-        self._inside: dict[str, list[str]] = {folder: [] for folder in folders}
-        self._sums = {folder: own.get(folder, _NOTHING) for folder in folders}
-        for folder in sorted(folders - {""}, key=len, reverse=True):  # the innermost first
-            above = _above(folder[:-1])
-            self._inside[above].append(folder)
-            self._sums[above] = _joined(self._sums[above], self._sums[folder])
+    def _begin(self, own: Mapping[str, Sums]) -> None:
+        """own: of the files in each folder that has any, without those of the folders in it."""
+        self._own = own
+        self._folders = sorted(own)
         self._order: _Order | None = None
-        self.weight = len(folders)  # folders and files that are kept in memory
+        # About what is kept in memory. Folders without files of their own are not: a run may make
+        # a few files lie below any number of them.
+        self.weight_bytes = sum(_FOLDER_BYTES + sys.getsizeof(folder) for folder in own)
 
     def has(self, wanted: Wanted) -> bool:
         """Whether its page is made of what is here already."""
@@ -122,7 +118,7 @@ class Tree:
 
     def page(self, wanted: Wanted) -> Page:
         """Raises NotFound where nothing is below the prefix."""
-        if wanted.prefix not in self._sums:
+        if wanted.prefix and not self._below(wanted.prefix):
             raise NotFound("There is no such folder.")
         order = self._ordered(wanted)
         after = wanted.after
@@ -138,6 +134,27 @@ class Tree:
             last = Place(bool(files), _value(wanted.sort, item), name)
         return Page(folders=folders, files=files, last=last, sums=order.sums)
 
+    def _below(self, prefix: str) -> Sequence[str]:
+        """The folders with files that are this one or below it."""
+        if not prefix:
+            return self._folders
+        behind = f"{prefix[:-1]}0"  # "0" comes after "/"
+        start, end = bisect_left(self._folders, prefix), bisect_left(self._folders, behind)
+        return self._folders[start:end]
+
+    def _inside(self, prefix: str) -> tuple[list[tuple[str, Sums]], Sums]:
+        """The names of the folders in one with the sums of each, and those of all of it."""
+        cut = len(prefix)
+        inside: dict[str, Sums] = {}
+        sums = _NOTHING
+        for folder in self._below(prefix):
+            own = self._own[folder]
+            sums = _joined(sums, own)
+            if folder != prefix:
+                name = folder[cut : folder.index("/", cut)]
+                inside[name] = _joined(inside.get(name, _NOTHING), own)
+        return list(inside.items()), sums
+
     def _ordered(self, wanted: Wanted) -> "_Order":
         """All that the pages have. That of the last page is kept for the next one."""
         what = wanted.prefix, wanted.pattern, wanted.sort
@@ -149,9 +166,8 @@ class Tree:
                 entries = self._matching(wanted)
                 sums = _sums(entries)
             else:
-                entries, sums = self._in_folder(wanted.prefix), self._sums[wanted.prefix]
-                inside = self._inside[wanted.prefix]
-                folders = [(inner[cut:-1], self._sums[inner]) for inner in inside]
+                entries = self._in_folder(wanted.prefix)
+                folders, sums = self._inside(wanted.prefix)
             files = [(entry.path[cut:], entry) for entry in entries]
             key = _key_of(wanted.sort)
             order = _Order(what, sorted(folders, key=key), sorted(files, key=key), sums)
@@ -178,11 +194,11 @@ class StoredTree(Tree):
     """
 
     def __init__(self, own: Mapping[str, Sums], look_up: LookUp) -> None:
-        """own: as of `_sum_up`. look_up: the files in a folder; of None, of all."""
+        """own: as of `_begin`. look_up: the files in a folder; of None, of all."""
         super().__init__(())
-        self._own, self._look_up = own, look_up
+        self._look_up = look_up
         self._has_all = False
-        self._sum_up(own)
+        self._begin(own)
 
     def has(self, wanted: Wanted) -> bool:
         if wanted.pattern:
@@ -192,15 +208,17 @@ class StoredTree(Tree):
     def _in_folder(self, folder: str) -> Sequence[Entry]:
         if folder not in self._own:
             return ()
-        if folder not in self._files:
-            self._files[folder] = list(self._look_up(folder))
-            self.weight += len(self._files[folder])
-        return self._files[folder]
+        found = self._files.get(folder)
+        if found is None:
+            found = self._files[folder] = list(self._look_up(folder))
+            self.weight_bytes += _weight(found)
+        return found
 
     def _every_folder(self) -> Mapping[str, Sequence[Entry]]:
         if not self._has_all:
+            before = sum(map(_weight, self._files.values()))
             self._files, self._has_all = _by_folder(self._look_up(None)), True
-            self.weight = len(self._sums) + self._sums[""].files
+            self.weight_bytes += sum(map(_weight, self._files.values())) - before
         return self._files
 
 
@@ -247,6 +265,11 @@ def _by_folder(entries: Iterable[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         files.setdefault(_above(entry.path), []).append(entry)
     return files
+
+
+def _weight(entries: Sequence[Entry]) -> int:
+    """Bytes that are kept of them."""
+    return sum(_FILE_BYTES + 2 * sys.getsizeof(entry.path) for entry in entries)
 
 
 def _sums(entries: Sequence[Entry]) -> Sums:

@@ -7,8 +7,10 @@ task in one transaction: a server that is killed goes on where it was, and nothi
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -219,6 +221,7 @@ class BulkBook:
         self._site = site
         self._stopping = False
         self._waiting: dict[str, int] = {}  # tokens, and whose they are
+        self._begun: Counter[int] = Counter()  # tasks that may come to wait, by whose they are
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="bulk")
 
@@ -231,9 +234,18 @@ class BulkBook:
         self._stopping = True
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def is_full_for(self, user: User) -> bool:
+    @contextmanager
+    def place(self, user: User) -> Iterator[bool]:
+        """A place for a task while it is begun. False: no more of the user's may wait."""
         with self._lock:
-            return list(self._waiting.values()).count(user.id) >= WAITING_MOST
+            waiting = list(self._waiting.values()).count(user.id)
+            is_free = waiting + self._begun[user.id] < WAITING_MOST
+            self._begun[user.id] += is_free
+        try:
+            yield is_free
+        finally:
+            with self._lock:
+                self._begun[user.id] -= is_free
 
     def submit(self, user: User, token: str) -> None:
         """Idempotent."""

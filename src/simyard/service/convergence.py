@@ -44,8 +44,9 @@ class Executing:
 def executing(
     conn: Connection, viewer_ids: Sequence[int], known: Mapping[str, Job], *, most: int
 ) -> list[Executing]:
-    """The newest runs that execute and that any of these see. known: jobs that need not be read
-    again, by token of a run.
+    """The newest runs of no study that execute and that any of these see.
+
+    known: jobs that need not be read again, by token of a run.
     """
     found = runs.executing(conn, viewer_ids, most=most)
     viewers = jobs.viewers_of(conn, sorted({run.job_id for run in found}))

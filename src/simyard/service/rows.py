@@ -173,7 +173,7 @@ class RowBook:
         return found
 
     def _spark(self, job: Job, run: Run) -> Spark | None:
-        spark = spark_of(self._series.series(job, run))
+        spark = spark_of(self._series.known(job, run))
         if spark is not None and run.state in FINAL:
             self._sparks.put(run.id, run.token, spark)
         return spark

@@ -24,9 +24,10 @@ from simyard.store import files as store
 
 T = TypeVar("T")
 
-_LOGS_KEPT = 64
-_TRIED = 3  # logs of a run, where the first tell nothing
+LOGS_KEPT = 128  # places in logs that are remembered
+TRIED = 3  # logs of a run, where the first tell nothing
 _READ_BYTES = 1 << 20
+_MOST_BYTES = 256 << 20  # of one log by one look, some seconds: the next one goes on
 _LONGEST_LINE = 1 << 16
 _CANDIDATES = 20_000
 _MOST_NAMES = 250_000  # of a live folder, among which logs are looked for
@@ -90,9 +91,13 @@ class SeriesBook:
         """
         return self.read(job, run, _copies)
 
-    def read(self, job: Job, run: Run, look: Callable[[Reading], T]) -> T:
+    def known(self, job: Job, run: Run) -> list[Series]:
+        """The same, without a log that somebody else reads now."""
+        return self.read(job, run, _copies, waits=False)
+
+    def read(self, job: Job, run: Run, look: Callable[[Reading], T], *, waits: bool = True) -> T:
         """What `look` gives for all series of a run so far, as `series`. Nothing of them may be
-        kept: they grow as soon as it returns.
+        kept: they grow as soon as it returns. waits: for others who read the same log.
         """
         grammars = self._grammars(job)
         if not grammars or run.token is None:
@@ -100,15 +105,19 @@ class SeriesBook:
         try:
             folder = live.folder(self._site, run)
         except Refused:
-            return self._finished(run, grammars, look)
+            return self._finished(run, grammars, look, waits=waits)
         bound = workfolder.Bound(_MOST_NAMES)
         there = ((f.path, f.size) for f in workfolder.walk(folder.work, bound))
         for path, grammar in _best(there, grammars):
             progress = self._progress(run, path, grammar)
-            with progress.lock:
+            if not progress.lock.acquire(blocking=waits):
+                continue
+            try:
                 self._read_live(folder, path, progress, grammar)
                 if progress.reader.series:
                     return look(_reading(progress, path, grammar))
+            finally:
+                progress.lock.release()
         return look(Reading([], 0, 0, "", None))
 
     def _read_live(self, folder: Folder, path: str, progress: _Progress, grammar: Grammar) -> None:
@@ -122,13 +131,16 @@ class SeriesBook:
                 # Another file, or written from the start.
                 progress.reader = Reader(grammar)
                 progress.offset, progress.rest, progress.inode = 0, b"", seen.st_ino
-            while data := os.pread(file, _READ_BYTES, progress.offset):
+            end = min(seen.st_size, progress.offset + _MOST_BYTES)
+            while data := os.pread(file, min(_READ_BYTES, end - progress.offset), progress.offset):
                 progress.offset += len(data)
                 progress.feed(data)
         finally:
             os.close(file)
 
-    def _finished(self, run: Run, grammars: list[Grammar], look: Callable[[Reading], T]) -> T:
+    def _finished(
+        self, run: Run, grammars: list[Grammar], look: Callable[[Reading], T], *, waits: bool
+    ) -> T:
         site = self._site
         outputs = {
             file.relative_path: file
@@ -139,11 +151,15 @@ class SeriesBook:
         sizes = ((path, file.blob.size_bytes) for path, file in outputs.items())
         for path, grammar in _best(sizes, grammars):
             progress = self._progress(run, f"stored:{path}", grammar)
-            with progress.lock:
+            if not progress.lock.acquire(blocking=waits):
+                continue
+            try:
                 if progress.offset == 0:
                     self._read_stored(outputs[path], progress)
                 if progress.reader.series:
                     return look(_reading(progress, path, grammar, is_whole=True))
+            finally:
+                progress.lock.release()
         return look(Reading([], 0, 0, "", None))
 
     def _read_stored(self, file: File, progress: _Progress) -> None:
@@ -160,7 +176,7 @@ class SeriesBook:
             if kept is None or kept.token != run.token:
                 kept = self._kept[key] = _Progress(run.token or "", Reader(grammar))
             self._kept.move_to_end(key)
-            while len(self._kept) > _LOGS_KEPT:
+            while len(self._kept) > LOGS_KEPT:
                 self._kept.popitem(last=False)
             return kept
 
@@ -184,4 +200,4 @@ def _best(files: Iterable[tuple[str, int]], grammars: list[Grammar]) -> list[tup
         for grammar in grammars
         if (rank := grammar.source_rank(path)) is not None
     )
-    return [(path, grammar) for *_, path, grammar in nsmallest(_TRIED, found, key=lambda f: f[:3])]
+    return [(path, grammar) for *_, path, grammar in nsmallest(TRIED, found, key=lambda f: f[:3])]

@@ -21,7 +21,7 @@ from simyard.store.files import StoredRow
 _MOST_LIVE = 150_000  # files, folders and links of a live folder that are looked at
 _LIVE_SECONDS = 2.0  # how old what is shown of a live folder may be
 _ROWS_AT_ONCE = 5000
-_MOST_KEPT = 250_000  # files and folders, of all runs together: 300 to 450 bytes each
+_MOST_KEPT_BYTES = 150_000_000  # of all runs together
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,10 @@ class TreeBook:
                     kept.tree, kept.version = tree, _version(run, work)
                     kept.looked_at = time.monotonic()
             tree = kept.tree
-            page = tree.page(wanted)
-        self._shrink()
+            try:
+                page = tree.page(wanted)
+            finally:
+                self._shrink()
         return Look(page, work is not None, tree.is_partial)
 
     def _work(self, run: Run) -> Path | None:
@@ -97,10 +99,10 @@ class TreeBook:
     def _shrink(self) -> None:
         """Forget what was asked for least lately, but for the last."""
         with self._lock:
-            weight = sum(kept.tree.weight for kept in self._kept.values())
-            while weight > _MOST_KEPT and len(self._kept) > 1:
+            weight = sum(kept.tree.weight_bytes for kept in self._kept.values())
+            while weight > _MOST_KEPT_BYTES and len(self._kept) > 1:
                 _, kept = self._kept.popitem(last=False)
-                weight -= kept.tree.weight
+                weight -= kept.tree.weight_bytes
 
     def _stored(self, run: Run) -> Tree:
         db, job_id, number = self._site.db, run.job_id, run.number

@@ -124,11 +124,15 @@ class Bound:
     """How much is looked at of a folder that may have millions of files, folders or links."""
 
     names: int  # of all of them, that may be looked at still
+    characters: int = 30_000_000  # of their paths together: each takes up to four bytes
     is_reached: bool = False  # there are more
 
-    def takes_one(self) -> bool:
-        self.is_reached = self.names == 0
-        self.names -= not self.is_reached
+    def takes(self, characters: int) -> bool:
+        """Whether one more with a path of so many may be looked at."""
+        self.is_reached = self.names == 0 or self.characters < characters
+        if not self.is_reached:
+            self.names -= 1
+            self.characters -= characters
         return not self.is_reached
 
 
@@ -151,7 +155,7 @@ def folders(root: Path, bound: Bound | None = None) -> Iterator[Folder]:
             others: list[str] = []
             with os.scandir(descriptor) as entries:
                 for entry in entries:
-                    if bound is not None and not bound.takes_one():
+                    if bound is not None and not bound.takes(len(path) + len(entry.name)):
                         break
                     is_folder = entry.is_dir(follow_symlinks=False)
                     (inner if is_folder else others).append(entry.name)

@@ -358,9 +358,10 @@ def queued(conn: Connection, engine: str, *, most: int) -> list[Run]:
 _EXECUTING = Prepared(
     _in_states(State.RUNNING)
     .where(
+        runs.c.inputs.is_(None),
         exists().where(
             job_views.c.job_id == runs.c.job_id, any_of(job_views.c.viewer_id, "viewers")
-        )
+        ),
     )
     .order_by(runs.c.id.desc())
     .limit(bindparam("most"))
@@ -368,7 +369,7 @@ _EXECUTING = Prepared(
 
 
 def executing(conn: Connection, viewer_ids: Sequence[int], *, most: int) -> list[Run]:
-    """Runs that execute and that any of these see, those that were made last first."""
+    """Runs of no study that execute and that any of these see, those that were made last first."""
     return [_run(row) for row in _EXECUTING.rows(conn, viewers=viewer_ids, most=most)]
 
 

@@ -2,6 +2,7 @@
 
 import { jobPath, runPath } from "../../api/jobs";
 import type { Call } from "../../lib/curl";
+import { json } from "../../lib/pasted";
 import { DEFAULT_LOG } from "./standing";
 
 /** As Python writes a value. */
@@ -10,7 +11,7 @@ export function literal(value: unknown): string {
   if (value === true) return "True";
   if (value === false) return "False";
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
-  if (typeof value !== "object") return JSON.stringify(value);
+  if (typeof value !== "object") return json(value);
   return `{${Object.entries(value).map(([name, each]) => `${literal(name)}: ${literal(each)}`).join(", ")}}`;
 }
 
@@ -66,7 +67,7 @@ export function calls(screen: Screen): { view: string; calls: Call[] }[] {
       view: "Log",
       calls: [
         { ...get("The end of the log", `${run}log/`, { ...log, offset: "-65536", align: "line" }), isText: true },
-        get(screen.q ? `Where it has ${JSON.stringify(screen.q)}` : "Where it has a text", `${run}log/search/`, {
+        get(screen.q ? `Where it has ${json(screen.q)}` : "Where it has a text", `${run}log/search/`, {
           ...log,
           q: screen.q || "error",
         }),

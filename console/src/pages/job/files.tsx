@@ -124,7 +124,7 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
     },
   ]);
   // The next page comes before its row is seen.
-  const onView = (_: number, last: number): void => {
+  const onNear = (_: number, last: number): void => {
     for (let n = Math.max(0, last - 60); n <= Math.min(rows.length - 1, last + 20); n++) {
       const row = rows[n]!;
       if (row.kind === "more" && !row.error && row.shown > 0) tree.more(row.prefix);
@@ -241,7 +241,7 @@ export function FilesView({ job, run, isDraft, isOver }: Props) {
               row={height}
               role="rowgroup"
               handle={handle}
-              onView={onView}
+              onNear={onNear}
               render={(index) => (
                 <TreeRow
                   row={rows[index]!}

@@ -10,6 +10,7 @@ import { number } from "../../lib/format";
 import { jobHref } from "../../lib/hrefs";
 import { baseName, capital } from "../../lib/words";
 import { Banner, Bytes, Empty, Failure, Num, Panel, Skeleton, Sparkline } from "../../ui/parts";
+import { Table } from "../../ui/scroll";
 import { Charts } from "./charts";
 import { logHref } from "./hrefs";
 import { liveState, useTold, type Live } from "./live";
@@ -20,7 +21,6 @@ import { OutcomeBanner, Timeline, amount } from "./outcome";
 import type { Now } from "./standing";
 import { shownLine } from "./text";
 import { isMissing, useLog } from "./uselog";
-import { Table } from "../../ui/scroll";
 
 type Props = {
   job: Job;

@@ -8,8 +8,8 @@ import { bytes, grouped, number } from "../../lib/format";
 import { baseName } from "../../lib/words";
 import { Download, FileText, X } from "../../ui/icons";
 import { Button, Bytes, Failure, Skeleton } from "../../ui/parts";
-import { contentHref, logHref } from "./hrefs";
 import { Code, Table } from "../../ui/scroll";
+import { contentHref, logHref } from "./hrefs";
 
 type Peek = Schemas["Preview"];
 

@@ -7,6 +7,7 @@ import type { Job, Schemas, StoredFile } from "../../api/types";
 import { differences } from "../../lib/differences";
 import { bytes, number } from "../../lib/format";
 import { fileHref, jobHref } from "../../lib/hrefs";
+import { json } from "../../lib/pasted";
 import { plural } from "../../lib/words";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
 import { Code, Table } from "../../ui/scroll";
@@ -14,7 +15,7 @@ import { Code, Table } from "../../ui/scroll";
 export function Setup({ job }: { job: Job }) {
   return (
     <div class="stack setup">
-      <Panel title="Job" tools={<CopyButton text={() => JSON.stringify(job, null, 2)} label="Copy as JSON" />}>
+      <Panel title="Job" tools={<CopyButton text={() => json(job, 2)} label="Copy as JSON" />}>
         <dl class="facts">
           <dt>Name</dt>
           <dd>

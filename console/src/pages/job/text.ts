@@ -7,7 +7,7 @@ const decoder = new TextDecoder();
 // oxlint-disable-next-line no-control-regex -- these are what is looked for
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])/g;
 // oxlint-disable-next-line no-control-regex -- these are what is looked for
-const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f]/g;
+const CONTROLS = /[\x00-\x08\x0b-\x1f\x7f-\x9f]/g;
 
 export type Shown = { text: string; isCut: boolean; hasColour: boolean };
 
@@ -29,7 +29,10 @@ export function shownLine(bytes: Uint8Array, most = MOST_SHOWN): Shown {
 export function plain(text: string): string {
   return text
     .replace(ESCAPES, "")
-    .replace(CONTROLS, (c) => String.fromCharCode(c === "\x7f" ? 0x2421 : 0x2400 + c.charCodeAt(0)));
+    .replace(CONTROLS, (c) => {
+      if (c > "\x7f") return "\ufffd"; // these have no picture
+      return String.fromCharCode(c === "\x7f" ? 0x2421 : 0x2400 + c.charCodeAt(0));
+    });
 }
 
 export type Span = { text: string; tone: string; isBold: boolean };

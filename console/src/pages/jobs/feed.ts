@@ -51,7 +51,7 @@ export class Feed {
 
   constructor(
     private readonly get: Get = getRows,
-    private readonly isHidden: () => boolean = () => document.hidden,
+    private readonly isHidden: () => boolean = () => document.visibilityState === "hidden",
   ) {}
 
   /** Begins another list. */

@@ -96,12 +96,12 @@ export function Grid({ feed, sparks, selection, choose, onMissing, chooseAll, no
     else if (isBox || event.ctrlKey || event.metaKey) acts.current.toggle(index);
     setActive({ index });
   }, []);
-  const onView = useCallback((first: number, last: number) => {
+  const onNear = useCallback((first: number, last: number) => {
     feed.look(first, last);
     sparks.look(first, last);
   }, [feed, sparks]);
   useEffect(() => {
-    if (view.current) onView(view.current.first, view.current.last);
+    if (view.current) onNear(view.current.first, view.current.last);
   }, [tick]);
 
   const here = (run: (row: JobRow) => void) => () => {
@@ -219,7 +219,7 @@ export function Grid({ feed, sparks, selection, choose, onMissing, chooseAll, no
         count={count}
         row={height}
         render={render}
-        onView={onView}
+        onNear={onNear}
         handle={view}
         role="rowgroup"
         label="Jobs"

@@ -1,4 +1,7 @@
-/** The small charts of the runs in view. No event tells of each line of a log: they are asked for now and then. */
+/**
+ * The small charts of the runs in view, and of some next to it: they are there when these are scrolled to.
+ * No event tells of each line of a log: they are asked for now and then.
+ */
 
 import { signal } from "@preact/signals";
 import { api } from "../../api/client";
@@ -15,7 +18,7 @@ const MOST = 100;
 export class SparkBook {
   readonly tick = signal(0);
   private known: Sparks = {};
-  private view: [number, number] = [0, -1];
+  private near: [number, number] = [0, -1];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private over = new AbortController();
   private isAsking = false;
@@ -28,8 +31,8 @@ export class SparkBook {
   }
 
   look(first: number, last: number): void {
-    const isSame = first === this.view[0] && last === this.view[1];
-    this.view = [first, last];
+    const isSame = first === this.near[0] && last === this.near[1];
+    this.near = [first, last];
     this.later(isSame ? Math.max(REST_MS, this.askedAt + AGAIN_MS - Date.now()) : REST_MS);
   }
 
@@ -45,11 +48,11 @@ export class SparkBook {
 
   private async ask(): Promise<void> {
     const ids: string[] = [];
-    for (let n = this.view[0]; n <= this.view[1]; n++) {
+    for (let n = this.near[0]; n <= this.near[1]; n++) {
       const row = this.feed.book?.row(n);
       if (row && row.startedAt && !row.endedAt && !row.isStudy) ids.push(row.id);
     }
-    if (ids.length && !document.hidden && !this.isAsking && connection.value !== "lost") {
+    if (ids.length && document.visibilityState === "visible" && !this.isAsking && connection.value !== "lost") {
       this.isAsking = true;
       this.askedAt = Date.now();
       try {
@@ -57,7 +60,7 @@ export class SparkBook {
           query: { ids: ids.slice(0, MOST) },
           signal: this.over.signal,
         });
-        const known: Sparks = {}; // only of those in view, so that it does not grow
+        const known: Sparks = {}; // only of those, so that it does not grow
         for (const id of ids) {
           const one = found[id] ?? this.known[id];
           if (one) known[id] = one;

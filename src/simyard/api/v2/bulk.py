@@ -1,6 +1,7 @@
 """One thing done to many jobs (ours, docs/extensions.md)."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -134,22 +135,24 @@ async def bulk(request: Request) -> Response:
     plan = _plan(body, body.ids or [])
     book: BulkBook = request.app.state.bulk
     known = site.db.read(service.known, wanted)
-    if known is None:
-        codes = list(dict.fromkeys(body.ids or []))
-        if body.query is not None:
-            chosen = await _filter(request, body.query)
-            codes = await run_in_threadpool(service.found, site, user, chosen)
-        if body.dry_run:
-            return await _sampled(request, plan, codes, is_query=is_query)
-        if body.expected_count is not None:
-            service.check_count(codes, body.expected_count)
-        plan = _plan(body, codes)
-        if is_query and book.is_full_for(user):
+    waits = is_query and known is None and not body.dry_run
+    with book.place(user) if waits else nullcontext(True) as is_free:
+        if not is_free:
             return _too_many()
-    token, is_new = await site.db.write_async(service.begin, user, plan, wanted)
-    if is_query:
-        book.submit(user, token)
-    else:
+        if known is None:
+            codes = list(dict.fromkeys(body.ids or []))
+            if body.query is not None:
+                chosen = await _filter(request, body.query)
+                codes = await run_in_threadpool(service.found, site, user, chosen)
+            if body.dry_run:
+                return await _sampled(request, plan, codes, is_query=is_query)
+            if body.expected_count is not None:
+                service.check_count(codes, body.expected_count)
+            plan = _plan(body, codes)
+        token, is_new = await site.db.write_async(service.begin, user, plan, wanted)
+        if is_query:
+            book.submit(user, token)
+    if not is_query:
         try:
             await run_in_threadpool(book.run, user, token)
         except (StorageFull, Unavailable):

@@ -20,6 +20,7 @@ import pytest
 import harness
 import studying
 from harness import CONFIG, GO, Client, RunningServer, wait_for, work_folder
+from residuals import residuals
 from simyard.blobs.keyring import Keyring, parse
 from simyard.service import users
 from simyard.store.database import Database
@@ -216,19 +217,10 @@ def test_how_far_a_study_is(server: RunningServer) -> None:
     assert {told.name for told in stranger.events} == {"hello"}
 
 
-def residuals(first: int, last: int) -> bytes:
-    """As a solver prints them that falls by a decade in 50 iterations."""
-    return b"".join(
-        b"Time = %d\n\nGAMG:  Solving for p, Initial residual = %.9g, Final residual = 0,"
-        b" No Iterations 3\nExecutionTime = %d s\n" % (n, 10 ** (-n / 50), n)
-        for n in range(first, last + 1)
-    )
-
-
 @pytest.mark.openfoam
 def test_how_far_a_run_is(server: RunningServer) -> None:
     mine, other = server.somebody("pacer"), server.somebody("deaf")
-    steps = mine.upload("steps.txt", residuals(1, 100))["id"]
+    steps = mine.upload("steps.txt", residuals(1, 100).encode())["id"]
     prepared = "mkdir -p case/system; echo 'endTime 400;' > case/system/controlDict; touch paced"
     command = f"{prepared}; cp steps.txt case/log.simpleFoam; {GO}"
     job_id = mine.create(command, inputs=[steps], code="openfoam", version=None)["id"]
@@ -253,7 +245,7 @@ def test_how_far_a_run_is(server: RunningServer) -> None:
     folder = work_folder(server, "paced")
     for last in (200, 300):
         with (folder / "case/log.simpleFoam").open("ab") as log:
-            log.write(residuals(last - 99, last))
+            log.write(residuals(last - 99, last).encode())
         listener.wait(at(last / 400), "that it went on")
     single.wait(at(0.75), "the same of this job")
     (folder / "go").touch()

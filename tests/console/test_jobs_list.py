@@ -8,6 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from browsing import Visit, Visitor, violations
 from harness import GO, Client, RunningServer, begun, definition, wait_for, work_folder
+from residuals import residuals
 from studying import created
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -164,22 +165,13 @@ def test_rows_change_in_place_and_new_jobs_wait_to_be_shown(
     somebody.check()
 
 
-def residuals(last: int) -> str:
-    """As a solver prints them that falls by a decade in 50 iterations."""
-    return "".join(
-        f"Time = {n}\nGAMG:  Solving for p, Initial residual = {10 ** (-n / 50):.9g},"
-        f" Final residual = 0, No Iterations 3\nExecutionTime = {n} s\n"
-        for n in range(1, last + 1)
-    )
-
-
 @pytest.mark.openfoam
 def test_how_far_a_run_is_and_whether_it_converges(server: RunningServer, visit: Visitor) -> None:
     mine = server.somebody("strider")
     command = f"""
         mkdir -p case/system; echo 'endTime 400;' > case/system/controlDict
         cp steps.txt case/log.simpleFoam; touch strode; {GO}; exit 3"""
-    steps = [mine.upload("steps.txt", residuals(100).encode())["id"]]
+    steps = [mine.upload("steps.txt", residuals(1, 100).encode())["id"]]
     job = mine.create(
         command,
         inputs=steps,
@@ -199,7 +191,7 @@ def test_how_far_a_run_is_and_whether_it_converges(server: RunningServer, visit:
     expect(row(page, "a wing").get_by_title("Walltime 1 h: at most ")).to_be_visible()
     asked = [request.url for request in somebody.requests if "/jobs/rows/" in request.url]
     folder = work_folder(server, "strode")
-    (folder / "case/log.simpleFoam").write_text(residuals(200))
+    (folder / "case/log.simpleFoam").write_text(residuals(1, 200))
     expect(bar).to_have_attribute("aria-valuenow", "50")
     expect(course.get_by_title("50 % of the way to its last step. p falls ")).to_be_visible()
     # The news brings it: no row is asked for, and no page loaded again.

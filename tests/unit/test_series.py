@@ -52,5 +52,8 @@ def test_who_does_not_wait_leaves_out_what_others_read(book: SeriesBook, tmp_pat
     (tmp_path / "log.simpleFoam").write_bytes(LINE % 1 + LINE % 2)
     assert [list(each.x) for each in book.known(JOB, RUN)] == [[1.0, 2.0]]
     (progress,) = book._kept.values()
+    # Another log of the run, which is not the one that it is about.
+    (tmp_path / "log.potentialFoam").write_bytes(LINE % 7)
     with progress.lock:
         assert book.known(JOB, RUN) == []
+    assert points(book) == [1, 2]

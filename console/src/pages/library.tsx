@@ -13,7 +13,7 @@ import { onUploaded, uploads } from "../lib/uploads";
 import { Confirm } from "../ui/dialog";
 import { Download, Plus, Trash2 } from "../ui/icons";
 import { Bytes, Button, Empty, Failure, Panel, Skeleton, Time } from "../ui/parts";
-import { Table } from "../ui/scroll";
+import { Table, UnseenHead } from "../ui/scroll";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { DropZone, UploadList } from "../ui/uploads";
@@ -90,9 +90,7 @@ export default function Library() {
                     Size
                   </th>
                   <th scope="col">Owner</th>
-                  <th scope="col">
-                    <span class="hidden-visually">Actions</span>
-                  </th>
+                  <UnseenHead>Actions</UnseenHead>
                 </tr>
               </thead>
               <tbody>
@@ -210,9 +208,7 @@ function Interrupted() {
               Of
             </th>
             <th scope="col">Kept until</th>
-            <th scope="col">
-              <span class="hidden-visually">Actions</span>
-            </th>
+            <UnseenHead>Actions</UnseenHead>
           </tr>
         </thead>
         <tbody>

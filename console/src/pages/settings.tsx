@@ -13,7 +13,7 @@ import { messageOf } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
 import { Banner, Button, Choice, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
-import { Code, Table } from "../ui/scroll";
+import { Code, Table, UnseenHead } from "../ui/scroll";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 
@@ -115,9 +115,7 @@ function Keys() {
               <th scope="col">Id</th>
               <th scope="col">Made</th>
               <th scope="col">Good until</th>
-              <th scope="col">
-                <span class="hidden-visually">Actions</span>
-              </th>
+              <UnseenHead>Actions</UnseenHead>
             </tr>
           </thead>
           <tbody>
@@ -305,9 +303,7 @@ function Members() {
                 <th scope="col">Address</th>
                 <th scope="col">Role</th>
                 <th scope="col">Until</th>
-                <th scope="col">
-                  <span class="hidden-visually">Actions</span>
-                </th>
+                <UnseenHead>Actions</UnseenHead>
               </tr>
             </thead>
             <tbody>

@@ -43,6 +43,13 @@ export function Table({ label, class: more = "", place = "", style, children }: 
   );
 }
 
+/** Of a column whose cells say enough to those who see them. */
+export const UnseenHead = ({ children }: { children: string }) => (
+  <th scope="col">
+    <span class="hidden-visually">{children}</span>
+  </th>
+);
+
 type CodeProps = { label: string; class?: string; children: ComponentChildren };
 
 export function Code({ label, class: more = "", children }: CodeProps) {

@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 from simyard.api.events import Hub, progress_event
 from simyard.api.series import progress_of
@@ -116,10 +117,10 @@ class Progress:
         before: Counter[int] = Counter()
         turns = []
         for each in found:
-            turns.append(before[each.job.owner_id])
+            turns.append((before[each.job.owner_id], each))
             before[each.job.owner_id] += 1
-        in_turn = sorted(zip(turns, range(len(found)), strict=True))
-        return [found[n] for _, n in in_turn[:_FOLLOWED_MOST]]
+        turns.sort(key=itemgetter(0))
+        return [each for _, each in turns[:_FOLLOWED_MOST]]
 
     def _forget_what_was_shown(self) -> None:
         since = asyncio.get_running_loop().time() - _SHOWN_SECONDS

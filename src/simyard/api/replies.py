@@ -20,6 +20,11 @@ def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None
     return Response(_encode(content), status, headers, "application/json")
 
 
+def too_many(detail: str, wait_seconds: float) -> Response:
+    """The reply to what is one too many."""
+    return reply({"detail": detail}, 429, {"Retry-After": str(round(wait_seconds))})
+
+
 def empty(status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(b"", status, headers)
 

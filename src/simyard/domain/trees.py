@@ -138,8 +138,7 @@ class Tree:
         """The folders with files that are this one or below it."""
         if not prefix:
             return self._folders
-        behind = f"{prefix[:-1]}0"  # "0" comes after "/"
-        start, end = bisect_left(self._folders, prefix), bisect_left(self._folders, behind)
+        start, end = (bisect_left(self._folders, each) for each in (prefix, behind(prefix)))
         return self._folders[start:end]
 
     def _inside(self, prefix: str) -> tuple[list[tuple[str, Sums]], Sums]:
@@ -253,6 +252,11 @@ def _value(sort: Sort, item: Sums | Entry) -> int:
     if sort is Sort.NAME:
         return 0
     return item.size_bytes if sort is Sort.SIZE else item.modified
+
+
+def behind(prefix: str) -> str:
+    """The first path that comes after all below a folder, which has "/" at its end."""
+    return f"{prefix[:-1]}0"  # "0" comes after "/"
 
 
 def _above(path: str) -> str:

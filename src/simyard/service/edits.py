@@ -16,7 +16,6 @@ from simyard.engines.protocol import Folder
 from simyard.service import workfolder
 
 MOST_BYTES = 1 << 20  # of a file that is looked into: decks, not meshes
-_MOST_NAMES = 250_000  # of the work folder
 _ASIDE = "edit.new"  # in the attempt's folder, which the run does not see
 
 
@@ -24,10 +23,9 @@ def find(folder: Folder, file: str) -> list[str]:
     """Paths of plain files that end like this, in the order of their names; of a folder with very
     many, of those that are looked at.
     """
-    bound = workfolder.Bound(_MOST_NAMES)
     return sorted(
         found.path
-        for found in workfolder.walk(folder.work, bound)
+        for found in workfolder.walk(folder.work, workfolder.Bound())
         if case_of(found.path, file) is not None
     )
 

@@ -30,7 +30,6 @@ _READ_BYTES = 1 << 20
 _MOST_BYTES = 256 << 20  # of one log by one look, some seconds: the next one goes on
 _LONGEST_LINE = 1 << 16
 _CANDIDATES = 20_000
-_MOST_NAMES = 250_000  # of a live folder, among which logs are looked for
 
 
 @dataclass
@@ -60,6 +59,9 @@ class Reading:
     changes: int  # another number whenever there is more
     path: str  # of the log that they are from
     grammar: Grammar | None
+
+
+_NOTHING = Reading([], 0, 0, "", None)
 
 
 def _reading(
@@ -92,7 +94,7 @@ class SeriesBook:
         return self.read(job, run, _copies)
 
     def known(self, job: Job, run: Run) -> list[Series]:
-        """The same, without a log that somebody else reads now."""
+        """The same; nothing where somebody else reads a log of it now."""
         return self.read(job, run, _copies, waits=False)
 
     def read(self, job: Job, run: Run, look: Callable[[Reading], T], *, waits: bool = True) -> T:
@@ -101,24 +103,42 @@ class SeriesBook:
         """
         grammars = self._grammars(job)
         if not grammars or run.token is None:
-            return look(Reading([], 0, 0, "", None))
+            return look(_NOTHING)
         try:
             folder = live.folder(self._site, run)
         except Refused:
             return self._finished(run, grammars, look, waits=waits)
-        bound = workfolder.Bound(_MOST_NAMES)
-        there = ((f.path, f.size) for f in workfolder.walk(folder.work, bound))
-        for path, grammar in _best(there, grammars):
-            progress = self._progress(run, path, grammar)
+        there = ((f.path, f.size) for f in workfolder.walk(folder.work, workfolder.Bound()))
+
+        def read(path: str, progress: _Progress, grammar: Grammar) -> None:
+            self._read_live(folder, path, progress, grammar)
+
+        return self._first_that_tells(run, _best(there, grammars), read, look, waits=waits)
+
+    def _first_that_tells(
+        self,
+        run: Run,
+        logs: list[tuple[str, Grammar]],
+        read: Callable[[str, _Progress, Grammar], None],
+        look: Callable[[Reading], T],
+        *,
+        waits: bool,
+        is_stored: bool = False,
+    ) -> T:
+        """What `look` gives for the first of these logs that has series. Where it may not wait and
+        somebody else reads one, nothing: the next one may tell something else.
+        """
+        for path, grammar in logs:
+            progress = self._progress(run, f"stored:{path}" if is_stored else path, grammar)
             if not progress.lock.acquire(blocking=waits):
-                continue
+                break
             try:
-                self._read_live(folder, path, progress, grammar)
+                read(path, progress, grammar)
                 if progress.reader.series:
-                    return look(_reading(progress, path, grammar))
+                    return look(_reading(progress, path, grammar, is_whole=is_stored))
             finally:
                 progress.lock.release()
-        return look(Reading([], 0, 0, "", None))
+        return look(_NOTHING)
 
     def _read_live(self, folder: Folder, path: str, progress: _Progress, grammar: Grammar) -> None:
         try:
@@ -149,18 +169,13 @@ class SeriesBook:
             ).items
         }
         sizes = ((path, file.blob.size_bytes) for path, file in outputs.items())
-        for path, grammar in _best(sizes, grammars):
-            progress = self._progress(run, f"stored:{path}", grammar)
-            if not progress.lock.acquire(blocking=waits):
-                continue
-            try:
-                if progress.offset == 0:
-                    self._read_stored(outputs[path], progress)
-                if progress.reader.series:
-                    return look(_reading(progress, path, grammar, is_whole=True))
-            finally:
-                progress.lock.release()
-        return look(Reading([], 0, 0, "", None))
+
+        def read(path: str, progress: _Progress, _grammar: Grammar) -> None:
+            if progress.offset == 0:
+                self._read_stored(outputs[path], progress)
+
+        best = _best(sizes, grammars)
+        return self._first_that_tells(run, best, read, look, waits=waits, is_stored=True)
 
     def _read_stored(self, file: File, progress: _Progress) -> None:
         with self._site.blobs.open(file.blob) as source:

@@ -123,7 +123,7 @@ class Folder:
 class Bound:
     """How much is looked at of a folder that may have millions of files, folders or links."""
 
-    names: int  # of all of them, that may be looked at still
+    names: int = 250_000  # of all of them, that may be looked at still
     characters: int = 30_000_000  # of their paths together: each takes up to four bytes
     is_reached: bool = False  # there are more
 

@@ -26,7 +26,7 @@ from simyard.domain.files import Blob, DeletedFile, File, FileType
 from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.runs import Run
-from simyard.domain.trees import Entry, Sums
+from simyard.domain.trees import Entry, Sums, behind
 from simyard.domain.users import User
 from simyard.store import codes, counters, listing, runs
 from simyard.store.prepared import Prepared, any_of
@@ -737,8 +737,8 @@ def tree_of_run(conn: Connection, job_id: int, run_number: int, folder: str | No
         return _ALL_OF_TREE.rows_as(Entry._make, conn, **of_run)
     if not folder:
         return _AT_TOP.rows_as(Entry._make, conn, **of_run)
-    behind = f"{folder[:-1]}0"  # "0" comes after "/"
-    return _IN_FOLDER.rows_as(Entry._make, conn, **of_run, folder=folder, behind=behind)
+    place = {"folder": folder, "behind": behind(folder)}
+    return _IN_FOLDER.rows_as(Entry._make, conn, **of_run, **place)
 
 
 def folders_of_run(conn: Connection, job_id: int, run_number: int) -> dict[str, Sums]:

@@ -6,7 +6,7 @@ import type { Page, StoredFile } from "../../api/types";
 import { plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { Button, Bytes, Empty, Failure, Skeleton, Time } from "../../ui/parts";
-import { Table } from "../../ui/scroll";
+import { Table, UnseenHead } from "../../ui/scroll";
 
 const TYPING_MS = 250;
 const MOST = 200;
@@ -68,9 +68,7 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
           <Table label="Files">
             <thead>
               <tr>
-                <th scope="col">
-                  <span class="hidden-visually">Choose</span>
-                </th>
+                <UnseenHead>Choose</UnseenHead>
                 <th scope="col">Name</th>
                 <th scope="col">Uploaded</th>
                 <th scope="col" class="number">

@@ -8,7 +8,7 @@ import { number } from "../../lib/format";
 import { onUploaded, uploads } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
 import { Button, Bytes, Choice, Field, Script, fieldId } from "../../ui/parts";
-import { Table } from "../../ui/scroll";
+import { Table, UnseenHead } from "../../ui/scroll";
 import { DropZone, UploadList } from "../../ui/uploads";
 import {
   analysisAt,
@@ -103,9 +103,7 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
                 Size
               </th>
               <th scope="col">Unpack it</th>
-              <th scope="col">
-                <span class="hidden-visually">Actions</span>
-              </th>
+              <UnseenHead>Actions</UnseenHead>
             </tr>
           </thead>
           <tbody>

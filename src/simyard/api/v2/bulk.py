@@ -14,7 +14,7 @@ from starlette.responses import Response
 from simyard.api import bodies
 from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
 from simyard.api.idempotency import headers, once
-from simyard.api.replies import reply
+from simyard.api.replies import reply, too_many
 from simyard.api.routes import Routes, caller, site_of
 from simyard.api.shapes import array, choice, flag, integer, nullable, object_, text
 from simyard.api.v2.catalogue import catalogue_of
@@ -58,6 +58,7 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) and value else value
 
 
+_LATER_SECONDS = 10  # when a place may be free
 _Texts = Annotated[
     Annotated[
         list[Annotated[LooseText, Field(max_length=_TEXT_LENGTH)]],
@@ -138,7 +139,8 @@ async def bulk(request: Request) -> Response:
     waits = is_query and known is None and not body.dry_run
     with book.place(user) if waits else nullcontext(True) as is_free:
         if not is_free:
-            return _too_many()
+            detail = f"{service.WAITING_MOST} of your tasks are not done yet, and no more may wait."
+            return too_many(detail, _LATER_SECONDS)
         if known is None:
             codes = list(dict.fromkeys(body.ids or []))
             if body.query is not None:
@@ -161,11 +163,6 @@ async def bulk(request: Request) -> Response:
     status = 200 if found.is_done else 202
     shown = {**encode_progress(found), "task": token, "dryRun": False, "sample": []}
     return reply(shown, status, headers(is_new))
-
-
-def _too_many() -> Response:
-    detail = f"{service.WAITING_MOST} of your tasks are not done yet, and no more may wait."
-    return reply({"detail": detail}, 429, {"Retry-After": "10"})
 
 
 def _plan(body: BulkBody, codes: list[str]) -> Bulk:

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api.events import PING_SECONDS, Hub, Stream, Topics
-from simyard.api.replies import reply
+from simyard.api.replies import too_many
 from simyard.api.routes import Routes, caller, query
 from simyard.api.shapes import text
 
@@ -45,13 +45,12 @@ async def stream_events(request: Request) -> Response:
     hub: Hub = request.app.state.hub
     user = caller(request)
     if hub.is_full_for(user):
-        return too_many()
+        return too_many_streams()
     topics = Topics.parse(request.query_params.get("topics"))
     stream = Stream(hub, user, topics, request.headers.get("last-event-id") or None)
     hub.join(stream)
     return stream
 
 
-def too_many(detail: str = "Too many streams of events are open. Close some of them.") -> Response:
-    """The reply to a stream that is one too many."""
-    return reply({"detail": detail}, 429, {"Retry-After": str(round(PING_SECONDS))})
+def too_many_streams() -> Response:
+    return too_many("Too many streams of events are open. Close some of them.", PING_SECONDS)

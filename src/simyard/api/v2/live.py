@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from simyard.api.events import Event, Hub, Stream, Topics, body_of
+from simyard.api.events import PING_SECONDS, Event, Hub, Stream, Topics, body_of
+from simyard.api.replies import too_many
 from simyard.api.routes import Routes, caller, query, run_number, site_of
 from simyard.api.shapes import text
-from simyard.api.v2.events import LAST_EVENT_ID, too_many
+from simyard.api.v2.events import LAST_EVENT_ID, too_many_streams
 from simyard.api.v2.runs import encode_outcome
 from simyard.api.watching import ROUND_SECONDS, Watches
 from simyard.domain.errors import Invalid, SimyardError
@@ -197,7 +198,7 @@ async def stream_run(request: Request, job_id: str, run_id: str) -> Response:
     hub: Hub = request.app.state.hub
     user, asked = caller(request), request.query_params
     if hub.is_full_for(user):
-        return too_many()
+        return too_many_streams()
     place, step = _number(request, "from"), _number(request, "since")
     topics = Topics.parse(asked["topics"]) if "topics" in asked else None
     last_id = None
@@ -220,7 +221,8 @@ async def stream_run(request: Request, job_id: str, run_id: str) -> Response:
         watched = {each.file for each in streams if each.file is not None}
         if len(watched | {(job.code, run.number, path)}) > FILES_MOST:
             hub.leave(stream)
-            return too_many("You watch too many different files. Close some of their streams.")
+            detail = "You watch too many different files. Close some of their streams."
+            return too_many(detail, PING_SECONDS)
         stream.watch(request.app.state.watches, job, run, path)
     except SimyardError:
         hub.leave(stream)

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -19,6 +18,7 @@ from simyard.blobs.keyring import Keyring
 from simyard.blobs.sealed import SealedBlobs
 from simyard.domain import faults
 from simyard.domain.jobs import Limits
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Allowance
 from simyard.domain.users import Quotas, Role
 from simyard.engines import plugins
@@ -211,7 +211,6 @@ def _settle_memory() -> None:
     """What was loaded stays: the collector need not look at it again, and what loading took is
     given back to the system.
     """
-    gc.collect()
     gc.freeze()
     ctypes.CDLL(None).malloc_trim(0)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import stat
 import threading
 import time
@@ -135,6 +136,15 @@ def test_every_file_is_loaded(shipped: Catalogue) -> None:
     assert not shipped.all_installed
     assert {p.detail for p in shipped.presence.values()} == {"not probed"}
     assert shipped.env["OMPI_MCA_rmaps_base_oversubscribe"] == "1"
+
+
+def test_what_comes_with_the_product_passes_the_checks_of_a_sites_files(
+    shipped: Catalogue, tmp_path: Path
+) -> None:
+    """A server takes it as it is."""
+    copied = tmp_path / "copy"
+    shutil.copytree(own_folder(), copied)
+    assert load([copied], MACHINE) == shipped
 
 
 def test_an_analysis_says_enough_to_be_run_and_shown(shipped: Catalogue) -> None:

@@ -39,7 +39,11 @@ _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 class Body(BaseModel):
     model_config = ConfigDict(
-        extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True
+        extra="ignore",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        defer_build=True,  # when one is read first: most starts see few of them
     )
 
 

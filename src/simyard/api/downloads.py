@@ -5,7 +5,6 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from simyard.api.replies import reply
 from simyard.blobs.sealed import SealedReader
 from simyard.domain.files import File
+from simyard.domain.records import dataclass
 from simyard.service.site import Site
 
 # More digits than these no file has, and Python reads only so many.

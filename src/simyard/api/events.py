@@ -13,7 +13,6 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
@@ -29,6 +28,7 @@ from simyard.api.replies import instant_text
 from simyard.domain.errors import SimyardError
 from simyard.domain.files import File
 from simyard.domain.lifecycle import FINAL
+from simyard.domain.records import dataclass
 from simyard.domain.uploads import Upload
 from simyard.domain.users import User
 from simyard.service import journal

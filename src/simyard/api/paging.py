@@ -1,7 +1,6 @@
 """Pages of lists (api-v2 reference, section 1.4)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -11,6 +10,7 @@ from simyard.api.replies import base_url
 from simyard.api.routes import is_v3
 from simyard.domain.errors import NotFound
 from simyard.domain.lists import Found
+from simyard.domain.records import dataclass
 
 T = TypeVar("T")
 

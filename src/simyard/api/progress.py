@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 
 from simyard.api.events import Hub, progress_event
@@ -19,6 +19,7 @@ from simyard.api.watching import RunWatch, Watches
 from simyard.domain.convergence import Convergence, Eta, State
 from simyard.domain.errors import SimyardError
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.service.convergence import Executing, executing
 from simyard.service.series import LOGS_KEPT, TRIED
 

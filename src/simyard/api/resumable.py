@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +21,7 @@ from simyard.api.uploads import Intake
 from simyard.blobs.sealed import SealedWriter
 from simyard.domain.errors import Busy, Corrupted, OutOfStep, SimyardError, TooLarge
 from simyard.domain.files import Blob, File
+from simyard.domain.records import dataclass
 from simyard.domain.uploads import Upload
 from simyard.domain.users import User
 from simyard.service import uploads as service

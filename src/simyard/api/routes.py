@@ -7,7 +7,7 @@ no time for more.
 
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from simyard.api import errors, shapes
 from simyard.api.shapes import Shape
 from simyard.domain.errors import Forbidden, NotFound
+from simyard.domain.records import dataclass
 from simyard.domain.users import Caller, Right, User
 from simyard.service.site import Site
 

@@ -2,11 +2,11 @@
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Any
 
 from simyard.api.shapes import choice, integer, nullable, number, object_, text
 from simyard.domain.convergence import Convergence, State
+from simyard.domain.records import dataclass
 from simyard.service.series import Reading
 
 CONVERGENCE = object_(

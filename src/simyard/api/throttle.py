@@ -7,12 +7,12 @@ import math
 import re
 from array import array
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from simyard.api.replies import reply
+from simyard.domain.records import dataclass
 
 HOUR = 3600
 

@@ -9,7 +9,6 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -20,6 +19,7 @@ from simyard.blobs.protocol import Bytes
 from simyard.blobs.sealed import SealedBlobs, SealedWriter
 from simyard.domain.errors import Invalid, Problem, TooLarge
 from simyard.domain.files import Blob, FileType
+from simyard.domain.records import dataclass
 from simyard.service import files as service
 from simyard.service.quotas import Room
 from simyard.service.site import Site

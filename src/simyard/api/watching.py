@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from simyard.api.events import body_of
@@ -23,6 +22,7 @@ from simyard.api.series import convergence_of, rows_of
 from simyard.domain.convergence import Convergence
 from simyard.domain.errors import SimyardError
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.service import following, metrics
 from simyard.service.convergence import ConvergenceBook

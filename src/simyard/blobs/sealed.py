@@ -11,7 +11,6 @@ import secrets
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from simyard.blobs import tink
@@ -19,6 +18,7 @@ from simyard.blobs.keyring import Keyring
 from simyard.blobs.protocol import BlobReader, BlobStore, BlobWriter, Bytes
 from simyard.domain.errors import Damaged
 from simyard.domain.files import Blob
+from simyard.domain.records import dataclass
 from simyard.domain.uploads import Part
 
 Lane = Callable[[], None]

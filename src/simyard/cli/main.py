@@ -1,5 +1,6 @@
 """The command and its groups."""
 
+import os
 import sys
 
 import click
@@ -28,6 +29,8 @@ cli.add_command(torture)
 
 
 def main() -> None:
+    # Or pydantic looks through all packages that are installed for additions to itself.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         cli()
     except ModuleNotFoundError as error:

@@ -1,6 +1,7 @@
 """`simyard serve`: the server."""
 
 import errno
+import gc
 import logging
 import os
 import resource
@@ -19,6 +20,7 @@ from simyard.cli import lock, options
 if TYPE_CHECKING:
     import uvicorn
 
+    from simyard import bootstrap
     from simyard.cli import tls
     from simyard.settings import Settings
 
@@ -57,6 +59,24 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     settings = options.settings_of(data, **given)
+    gc.disable()  # what is loaded stays: it need not be looked through before all is there
+    try:
+        server, listener, certificate = _built(settings)
+    finally:
+        gc.enable()
+    for each in server.site.engines.values():
+        engine = each.capabilities()
+        of = f" ({engine.name})" if len(server.site.engines) > 1 else ""
+        said = f"Isolation of runs{of}: {engine.isolation}. {engine.isolation_detail}"
+        print(said, file=sys.stderr)
+    _allow_many_files()
+    _run(server.app, listener, settings.host, certificate, server.end_streams)
+
+
+def _built(
+    settings: "Settings",
+) -> "tuple[bootstrap.Server, socket.socket, tls.Certificate | None]":
+    """All that it takes to serve. Ends the command where it cannot be had."""
     from simyard import bootstrap
     from simyard.cli import tls
     from simyard.service.catalogue import CatalogueError
@@ -73,13 +93,7 @@ def serve(data: Path, verbose: bool, **given: Any) -> None:
         server = bootstrap.build_server(settings, _address(settings, listener))
     except (SettingsError, CatalogueError) as error:
         options.fail(error)
-    for each in server.site.engines.values():
-        engine = each.capabilities()
-        of = f" ({engine.name})" if len(server.site.engines) > 1 else ""
-        said = f"Isolation of runs{of}: {engine.isolation}. {engine.isolation_detail}"
-        print(said, file=sys.stderr)
-    _allow_many_files()
-    _run(server.app, listener, settings.host, certificate, server.end_streams)
+    return server, listener, certificate
 
 
 def _address(settings: "Settings", listener: socket.socket) -> str:

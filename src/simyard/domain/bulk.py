@@ -1,7 +1,8 @@
 """One thing done to many jobs."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from simyard.domain.records import dataclass
 
 
 class Action(StrEnum):

@@ -6,13 +6,14 @@ shape and the rules. Reading files and probing programs is `service/catalogue.py
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
 from simyard.domain.grammar import Endings, Grammar, Rules, Weight
 from simyard.domain.lifecycle import LOCAL
+from simyard.domain.records import dataclass
 from simyard.domain.stops import Checkpoint, StopRecipe
 
 _T = TypeVar("_T")

@@ -9,10 +9,12 @@ tells whether it swings.
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from itertools import pairwise
 from statistics import median
+
+from simyard.domain.records import dataclass
 
 RECENT = 400  # points of a curve that are enough
 _LEAST = 12  # points

@@ -8,7 +8,7 @@ variable varies slowest.
 import math
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from fractions import Fraction
 from functools import partial
@@ -16,6 +16,7 @@ from itertools import chain, combinations, product
 
 from simyard.domain.generators import Distribution, Levels, fold, spread
 from simyard.domain.numberformat import canonical
+from simyard.domain.records import dataclass
 
 Point = tuple[float, ...]
 

@@ -1,7 +1,8 @@
 """Drafts: jobs that somebody is still writing. They may be anything; a job is made of one once."""
 
-from dataclasses import dataclass
 from datetime import datetime
+
+from simyard.domain.records import dataclass
 
 MOST = 1000  # of one user, besides those that were submitted
 BYTES = 4 << 20  # of one

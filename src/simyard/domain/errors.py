@@ -26,7 +26,9 @@ No HTTP here: `api/errors.py` holds the one table from these classes to statuses
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from simyard.domain.records import dataclass
 
 Path = tuple[str | int, ...]
 

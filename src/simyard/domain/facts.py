@@ -8,8 +8,9 @@ told is None.
 import csv
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+from simyard.domain.records import dataclass
 
 Read = Callable[[int, int], bytes]  # (offset, length) -> bytes, fewer only at the end
 

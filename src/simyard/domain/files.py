@@ -1,9 +1,10 @@
 """Files: what users upload and what runs leave behind."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from posixpath import splitext
+
+from simyard.domain.records import dataclass
 
 # Text up to this size is offered for viewing in a browser.
 VIEWABLE_BYTES = 10_000_000

@@ -15,10 +15,10 @@ the smaller.
 import operator
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from simyard.domain.outputs import number_of
+from simyard.domain.records import dataclass
 
 Value = float | str | None
 Row = Mapping[str, Value]

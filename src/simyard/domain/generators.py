@@ -8,13 +8,13 @@ further spellings accepted (studies reference, section 4).
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from itertools import accumulate
 from statistics import NormalDist
 
 from simyard.domain.numberformat import canonical, canonical_decimal, decimal_of
+from simyard.domain.records import dataclass
 
 MOST_LEVELS = 1_000_000
 _MOST_LISTED = 100_000

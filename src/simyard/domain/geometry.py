@@ -9,10 +9,10 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
 
 from simyard.domain.facts import Read
+from simyard.domain.records import dataclass
 
 _MOST_BYTES = 8 << 20
 _MOST_XML_BYTES = 1 << 20

@@ -7,11 +7,12 @@ part); `domain/verdict.py` judges by them.
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from simyard.domain.outcome import Verdict
+from simyard.domain.records import dataclass
 
 
 class Pick(StrEnum):

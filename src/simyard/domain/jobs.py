@@ -5,13 +5,14 @@ of the files, and does no I/O.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from simyard.domain.catalogue import Catalogue, Machine, Notice, Placement, place
 from simyard.domain.errors import Path, Problem
 from simyard.domain.lifecycle import State
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Study, TemplateTask
 
 NAME_LENGTH = 255

@@ -1,7 +1,8 @@
 """Parts of lists, as the store finds them."""
 
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from simyard.domain.records import dataclass
 
 T = TypeVar("T")
 

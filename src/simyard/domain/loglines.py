@@ -6,12 +6,13 @@ So patterns may not tell one digit from another, which reading the catalogue che
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 
 from simyard.domain.grammar import Endings, Kind, Rules
 from simyard.domain.needles import needles
 from simyard.domain.outcome import Evidence
+from simyard.domain.records import dataclass
 
 LONGEST_LINE = 4096  # what is looked at of a line, in bytes
 _CACHE_BYTES = 4 << 20

@@ -8,9 +8,10 @@ it, and ties go to the even digit. Lengths and exponents are bounded: the text i
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
+
+from simyard.domain.records import dataclass
 
 MOST_CHARACTERS = 400  # of a number; doubles never need more than 25
 MOST_PATTERN_CHARACTERS = 200

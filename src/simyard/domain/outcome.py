@@ -3,8 +3,9 @@
 shows it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from simyard.domain.records import dataclass
 
 
 class Verdict(StrEnum):

@@ -7,9 +7,9 @@ lines are passed over (studies reference, section 5).
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 
 from simyard.domain.numberformat import decimal_of
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Value
 
 MOST_VARIABLES = 1000

@@ -8,7 +8,7 @@ rows of the case file (studies reference, section 4). Counting a plan makes none
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from simyard.domain.designs import (
     DESIGNS,
@@ -31,6 +31,7 @@ from simyard.domain.generators import (
     text_of,
 )
 from simyard.domain.numberformat import canonical
+from simyard.domain.records import dataclass
 from simyard.domain.runtable import LONGEST_NAME, RunTable, is_name, value
 from simyard.domain.studies import INPUTS, Design, Study, Value, Variable
 

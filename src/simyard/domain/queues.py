@@ -2,7 +2,8 @@
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from simyard.domain.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Rows of the jobs list: what it shows of a job at a glance, and what it can be narrowed to."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from simyard.domain.convergence import Convergence
 from simyard.domain.lifecycle import JOB_HISTORY, JOB_WORDS, State
 from simyard.domain.outcome import Verdict
+from simyard.domain.records import dataclass
 
 COMPLETED = JOB_WORDS[State.COMPLETED]
 # What a status is called in a filter -> the words that it stands for; "" is that of a draft.

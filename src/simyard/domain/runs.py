@@ -2,13 +2,14 @@
 
 import signal
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import IntEnum, StrEnum
 
 from simyard.domain.lifecycle import LOCAL, State, Wait
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.outputs import Outputs
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Value
 
 FAILED = "A run failed:"  # how the reason begins where it is no good

@@ -8,10 +8,10 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from simyard.domain.numberformat import decimal_of
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Value
 
 LONGEST_NAME = 100

@@ -7,8 +7,9 @@ in every case of a run, at whatever depth.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from simyard.domain.records import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

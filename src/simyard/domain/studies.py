@@ -6,8 +6,10 @@ what has no public source there is ours and listed in docs/extensions.md.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from simyard.domain.records import dataclass
 
 
 class Role(StrEnum):

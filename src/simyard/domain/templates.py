@@ -18,7 +18,7 @@ for byte, in UTF-8 or, where a file is not that, in Latin-1.
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import partial
@@ -35,6 +35,7 @@ from simyard.domain.numberformat import (
     pattern,
     printf,
 )
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Value
 
 MOST_BYTES = 64 * 1024 * 1024  # of a template and of what is made from it

@@ -4,12 +4,12 @@ import re
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 from typing import NamedTuple, TypeVar
 
 from simyard.domain.errors import NotFound
+from simyard.domain.records import dataclass
 
 PATTERN_LENGTH = 255
 

@@ -1,9 +1,9 @@
 """Uploads that go on where they were cut."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from simyard.domain.files import FileType
+from simyard.domain.records import dataclass
 
 KEPT = timedelta(days=7)  # after the last byte
 UNFINISHED_MOST = 1000  # of one user

@@ -1,8 +1,9 @@
 """Who uses the installation, what each may do, and the keys they hold."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from simyard.domain.records import dataclass
 
 
 class Role(StrEnum):

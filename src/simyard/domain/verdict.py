@@ -8,7 +8,7 @@ good exit code (numbers, cut results, no end, no convergence).
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from simyard.domain.grammar import Kind, Mark, number
 from simyard.domain.loglines import (
@@ -25,6 +25,7 @@ from simyard.domain.loglines import (
     text_of,
 )
 from simyard.domain.outcome import Evidence, Outcome, Verdict
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Cause, Ending, signal_in_words
 
 _LONGEST_WAIT = 1 << 16  # bytes of a line whose end has not come

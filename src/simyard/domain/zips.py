@@ -11,13 +11,13 @@ import unicodedata
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
 from simyard.domain.facts import Read
 from simyard.domain.files import instant
+from simyard.domain.records import dataclass
 from simyard.domain.trees import is_glob, matcher
 
 _LOCAL = struct.Struct("<4sHHH4sLLLHH")

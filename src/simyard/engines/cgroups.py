@@ -14,10 +14,11 @@ import logging
 import os
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Allowance, Resource
 from simyard.engines import group as groups
 

@@ -5,12 +5,14 @@ and whose value is a `Factory` (docs/howto/add-an-engine.md).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from simyard.domain.records import dataclass
 from simyard.engines.protocol import Engine
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 GROUP = "simyard.engines"
 
@@ -36,7 +38,7 @@ Factory = Callable[[Host], Engine]
 
 def names() -> list[str]:
     """Of all engines that there are."""
-    return sorted({"local", "slurm", *(entry.name for entry in entry_points(group=GROUP))})
+    return sorted({"local", "slurm", *(entry.name for entry in _brought())})
 
 
 def factory(name: str) -> Factory:
@@ -49,8 +51,14 @@ def factory(name: str) -> Factory:
         from simyard.engines.slurm import open_engine as open_slurm
 
         return open_slurm
-    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    found = [entry for entry in _brought() if entry.name == name]
     if not found:
         raise EngineError(f"there is no engine {name}; there are {', '.join(names())}")
     loaded: Factory = found[0].load()
     return loaded
+
+
+def _brought() -> "EntryPoints":
+    from importlib.metadata import entry_points
+
+    return entry_points(group=GROUP)

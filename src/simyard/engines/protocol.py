@@ -6,13 +6,14 @@ from several threads at once. What was told may be old by a moment when it arriv
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from simyard.domain.catalogue import Scheduler
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Allowance, Ending, Resource, Sample, Usage, Waiting
 
 

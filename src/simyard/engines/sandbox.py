@@ -8,9 +8,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from simyard.domain.records import dataclass
 from simyard.engines.payload import DRIVER
 from simyard.engines.protocol import Bind
 

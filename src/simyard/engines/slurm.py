@@ -27,7 +27,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from simyard.domain.catalogue import Scheduler
 from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
 from simyard.domain.lifecycle import Wait
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Resource, Waiting
 from simyard.engines import group, meter, sandbox, slurm_programs, supervisor
 from simyard.engines.attempts import SHARED, AttemptFolders, instant, need_way, remove_tree, request

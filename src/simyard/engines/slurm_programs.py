@@ -8,7 +8,8 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from simyard.domain.records import dataclass
 
 PREFIX = "simyard-"  # of the names of our jobs in Slurm; the rest is the batch
 

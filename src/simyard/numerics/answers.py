@@ -8,9 +8,9 @@ what is missing, in words for the user.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from simyard.domain.records import dataclass
 from simyard.numerics import gaussian, ranking
 from simyard.numerics.gaussian import Array, Process, needed
 from simyard.numerics.ranking import Goal, Limit, Outputs

@@ -9,12 +9,13 @@ import ctypes
 import importlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from simyard.domain.errors import Refused
+from simyard.domain.records import dataclass
 
 Array = Any  # numpy.ndarray of float64; numpy need not be installed to import this module
 

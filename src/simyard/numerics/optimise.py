@@ -11,10 +11,10 @@ import importlib.util
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from simyard.domain.errors import Refused
+from simyard.domain.records import dataclass
 from simyard.numerics import gaussian, ranking
 from simyard.numerics.gaussian import Acquisition, Array, Bounded, Failures, Process, needed
 from simyard.numerics.ranking import Goal, Limit

@@ -9,7 +9,8 @@ import math
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from simyard.domain.records import dataclass
 
 Outputs = Mapping[str, float | None]
 Score = tuple[float, ...]  # one number per goal, small is good

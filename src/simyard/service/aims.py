@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from simyard.domain.errors import Problem, Refused
 from simyard.domain.generators import BadSettings, Levels, generator
 from simyard.domain.numberformat import canonical
 from simyard.domain.outputs import value
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Kind
 from simyard.domain.studies import INPUTS, Role, Study, Value, Variable
 from simyard.numerics import optimise

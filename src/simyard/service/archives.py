@@ -17,11 +17,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from simyard.domain.errors import Refused
+from simyard.domain.records import dataclass
 from simyard.service import workfolder
 
 _COPY_BYTES = 1 << 20

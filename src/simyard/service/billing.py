@@ -1,10 +1,10 @@
 """What the installation used, and what it costs."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
+from simyard.domain.records import dataclass
 from simyard.store import usage
 from simyard.store.usage import Total
 

@@ -9,7 +9,7 @@ together with the end of the run, all or none.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, File, modified
 from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILES, Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from simyard.domain import templates as rules
 from simyard.domain.errors import Damaged, Invalid, NotFound
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.domain.studies import Value
 from simyard.domain.users import User

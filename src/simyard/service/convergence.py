@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,7 @@ from simyard.domain.convergence import RECENT, Convergence, Course, Curve, way_d
 from simyard.domain.errors import NotFound, Refused
 from simyard.domain.grammar import Grammar, Kind, Series, number
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.service import edits, live
 from simyard.service.logs import Log, keep, open_log

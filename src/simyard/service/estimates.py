@@ -1,7 +1,6 @@
 """What a job will take before it runs, from what is known and nothing else."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import quantiles
 
@@ -12,6 +11,7 @@ from simyard.domain.catalogue import Placement
 from simyard.domain.jobs import JobDefinition
 from simyard.domain.lifecycle import LOCAL
 from simyard.domain.queues import Share, seconds_until
+from simyard.domain.records import dataclass
 from simyard.domain.runs import charge_micros
 from simyard.domain.users import User
 from simyard.service.site import Site

@@ -2,12 +2,12 @@
 `examples/` of the source.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simyard.domain.catalogue import Catalogue
 from simyard.domain.errors import NotFound
+from simyard.domain.records import dataclass
 
 _FOLDER = Path(__file__).parent.parent / "examples"
 

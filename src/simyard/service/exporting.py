@@ -5,12 +5,12 @@ import importlib
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from simyard.domain.errors import Refused
 from simyard.domain.numberformat import canonical
 from simyard.domain.outputs import number_of
+from simyard.domain.records import dataclass
 from simyard.service.results import FIXED, Results, picked
 
 FORMATS = ("csv", "json", "parquet")

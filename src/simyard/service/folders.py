@@ -5,13 +5,13 @@ goes into the trash is in no list and can be recovered; a folder takes all that 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from simyard.domain.errors import Forbidden, Invalid, NotFound
 from simyard.domain.files import File, FileType, Folder
 from simyard.domain.lists import Found
+from simyard.domain.records import dataclass
 from simyard.domain.users import User
 from simyard.service import files as file_service
 from simyard.service import idempotency

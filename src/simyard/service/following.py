@@ -6,10 +6,11 @@ of one for a second; never within a character, unless more of it will not come.
 
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from simyard.domain.errors import Damaged, NotFound
 from simyard.domain.lifecycle import LOCAL
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.service.logs import Log, open_log, open_stored
 from simyard.service.site import Site

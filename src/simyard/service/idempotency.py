@@ -5,12 +5,12 @@ transaction, so a client that lost the reply (or whose server was killed) may as
 same key: it gets what was created the first time.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Connection
 
 from simyard.domain.errors import KeyReused
+from simyard.domain.records import dataclass
 from simyard.domain.users import User
 from simyard.store import idempotency as store
 from simyard.store.database import Transaction

@@ -15,12 +15,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from simyard.domain.errors import StorageFull, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.engines.protocol import Engine
 from simyard.service import workfolder
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,6 +15,7 @@ from simyard.domain.files import DeletedFile, File
 from simyard.domain.jobs import Job, JobDefinition, JobFilter, JobSummary
 from simyard.domain.lifecycle import Event, State
 from simyard.domain.lists import Found
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Attempt, Run, StatusEntry
 from simyard.domain.users import User, email_address
 from simyard.service import files as file_service

@@ -5,12 +5,12 @@ job went out of somebody's sight, or is gone, the entry itself says whom to tell
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
+from simyard.domain.records import dataclass
 from simyard.domain.users import User
 from simyard.store import events, jobs
 

@@ -1,10 +1,10 @@
 """Looking into a run that executes: its files, and the end of any of them."""
 
 import os
-from dataclasses import dataclass
 
 from simyard.domain.errors import Refused
 from simyard.domain.lifecycle import State
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.engines.protocol import Folder
 from simyard.service import workfolder

@@ -11,13 +11,14 @@ import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from simyard.domain.catalogue import Analysis, Catalogue
 from simyard.domain.grammar import Grammar, Kind
 from simyard.domain.jobs import Job
 from simyard.domain.loglines import File, Lines, Program, Shapes, Watch, shown
 from simyard.domain.needles import needles
+from simyard.domain.records import dataclass
 from simyard.service.logs import Log, keep
 from simyard.service.site import Site
 from simyard.service.verdicts import program_of, rule_book

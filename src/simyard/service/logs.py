@@ -11,12 +11,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeVar
 
 from simyard.blobs.sealed import SealedReader
 from simyard.domain.errors import NotFound, Refused, SimyardError
 from simyard.domain.files import File
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.service import live
 from simyard.service.live import LiveFile

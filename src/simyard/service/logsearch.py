@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from simyard.domain.errors import Invalid
+from simyard.domain.records import dataclass
 from simyard.service.logs import Log, line_start
 
 SECONDS = 0.4  # of a call

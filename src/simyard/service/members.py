@@ -4,12 +4,12 @@ One installation is one organisation. Everybody who is a member sees who the oth
 administrators change that.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from simyard.domain.errors import Invalid, NotFound, Refused
+from simyard.domain.records import dataclass
 from simyard.domain.users import ApiKey, Invitation, Project, Role, User, email_address
 from simyard.service import idempotency, users
 from simyard.service.idempotency import Once

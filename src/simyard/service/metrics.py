@@ -1,10 +1,10 @@
 """What a run used over its time, as series: CPU, memory, processes, disk."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from simyard.domain.grammar import Series
 from simyard.domain.lifecycle import LOCAL
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run, Sample
 from simyard.service.site import Site
 from simyard.store import runs as store

@@ -4,7 +4,6 @@ words of the API and the journal, all in the caller's transaction.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
@@ -20,6 +19,7 @@ from simyard.domain.lifecycle import (
     Event,
     State,
 )
+from simyard.domain.records import dataclass
 from simyard.domain.runs import (
     FAILED,
     WELL,

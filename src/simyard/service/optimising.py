@@ -6,13 +6,13 @@ definition alone, so that a server which was killed asks again and gets the same
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Kind, Run
 from simyard.domain.studies import Study
 from simyard.numerics import optimise, ranking

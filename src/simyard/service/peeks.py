@@ -1,11 +1,10 @@
 """A look into a file, whatever is in it: enough to see what it is without its download."""
 
-from dataclasses import dataclass
-
 from simyard.domain.errors import Refused
 from simyard.domain.facts import Picture, Table, Text, picture_of, table_of, text_of
 from simyard.domain.geometry import Geometry, geometry_of
 from simyard.domain.kinds import Kind, by_content, is_text
+from simyard.domain.records import dataclass
 from simyard.domain.zips import Listing, listing_of
 from simyard.service.logs import Source
 

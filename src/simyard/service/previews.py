@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from simyard.domain import jobs as rules
 from simyard.domain.errors import Invalid, NotFound
 from simyard.domain.files import File
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.studies import Value
 from simyard.domain.templates import CannotRender, Template, normal_target
 from simyard.domain.users import User

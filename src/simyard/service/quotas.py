@@ -12,7 +12,6 @@ queue or a budget comes after hours or next month.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -21,6 +20,7 @@ from simyard.domain import jobs as rules
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Refused, TooLarge
 from simyard.domain.jobs import Job, JobDefinition
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.domain.users import Project, User
 from simyard.service.site import Site

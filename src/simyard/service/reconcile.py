@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
@@ -23,6 +23,7 @@ from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import LOCAL, Event, State
 from simyard.domain.outcome import Outcome, Verdict
+from simyard.domain.records import dataclass
 from simyard.domain.runs import WELL, Again, Cause, Ending, Run, Waiting, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (

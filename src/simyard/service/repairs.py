@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -11,6 +10,7 @@ from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Problem
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import Event, State
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Cause, Kind, Restart, Run
 from simyard.domain.studies import Study, Value
 from simyard.domain.users import User

@@ -10,7 +10,7 @@ import zlib
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from threading import Lock
@@ -23,6 +23,7 @@ from simyard.domain.errors import Invalid, NotFound, Problem, Refused
 from simyard.domain.filters import BadFilter
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import FINAL, State
+from simyard.domain.records import dataclass
 from simyard.domain.runs import FAILED, WELL, Run, reason
 from simyard.domain.studies import Role, Study, Value, Variable
 from simyard.domain.users import User

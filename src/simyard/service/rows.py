@@ -4,7 +4,6 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Lock
 from typing import Generic, TypeVar
@@ -16,6 +15,7 @@ from simyard.domain.errors import Invalid
 from simyard.domain.grammar import Series, buckets
 from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import FINAL, JOB_WORDS, State
+from simyard.domain.records import dataclass
 from simyard.domain.rows import (
     COMPLETED,
     OUTCOMES,

@@ -1,6 +1,5 @@
 """Finding a thing by its name or id, and one file in every run of a study."""
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from sqlalchemy import Connection
@@ -8,6 +7,7 @@ from sqlalchemy import Connection
 from simyard.domain.catalogue import Analysis, Catalogue
 from simyard.domain.errors import Invalid, NotFound, Refused
 from simyard.domain.files import File
+from simyard.domain.records import dataclass
 from simyard.domain.rows import Position, RowFilter
 from simyard.domain.users import User
 from simyard.service import moves

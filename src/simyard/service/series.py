@@ -8,7 +8,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from heapq import nsmallest
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from simyard.domain.errors import NotFound, Refused
 from simyard.domain.files import File
 from simyard.domain.grammar import Grammar, Reader, Series
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.engines.protocol import Folder
 from simyard.service import live, workfolder

@@ -1,12 +1,12 @@
 """Sessions of browsers: opened with a key or a link, from then on known by a token in a cookie."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
 from simyard.blobs.keyring import Keyring
 from simyard.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from simyard.domain.records import dataclass
 from simyard.domain.users import Caller, Session, User, email_address
 from simyard.service import users
 from simyard.store import users as store

@@ -1,7 +1,6 @@
 """One installation, as use cases see it."""
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -12,6 +11,7 @@ from simyard.domain.catalogue import Machine
 from simyard.domain.errors import Unavailable
 from simyard.domain.jobs import Limits
 from simyard.domain.lifecycle import LOCAL
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Allowance, Run
 from simyard.domain.users import Quotas
 from simyard.engines.protocol import Engine

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from simyard.blobs.sealed import SealedBlobs
@@ -14,6 +14,7 @@ from simyard.domain.errors import Damaged, NotFound, Refused, StorageFull
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobAnalysis
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import AttemptSpec, Bind, Engine, Folder, Request, Step
 from simyard.service import archives, templates, workfolder

@@ -13,7 +13,6 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import msgspec
@@ -22,6 +21,7 @@ from simyard.domain import jobs as rules
 from simyard.domain.errors import NotFound, disk_is_full
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.domain.stops import StopRecipe, case_of, fill
 from simyard.engines.protocol import Folder

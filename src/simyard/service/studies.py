@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from sqlalchemy import Connection
 
@@ -23,6 +23,7 @@ from simyard.domain.jobs import Job, JobDefinition
 from simyard.domain.lifecycle import LOCAL, Event, State
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.plans import BadPlan, Plan, plan
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Cause, Ending, Run
 from simyard.domain.runtable import BadTable, RunTable
 from simyard.domain.studies import Role, Study, Variable

@@ -6,11 +6,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from simyard.domain.errors import Refused
 from simyard.domain.files import modified_microseconds
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.domain.trees import Entry, Page, StoredTree, Tree, Wanted
 from simyard.service import live, workfolder

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from simyard.domain.grammar import Artifact, Numbers, Rules, Weight, number
 from simyard.domain.jobs import Job
 from simyard.domain.loglines import OutOfTime, RuleBook
 from simyard.domain.outcome import Evidence, Outcome
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Ending, Run
 from simyard.domain.verdict import Finding, Judge, filled
 from simyard.service import restarting, staging, workfolder

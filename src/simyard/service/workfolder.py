@@ -10,10 +10,10 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from simyard.domain.errors import NotFound, disk_is_full
+from simyard.domain.records import dataclass
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_PATH_BYTES = 4095  # what lies deeper, no path can say (PATH_MAX of limits.h)

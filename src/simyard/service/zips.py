@@ -13,7 +13,6 @@ import zlib
 from array import array
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -29,6 +28,7 @@ from simyard.domain.errors import (
 )
 from simyard.domain.files import Blob
 from simyard.domain.jobs import Job
+from simyard.domain.records import dataclass
 from simyard.domain.trees import PATTERN_LENGTH, is_glob
 from simyard.domain.users import User
 from simyard.domain.zips import Layout, Names, Rules

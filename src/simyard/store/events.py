@@ -1,13 +1,14 @@
 """The journal: one row for every change of state, in the transaction that made it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select
 
+from simyard.domain.records import dataclass
 from simyard.store.prepared import Prepared
 from simyard.store.schema import events, jobs
 

@@ -1,10 +1,9 @@
 """How many of the jobs that somebody sees are alike."""
 
-from dataclasses import dataclass
-
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from simyard.domain.records import dataclass
 from simyard.domain.rows import COMPLETED
 from simyard.store import listing
 from simyard.store.rows import SCAN_MOST, active_are_few, first_runs

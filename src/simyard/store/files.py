@@ -1,7 +1,7 @@
 """Files and the blobs they show."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from sqlalchemy import (
 from simyard.domain.files import Blob, DeletedFile, File, FileType
 from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Run
 from simyard.domain.trees import Entry, Sums, behind
 from simyard.domain.users import User

@@ -1,10 +1,10 @@
 """What an Idempotency-Key has brought about, recorded with the effect itself."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, select
 
+from simyard.domain.records import dataclass
 from simyard.store.schema import idempotency
 
 _BY_KEY = select(idempotency.c.fingerprint, idempotency.c.noun, idempotency.c.code).where(

@@ -1,7 +1,6 @@
 """Jobs, who sees them, and their history."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +21,7 @@ from simyard.domain.catalogue import Notice
 from simyard.domain.jobs import Job, JobDefinition, JobFilter, JobSummary, Phase
 from simyard.domain.lifecycle import FINAL, State
 from simyard.domain.lists import Found
+from simyard.domain.records import dataclass
 from simyard.domain.runs import StatusEntry
 from simyard.domain.users import User
 from simyard.store import codes, files, listing

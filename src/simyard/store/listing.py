@@ -6,10 +6,9 @@ each thousand of numbers. A page is found by walking those sums, then at most on
 a list of a million entries has a thousand sums.
 """
 
-from dataclasses import dataclass
-
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
+from simyard.domain.records import dataclass
 from simyard.store.prepared import Prepared
 from simyard.store.schema import list_chunks, list_heads
 

@@ -1,13 +1,13 @@
 """What a user has in the queue and on the machine, and the core-time that is kept free for it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import bindparam, func, literal_column, select, update
 from sqlalchemy.engine import Connection
 
 from simyard.domain.lifecycle import HOLDS_CORES, State
+from simyard.domain.records import dataclass
 from simyard.store.prepared import Prepared, any_of, one_of
 from simyard.store.schema import runs
 

@@ -6,7 +6,6 @@ says where the search goes on.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +24,7 @@ from sqlalchemy import (
 
 from simyard.domain.jobs import JobDefinition
 from simyard.domain.lifecycle import JOB_HISTORY
+from simyard.domain.records import dataclass
 from simyard.domain.rows import COMPLETED, Owner, Position, RowFilter
 from simyard.domain.runs import StatusEntry
 from simyard.store import files, listing

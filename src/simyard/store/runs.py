@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -23,6 +22,7 @@ from sqlalchemy import (
 from simyard.domain.lifecycle import FINAL, HOLDS_CORES, HOLDS_SLOT, LOCAL, State
 from simyard.domain.outcome import Outcome, Verdict
 from simyard.domain.outputs import Outputs
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Attempt, Ended, Ending, Kind, Restart, Run, Sample
 from simyard.domain.studies import Value
 from simyard.store.prepared import Prepared, Values, any_of, one_of

@@ -3,10 +3,10 @@ entries, however many there are.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
+from simyard.domain.records import dataclass
 from simyard.store import files
 from simyard.store import rows as row_store
 from simyard.store.prepared import Prepared

@@ -1,11 +1,11 @@
 """Archives of live folders: asked for, then made or failed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from simyard.domain.records import dataclass
 from simyard.store import codes
 from simyard.store.schema import files, snapshots
 

@@ -1,10 +1,10 @@
 """What is known of studies beside their definitions and their runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from simyard.domain.records import dataclass
 from simyard.store.prepared import Prepared, any_of
 from simyard.store.schema import AnyRow, studies
 

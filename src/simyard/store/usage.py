@@ -1,11 +1,11 @@
 """What was used, and what it costs. Rows are written once and never change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from simyard.domain.records import dataclass
 from simyard.store import counters
 from simyard.store.prepared import Prepared
 from simyard.store.schema import blobs, usage

@@ -10,12 +10,13 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from simyard.domain.errors import SimyardError
+from simyard.domain.records import dataclass
 from simyard.domain.runs import Allowance
 from simyard.engines.attempts import LOG_NAME
 from simyard.engines.protocol import AttemptSpec, Engine, Folder, Observation, Phase, Request, Step

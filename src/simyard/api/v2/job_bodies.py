@@ -1,7 +1,6 @@
 """What clients send as a job, and what becomes of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -18,6 +17,7 @@ from simyard.domain.jobs import (
     JobDefinition,
     ResourceFilter,
 )
+from simyard.domain.records import dataclass
 from simyard.domain.studies import (
     Design,
     Role,

@@ -2,7 +2,6 @@
 estimating and submitting them.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from simyard.api.v2 import job_bodies
 from simyard.domain.catalogue import Catalogue, Notice
 from simyard.domain.errors import Invalid, Path, Problem
 from simyard.domain.jobs import JobDefinition
+from simyard.domain.records import dataclass
 from simyard.service import jobs as service
 from simyard.service import studies
 from simyard.service.site import Site

@@ -1,6 +1,8 @@
 """The torture in small, and whether its checks see a lie: what finds nothing proves nothing."""
 
 import json
+import random
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,14 +16,14 @@ import pytest
 
 import harness
 from harness import RunningServer, wait_for
-from simyard.torture import account, course
+from simyard.torture import account, course, wire
 from simyard.torture.checks import PROMISES, Book, Violation, violations
 from simyard.torture.clients import Client, Course
 from simyard.torture.course import take_account
 from simyard.torture.ground import Ground
 from simyard.torture.ledger import Ledger, StartLedger, read
 from simyard.torture.server import Server
-from simyard.torture.wire import Caller
+from simyard.torture.wire import Caller, GivenUp, Stubborn
 from studying import created, study
 
 pytestmark = [pytest.mark.faults, pytest.mark.sandbox]
@@ -61,14 +63,12 @@ class Truth:
         self.ledger = Ledger(self.ground.folder / "clients.jsonl")
         self.starts = StartLedger(self.ground.folder / "starts.jsonl")
         assert self.server.start()
-        self.caller = Caller(self.server.port, self.server.key())
+        self.caller = Caller(self.server, self.server.key())
 
     def work(self) -> None:
         over = threading.Event()
         what = Course(self.ledger, self.starts.preamble, over)
-        clients = [
-            Client(n, 7, Caller(self.server.port, self.server.key()), what) for n in range(8)
-        ]
+        clients = [Client(n, 7, Caller(self.server, self.server.key()), what) for n in range(8)]
         threads = [threading.Thread(target=client.run) for client in clients]
         for thread in threads:
             thread.start()
@@ -237,14 +237,45 @@ def test_runs_that_were_stopped_are_read_as_stopped(
     client.submit(job)
     client.call("POST", f"jobs/{job}/stop/", 202)
     client.finished(job)
-    port = int(server.address.rsplit(":", 1)[1])
-    caller = Caller(lambda: port, client.key)
+    caller = Caller(Standing(int(server.address.rsplit(":", 1)[1])), client.key)
     try:
         there = account._job(caller, job, "a study")
     finally:
         caller.close()
     assert there.reason.startswith("Stopped by the user")
     assert [run.reason for run in there.runs] == ["Stopped by the user"] * 5
+
+
+class Standing:
+    """A server at this port that is up, once it was asked so many times."""
+
+    def __init__(self, port: int, after: int = 0) -> None:
+        self._port = port
+        self._after = after
+        self._asked = 0
+
+    def port(self) -> int:
+        self._asked += 1
+        return self._port
+
+    def up_since(self) -> float | None:
+        return 0.0 if self._asked >= self._after else None
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_only_while_it_is_up_a_server_owes_an_answer(
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "PATIENCE_SECONDS", 0.0)
+    ledger = Ledger(tmp_path / "clients.jsonl")
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        where = Standing(nobody.getsockname()[1], after)
+    client = Stubborn(Caller(where, "key"), ledger, random.Random(3))
+    with pytest.raises(GivenUp):
+        client.insist("GET", "jobs/")
+    ledger.close()
+    noted = [line["what"] for line in read(ledger.path)]
+    assert noted == ["lost"] * after + ["unanswered"]
 
 
 def _leave_remains(truth: Truth) -> None:

@@ -380,7 +380,8 @@ def _requests(book: Book) -> Iterator[Violation]:
         text = f"{line['method']} {line['path']} was answered {line['status']}: {line['said']}"
         yield Violation("clear errors", line["path"], text)
     for line in book.unanswered:
-        text = f"{line['method']} was asked for ten minutes, the last reply: {line['last']}"
+        last = f"the last reply: {line['last']}"
+        text = f"{line['method']} was not answered by a server that was up; {last}"
         yield Violation("answered", line["path"], text)
 
 

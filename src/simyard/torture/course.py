@@ -79,7 +79,7 @@ def torture(plan: Plan, say: Say, *, keep: bool = False) -> Result:
         key = server.key()
         course = Course(ledger, starts.preamble, over)
         for number in range(plan.concurrency):
-            client = Client(number, plan.seed, Caller(server.port, key), course)
+            client = Client(number, plan.seed, Caller(server, key), course)
             threads.append(threading.Thread(target=client.run, daemon=True))
         for thread in threads:
             thread.start()
@@ -87,9 +87,9 @@ def torture(plan: Plan, say: Say, *, keep: bool = False) -> Result:
         over.set()
         faults.end()
         say("the faults are over; what is under way comes to its end")
-        _rest(Caller(server.port, key), threads, say)
+        _rest(Caller(server, key), threads, say)
         book = Book(read(ledger.path), read(ground.folder / "starts.jsonl"))
-        account = take_account(server, Caller(server.port, key), book)
+        account = take_account(server, Caller(server, key), book)
         found = violations(book, account)
         return Result(
             seed=plan.seed,

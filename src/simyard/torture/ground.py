@@ -79,6 +79,9 @@ class Ground:
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",
+            # Or it rewrites the waits by which Python's threads take turns, and a server of several
+            # threads answers one request a second.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     # The library is for the server alone: a sandbox does not start with it. And it takes the end of

@@ -41,6 +41,7 @@ class Server:
         self.log = ground.folder / "server.stderr"
         self.starts = 0
         self._up = threading.Event()
+        self._up_since = 0.0
         ground.data.mkdir()
         (ground.data / "simyard.toml").write_text(_CONFIG)
 
@@ -62,6 +63,9 @@ class Server:
         """
         self._up.wait(2.0)
         return self._port
+
+    def up_since(self) -> float | None:
+        return self._up_since if self._up.is_set() else None
 
     def key(self) -> str:
         """The key of the administrator that the first start made."""
@@ -99,6 +103,7 @@ class Server:
             self._process.stdout.close()
             return False
         self._port = int(line.strip().rsplit(":", 1)[1])
+        self._up_since = time.monotonic()
         self._up.set()
         return True
 

@@ -6,14 +6,15 @@ import http.client
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from simyard.torture.ledger import Ledger
 
 _AGAIN = (502, 503, 504, 507)
 _TIMEOUT_SECONDS = 40.0  # longer than the server itself waits for its database
+PATIENCE_SECONDS = 100.0  # with a server that is up all the time; longer than any fault lasts
 
 
 class Lost(Exception):
@@ -21,7 +22,16 @@ class Lost(Exception):
 
 
 class GivenUp(Exception):
-    """The server did not answer for as long as a client is willing to ask."""
+    """The server was up for as long as a client is willing to ask, and did not answer."""
+
+
+class Where(Protocol):
+    """The server as its clients know it."""
+
+    def port(self) -> int: ...
+
+    def up_since(self) -> float | None:
+        """Since when (time.monotonic) it answers; None while it is down."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +47,8 @@ class Reply:
 class Caller:
     """One kept-alive connection of one user. Not for several threads at once."""
 
-    def __init__(self, port: Callable[[], int], key: str) -> None:
-        self._port = port
+    def __init__(self, where: Where, key: str) -> None:
+        self.where = where
         self._key = key
         self._connection: http.client.HTTPConnection | None = None
 
@@ -81,7 +91,7 @@ class Caller:
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is None:
             self._connection = http.client.HTTPConnection(
-                "127.0.0.1", self._port(), timeout=_TIMEOUT_SECONDS
+                "127.0.0.1", self.where.port(), timeout=_TIMEOUT_SECONDS
             )
         return self._connection
 
@@ -107,13 +117,16 @@ class Stubborn:
         headers: Mapping[str, str] | None = None,
         *,
         expect: tuple[int, ...] = (200,),
-        patience_seconds: float = 600.0,
     ) -> Reply:
-        """Ask until there is an answer. Raises GivenUp where there is none in this time, and for
-        an answer that is not expected, which is written down.
+        """Ask until there is an answer. Raises GivenUp where a server that was up for
+        PATIENCE_SECONDS gave none, however often it was killed before, and for an answer that is
+        not expected, which is written down.
         """
-        last, end = "", time.monotonic() + patience_seconds
-        while time.monotonic() < end:
+        last, began = "", time.monotonic()
+        while True:
+            up = self.caller.where.up_since()
+            if up is not None and time.monotonic() - max(up, began) > PATIENCE_SECONDS:
+                break
             try:
                 reply = self.caller.ask(method, path, body, headers)
             except Lost as error:

@@ -19,6 +19,8 @@ serve: ## serve the API on port 8420 with the data folder DATA
 	@scripts/setup demo
 	@$(PY) -m simyard serve --data $(DATA)
 
+# Each of its processes would compile all tests anew where Python may not keep what it compiled.
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## run all tests, with real solvers
 	@scripts/console test
 	@$(PY) -m pytest -n 4 --dist worksteal

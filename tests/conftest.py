@@ -1,5 +1,6 @@
 """Fixtures that more than one kind of test uses."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -47,6 +48,11 @@ PROGRAMS = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # all tests and what they know: nothing that the collector need look at again
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

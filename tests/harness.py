@@ -6,26 +6,43 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import httpx
 
 import contract
+from nursery import Forked, nursery
 from simyard.engines import cgroups
 
 PATIENCE_SECONDS = 180
 PROBES = "probes.json"
 # Runs are stopped quickly, and four runs go side by side whatever the machine has.
 CONFIG = "cores = 4\nstop_grace_seconds = 1.0\nmax_walltime_seconds = 172800\n"
-SIMYARD = [sys.executable, "-m", "simyard"]
+_AS_INSTALLED = (sys.executable, "-m", "simyard")
+SIMYARD = [*_AS_INSTALLED]
+# One for all clients: reading all certificates takes a tenth of a second.
+_TLS = ssl.create_default_context()
+
+
+def begin(
+    arguments: list[str], environment: Mapping[str, str], stderr: IO[str]
+) -> "subprocess.Popen[str] | Forked":
+    """`simyard ARGUMENTS`, its stdout to be read: forked where it need not load itself."""
+    if tuple(SIMYARD) == _AS_INSTALLED and nursery().is_good_for(environment):
+        return nursery().start(arguments, environment, stderr)
+    command = [*SIMYARD, *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+    )
 
 
 class ServerDied(Exception):
@@ -52,17 +69,15 @@ class RunningServer:
         self._log = data.parent / f"{data.name}.stderr"
         self._clients: list[Client] = []
         self._key = ""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | Forked | None = None
         self.address = ""
 
     def start(self, **environment: str) -> "RunningServer":
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(
-                [*SIMYARD, "serve", "--data", str(self.data), "--port", str(self._port)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **self._environment, **environment},
+            self.process = begin(
+                ["serve", "--data", str(self.data), "--port", str(self._port)],
+                {**os.environ, **self._environment, **environment},
+                log,
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -104,9 +119,14 @@ class RunningServer:
         return status
 
     def key(self, email: str = "ada@lab.example", *options: str) -> str:
-        command = [*SIMYARD, "keys", "create", "--data", str(self.data), "--email", email]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        command = ["keys", "create", "--data", str(self.data), "--email", email, *options]
+        with self._log.open("a") as log:
+            made = begin(command, os.environ, log)
+        assert made.stdout is not None
+        with made.stdout:
+            key = made.stdout.read().strip()
+        assert made.wait(timeout=60) == 0, self.log()
+        return key
 
     def change_database(self, statement: str) -> None:
         """What no request can do: for tests of what time alone brings about."""
@@ -221,7 +241,7 @@ class Client:
         self.key = key
         self.base = f"{address}/api/v2/"
         headers = {"Authorization": f"Token {key}"}
-        self.http = httpx.Client(base_url=self.base, headers=headers, timeout=30)
+        self.http = httpx.Client(base_url=self.base, headers=headers, timeout=30, verify=_TLS)
 
     def get(self, path: str, expect: int = 200, **options: Any) -> Any:
         return self.call("GET", path, expect, **options).json()
@@ -325,11 +345,12 @@ def serving(server: RunningServer) -> Iterator[RunningServer]:
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.01
     while time.monotonic() < end:
         if condition():
             return
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 0.1)  # to ask all the time would take what is waited for its time
     raise AssertionError(f"{what} did not come within {seconds} s")
 
 

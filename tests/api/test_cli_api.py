@@ -272,7 +272,8 @@ def test_pages_without_end(api: Api, between: Between, tmp_path: Path) -> None:
 
 def test_events_are_printed_as_they_come(server: RunningServer, somebody: Client) -> None:
     environment = {**os.environ, "SIMYARD_API_KEY": somebody.key, "SIMYARD_URL": server.address}
-    command = [*SIMYARD, "api", "events/"]
+    # Tests that run in the background may have been told to ignore a Ctrl-C.
+    command = ["env", "--default-signal=INT", *SIMYARD, "api", "events/"]
     where = ""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as listener:

@@ -212,13 +212,14 @@ def squeue() -> Iterator[tuple[Stand, Path]]:
 def test_a_squeue_that_misbehaves(squeue: tuple[Stand, Path], ledger: Ledger, how: str) -> None:
     here, mood = squeue
     client = here.client
-    first = running(client, ledger.preamble + "say first; sleep 15", cores=16)
+    first = running(client, ledger.preamble + "say first; sleep 20", cores=16)
     second = begin(client, ledger.preamble + "say second", cores=16)
     wait_for(lambda: client.status(second["id"]) == "Waiting for Queue", "that it waits")
     mood.write_text(how)
-    time.sleep(5)  # longer than the engine's patience
-    if how != "nothing":
-        assert "does not answer" in here.trouble()
+    if how == "nothing":
+        time.sleep(5)  # longer than the engine's patience
+    else:
+        wait_for(lambda: "does not answer" in here.trouble(), "that it is noticed")
         assert client.status(second["id"]) == "Waiting for Queue", "nothing is concluded from it"
     assert client.status(first["id"]) == "Executing"
     mood.write_text("well")

@@ -237,9 +237,12 @@ class Faults:
         self._tell("clock", f"the clock jumps to {hours:+d} h")
 
     def restart_machine(self) -> None:
-        for token in self._server.tokens():
+        noted = self._server.tokens()
+        for token in noted:
             self._ledger.note("attempt.killed", attempt=token)
         count = self._server.kill_everything()
+        for token in set(self._server.tokens()).difference(noted):  # began meanwhile
+            self._ledger.note("attempt.killed", attempt=token)
         self._ledger.note("machine.restarted")
         self._ground.change_boot_id()
         self._tell("machine", f"the machine restarts: {count} processes gone, another boot id")

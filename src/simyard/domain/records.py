@@ -5,7 +5,8 @@ three hundred, before anything is served. Here the methods are the same few func
 look at what the standard library notes of the fields; so `fields`, `replace`, `asdict` and type
 checkers see what they always see. The same are: equality, hash, repr, defaults, keyword-only,
 `__post_init__`, FrozenInstanceError, TypeError for wrong arguments. There are no slots, no order
-and no InitVar: a class that wants those takes the standard library's.
+and no InitVar: a class that wants those takes the standard library's, and inherits from none of
+these if it is frozen.
 """
 
 import dataclasses

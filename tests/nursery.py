@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -56,7 +57,7 @@ class Forked:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        self.send_signal(9)
+        self.send_signal(signal.SIGKILL)
 
 
 class Nursery:
@@ -73,7 +74,6 @@ class Nursery:
             )
         self._made_for = _at_the_start(os.environ)
         self._lock = threading.Lock()
-        self._pids: list[int] = []  # of children that were asked for and not yet given out
         self._ended: dict[int, int] = {}
 
     def is_good_for(self, environment: Mapping[str, str]) -> bool:
@@ -89,9 +89,8 @@ class Nursery:
         with self._lock:
             socket.send_fds(self._socket, [sent], [write, stderr.fileno()])
             os.close(write)
-            while not self._pids:
-                self._hear(None)
-            pid = self._pids.pop()
+            while (pid := self._hear(None)) is None:
+                pass
         return Forked(self, pid, os.fdopen(read))
 
     def ended(self, pid: int, seconds: float) -> int | None:
@@ -106,17 +105,21 @@ class Nursery:
             if time.monotonic() >= end:
                 return None
 
-    def _hear(self, seconds: float | None) -> None:
+    def _hear(self, seconds: float | None) -> int | None:
+        """Wait for what the nursery says: how a child ended, or that one began, whose pid it
+        gives. That another had this pid before is forgotten.
+        """
         if not select.select([self._socket], [], [], seconds)[0]:
-            return
+            return None
         said = self._socket.recv(_MOST_BYTES)
         if not said:
             raise ChildProcessError(f"the nursery ended with {self._process.wait()}")
         pid, status = json.loads(said)
         if status is None:
-            self._pids.append(pid)
-        else:
-            self._ended[pid] = status
+            self._ended.pop(pid, None)
+            return int(pid)
+        self._ended[pid] = status
+        return None
 
     def close(self) -> None:
         self._socket.close()

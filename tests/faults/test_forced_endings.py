@@ -286,6 +286,7 @@ def test_a_stop_reaches_all_ranks(fresh: Callable[..., RunningServer]) -> None:
     )
     job = begun(client, wanted)
     client.call("POST", f"jobs/{job}/stop/", 202)
+    is_over_soon(client, job)
     ended(server, client, job, wanted)
     assert strays(f"sleep {MARK}") == []
 

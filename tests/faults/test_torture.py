@@ -69,7 +69,7 @@ class Truth:
         over = threading.Event()
         what = Course(self.ledger, self.starts.preamble, over)
         clients = [Client(n, 7, Caller(self.server, self.server.key()), what) for n in range(8)]
-        threads = [threading.Thread(target=client.run) for client in clients]
+        threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
         for thread in threads:
             thread.start()
         try:

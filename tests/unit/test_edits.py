@@ -18,10 +18,9 @@ from simyard.service import edits, stopping, workfolder
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    root = tmp_path / "attempt"
-    work = root / "home" / "work"
-    work.mkdir(parents=True)
-    return Folder(root=root, work=work, home=root / "home", inside_home="/home/job", owner=None)
+    made = Folder(root=tmp_path / "attempt", inside_home="/home/job", owner=None)
+    made.work.mkdir(parents=True)
+    return made
 
 
 def test_a_file_is_replaced_with_its_mode_and_its_time_ahead(folder: Folder) -> None:

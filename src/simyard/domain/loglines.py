@@ -93,6 +93,21 @@ def _watches(rules: Rules) -> Iterator[Watch]:
     return (_watch(role, rank, pattern) for role, rank, pattern in wanted if pattern)
 
 
+class Watches:
+    """Patterns that are looked for together, by the strings that tell where to try them.
+
+    noise: what is taken out of a line before it is looked at. Nothing in it changes.
+    """
+
+    def __init__(self, watches: Sequence[Watch], noise: Sequence[re.Pattern[str]]) -> None:
+        self.noise = noise
+        self.always = [watch for watch in watches if not watch.needles]
+        self.by_needle: dict[str, list[Watch]] = {}
+        for watch in watches:
+            for needle in watch.needles:
+                self.by_needle.setdefault(needle, []).append(watch)
+
+
 class RuleBook:
     """The rules of a catalogue, compiled. Nothing in it changes. Raises re.error."""
 
@@ -100,6 +115,13 @@ class RuleBook:
         self.endings = endings
         self.programs = {code: Program(code, one) for code, one in rules.items()}
         self.generic = Program("", endings.rules)
+        banners = [watch for program in self.programs.values() for watch in program.banners]
+        noise = self.generic.noise
+        self.common = Watches([*self.generic.watches, *banners], noise)
+        self.of_program = {
+            code: Watches(program.watches, [*noise, *program.noise])
+            for code, program in self.programs.items()
+        }
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -168,15 +190,8 @@ def text_of(line: bytes) -> str:
 class Shapes:
     """Which lines are worth a look: by shape, which is the line with its digits made equal."""
 
-    def __init__(
-        self, watches: Sequence[Watch], noise: Sequence[re.Pattern[str]], check: Callable[[], None]
-    ) -> None:
-        self._noise, self._check = noise, check
-        self._always = [watch for watch in watches if not watch.needles]
-        self._by_needle: dict[str, list[Watch]] = {}
-        for watch in watches:
-            for needle in watch.needles:
-                self._by_needle.setdefault(needle, []).append(watch)
+    def __init__(self, watches: Watches, check: Callable[[], None]) -> None:
+        self._watches, self._check = watches, check
         self.each: dict[bytes, tuple[Watch, ...]] = {}  # every such line counts
         self.last: dict[bytes, tuple[Watch, ...]] = {}  # the last one does
         self._boring: set[bytes] = set()
@@ -189,10 +204,9 @@ class Shapes:
         for shape in new:
             self._check()
             text = self.clean(text_of(shape))
-            worth = [
-                w for needle in self._by_needle if needle in text for w in self._by_needle[needle]
-            ]
-            found = [w for w in dict.fromkeys([*self._always, *worth]) if w.find(text)]
+            by_needle = self._watches.by_needle
+            worth = [w for needle in by_needle if needle in text for w in by_needle[needle]]
+            found = [w for w in dict.fromkeys([*self._watches.always, *worth]) if w.find(text)]
             self._bytes += len(shape)
             each = tuple(watch for watch in found if watch.role in _IN_ORDER or watch.rank < 0)
             last = tuple(watch for watch in found if watch not in each)
@@ -204,7 +218,7 @@ class Shapes:
                 self._boring.add(shape)
 
     def clean(self, text: str) -> str:
-        for pattern in self._noise:
+        for pattern in self._watches.noise:
             text = pattern.sub("", text)
         return text
 

@@ -144,13 +144,8 @@ class Judge:
         self._section: _Section | None = None
         self._last_line: Evidence | None = None
         self._complete = True
-        noise = book.generic.noise
-        banners = [watch for program in book.programs.values() for watch in program.banners]
-        self._common = Shapes([*book.generic.watches, *banners], noise, self._tick)
-        self._shapes = {
-            code: Shapes(program.watches, [*noise, *program.noise], self._tick)
-            for code, program in book.programs.items()
-        }
+        self._common = Shapes(book.common, self._tick)
+        self._shapes: dict[str, Shapes] = {}  # of the programs that were asked for or seen
 
     def programs(self) -> list[str]:
         """Codes of the programs that were asked for or seen, the first first."""
@@ -216,6 +211,8 @@ class Judge:
     def _open(self, code: str, *, begun: bool) -> None:
         assert self._file is not None
         self._section = _Section(self._book.programs[code], self._file.path, begun=begun)
+        if code not in self._shapes:
+            self._shapes[code] = Shapes(self._book.of_program[code], self._tick)
         self._sections.append(self._section)
 
     def _look(self, file: File, data: bytes) -> None:

@@ -95,9 +95,7 @@ class AttemptFolders:
         uid = self._sandbox.owned_by
         return Folder(
             root=root,
-            home=root / "home",
-            work=root / "home" / "work",
-            inside_home=self._box(token).home_inside(root / "home"),
+            inside_home=self._box(token).home_inside(root),
             owner=None if uid is None else (uid, uid),
         )
 
@@ -108,11 +106,12 @@ class AttemptFolders:
     def prepare(self, token: str, request: Request) -> Folder:
         folder = self.folder(token)
         remove_tree(folder.root)
-        folder.root.mkdir()
-        folder.root.chmod(self._mode)
-        _chown(folder.root, self._supervised_as)
-        for path in (folder.home, folder.work, folder.root / "tmp"):
-            path.mkdir(mode=0o700)
+        root = str(folder.root)
+        os.mkdir(root, self._mode)
+        os.chmod(root, self._mode)
+        _chown(root, self._supervised_as)
+        for path in (f"{root}/home", f"{root}/home/work", f"{root}/tmp"):
+            os.mkdir(path, 0o700)
             _chown(path, folder.owner)
         return folder
 
@@ -202,10 +201,10 @@ class AttemptFolders:
             "notify": f"../{_NEWS}",
             **more,
         }
-        aside = folder.root / "spec.json.new"
-        aside.write_text(json.dumps(spec))
+        aside = f"{folder.root}/spec.json.new"
+        payload.write(aside, json.dumps(spec), 0o600)
         _chown(aside, self._supervised_as)
-        aside.rename(folder.root / "spec.json")
+        os.rename(aside, f"{folder.root}/spec.json")
 
     # --- how it went ------------------------------------------------------------------------------
 
@@ -402,7 +401,7 @@ def need_way(folder: Path, uid: int) -> None:
             )
 
 
-def _chown(path: Path, owner: tuple[int, int] | None) -> None:
+def _chown(path: str | Path, owner: tuple[int, int] | None) -> None:
     if owner:
         os.chown(path, *owner)
 

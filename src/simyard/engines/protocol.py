@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -73,10 +74,18 @@ class Folder:
     """
 
     root: Path  # the attempt's folder, gone after `remove`; the caller keeps files of its own in it
-    work: Path  # $HOME/work, as the server reaches it
-    home: Path  # $HOME, as the server reaches it
     inside_home: str  # $HOME, as the payload sees it
     owner: tuple[int, int] | None  # uid and gid that the content must belong to; None: ours
+
+    @cached_property
+    def home(self) -> Path:
+        """$HOME, as the server reaches it."""
+        return self.root / "home"
+
+    @cached_property
+    def work(self) -> Path:
+        """$HOME/work, as the server reaches it."""
+        return self.root / "home" / "work"
 
 
 class Phase(StrEnum):

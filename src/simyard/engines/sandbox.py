@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from simyard.domain.records import dataclass
@@ -37,8 +38,9 @@ class Sandbox:
         """Whom the content of a payload's home must belong to; None: the server's user."""
         return self.uid if self.supervised_as is None else self.supervised_as
 
-    def home_inside(self, home: Path) -> str:
-        return HOME_INSIDE if self.bwrap else str(home)
+    def home_inside(self, folder: Path) -> str:
+        """Where the payload of the attempt in this folder sees its home."""
+        return HOME_INSIDE if self.bwrap else f"{folder}/home"
 
     def shown_at(self, source: Path, name: str) -> str:
         """Where a payload sees a folder of the platform's that is bound under this name."""
@@ -51,8 +53,9 @@ class Sandbox:
 
         shared: the folder that `write_shared` filled.
         """
-        scripts = self.shown_at(folder / "scripts", "scripts")
-        driver = self.shown_at(shared / "driver", "driver")
+        ours = Bind(f"{shared}/driver", f"{_OURS_INSIDE}/driver")
+        its = Bind(f"{folder}/scripts", f"{_OURS_INSIDE}/scripts")
+        driver, scripts = (each.target if self.bwrap else each.source for each in (ours, its))
         inner = ["/bin/sh", driver, scripts, "1" if self.bwrap else "0"]
         if not self.bwrap:
             return inner
@@ -74,22 +77,21 @@ class Sandbox:
             elif os.path.isdir(path):
                 command += ["--ro-bind", path, path]
         command += ["--ro-bind", "/etc", "/etc"]
-        command += ["--ro-bind", str(shared / "passwd"), "/etc/passwd"]
-        command += ["--ro-bind", str(shared / "group"), "/etc/group"]
+        command += ["--ro-bind", f"{shared}/passwd", "/etc/passwd"]
+        command += ["--ro-bind", f"{shared}/group", "/etc/group"]
         resolver = os.path.realpath("/etc/resolv.conf")
         if not resolver.startswith("/etc/") and os.path.isfile(resolver):
             command += ["--ro-bind", resolver, resolver]
         command += ["--proc", "/proc", "--dev", "/dev"]
         command += ["--perms", "1777", "--tmpfs", "/dev/shm"]
-        command += ["--bind", str(folder / "tmp"), "/tmp"]
-        ours = [Bind(str(shared / "driver"), driver), Bind(str(folder / "scripts"), scripts)]
-        shown = [*ours, *binds]
-        for parent in _parents([HOME_INSIDE, "/var/tmp", "/run/x"], shown):
+        command += ["--bind", f"{folder}/tmp", "/tmp"]
+        shown = [ours, its, *binds]
+        for parent in _parents(HOME_INSIDE, "/var/tmp", "/run/x", *(b.target for b in shown)):
             command += ["--perms", "0755", "--dir", parent]  # 0700 if bubblewrap made them itself
         command += ["--perms", "1777", "--tmpfs", "/var/tmp"]
         for bind in shown:
             command += ["--ro-bind", bind.source, bind.target]
-        command += ["--bind", str(folder / "home"), HOME_INSIDE, "--chdir", HOME_INSIDE]
+        command += ["--bind", f"{folder}/home", HOME_INSIDE, "--chdir", HOME_INSIDE]
         if self.uid is not None:
             # bubblewrap lays out the mounts as root; setpriv then gives everything away.
             command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
@@ -118,10 +120,11 @@ class Sandbox:
             aside.rename(shared / name)
 
 
-def _parents(paths: Sequence[str], binds: Sequence[Bind]) -> list[str]:
+@lru_cache
+def _parents(*paths: str) -> list[str]:
     """Folders that must be made for these places, outermost first; the system's are there."""
     found: dict[str, None] = {}
-    for path in (*paths, *(bind.target for bind in binds)):
+    for path in paths:
         for parent in reversed(PurePosixPath(path).parents):
             text = str(parent)
             if text not in ("/", "/tmp") and not text.startswith((*_SYSTEM, "/etc")):

@@ -7,9 +7,11 @@ together with the end of the run, all or none.
 """
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -32,6 +34,7 @@ from simyard.store.database import Transaction
 from simyard.store.events import Entry
 from simyard.store.files import NewOutput
 
+_SMALL_BYTES = 16 << 10  # content that is looked for before it is sealed; a batch fits into memory
 _BATCH_FILES = 500
 _BATCH_BYTES = 256 << 20
 
@@ -119,8 +122,9 @@ def _wanted(job: Job, folder: Folder) -> list[_Kept]:
 
 def _files(work: Path) -> Iterator[Found]:
     """Plain files, and links to plain files of the same folder under the name of the link."""
-    yield from workfolder.walk(work)
-    for path in workfolder.links(work):
+    links: list[str] = []
+    yield from workfolder.walk(work, links=links)
+    for path in links:
         if workfolder.leads_inside(work, path):
             target = Path(os.path.realpath(work / path))
             if target.is_file():
@@ -131,14 +135,19 @@ def _files(work: Path) -> Iterator[Found]:
 def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterator[Output]:
     stored: dict[tuple[int, str], Blob | int] = {}
     batch: dict[tuple[int, str], SealedWriter] = {}
+    small: dict[tuple[int, str], bytes] = {}  # of the batch too, and not sealed yet
     waiting: list[tuple[_Kept, tuple[int, str]]] = []  # files whose content is in the batch
     size = 0
 
     def flush() -> Iterator[Output]:
         nonlocal size
-        stored.update(site.db.read(store.blob_of_content, job.id, list(batch)))
+        if batch or small:
+            found = site.db.read(store.blob_of_content, job.id, [*batch, *small])
+            stored.update(found)
         for content in stored.keys() & batch.keys():
             batch.pop(content).abort()
+        for content in small.keys() - stored.keys() - batch.keys():
+            batch[content] = _sealed(site, small[content])
         for blob in site.blobs.commit(list(batch.values())):
             site.blobs.verify(blob)  # the run's folder is removed on the word of it
             stored[blob.size_bytes, blob.sha512] = blob
@@ -146,6 +155,7 @@ def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterato
             path, at = kept.found.path, kept.found.mtime_ns
             yield Output(path, content[0], stored[content], kept.is_input, at)
         batch.clear()
+        small.clear()
         waiting.clear()
         size = 0
 
@@ -155,16 +165,25 @@ def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterato
             if kept.blob is not None:
                 yield Output(found.path, found.size, kept.blob, mtime_ns=found.mtime_ns)
                 continue
-            writer = _seal(site, work, found)
-            if writer is None:
-                continue
-            content = (writer.size_bytes, writer.sha512)
-            waiting.append((kept, content))
-            if content in stored or content in batch:
-                writer.abort()
+            if found.size <= _SMALL_BYTES:
+                data = _read_small(work, found)
+                if data is None:
+                    continue
+                content = (len(data), hashlib.sha512(data).hexdigest())
+                if content not in stored and content not in small:
+                    small[content] = data
+                    size += len(data)
             else:
-                batch[content] = writer
-                size += writer.size_bytes
+                writer = _seal(site, work, found)
+                if writer is None:
+                    continue
+                content = (writer.size_bytes, writer.sha512)
+                if content in stored or content in batch:
+                    writer.abort()
+                else:
+                    batch[content] = writer
+                    size += writer.size_bytes
+            waiting.append((kept, content))
             if len(waiting) >= _BATCH_FILES or size >= _BATCH_BYTES:
                 yield from flush()
         yield from flush()
@@ -174,22 +193,48 @@ def _store(site: Site, job: Job, work: Path, wanted: Iterable[_Kept]) -> Iterato
         raise
 
 
-def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
-    """Encrypt a file into the store, not yet durable. None where it is gone meanwhile."""
-    try:
-        if found.inode:
-            descriptor = workfolder.open_file(work, found.path)
-        else:  # a link that was seen to lead inside
-            descriptor = os.open(os.path.realpath(work / found.path), os.O_RDONLY | os.O_NOFOLLOW)
-    except (NotFound, OSError):
+def _read_small(work: Path, found: Found) -> bytes | None:
+    """The content of a file that was small a moment ago; None where it is gone. Nobody is there who
+    writes to it.
+    """
+    descriptor = _open(work, found)
+    if descriptor is None:
         return None
     with open(descriptor, "rb", buffering=0) as source:
-        writer = site.blobs.create(now=site.clock(), expected_bytes=found.size)
-        try:
-            writer.write_all(source.read)
-        except BaseException:
-            writer.abort()
-            raise
+        return source.readall()
+
+
+def _sealed(site: Site, content: bytes) -> SealedWriter:
+    """Encrypt this into the store, not yet durable."""
+    return _written(site, BytesIO(content).read, len(content))
+
+
+def _seal(site: Site, work: Path, found: Found) -> SealedWriter | None:
+    """Encrypt a file into the store, not yet durable. None where it is gone meanwhile."""
+    descriptor = _open(work, found)
+    if descriptor is None:
+        return None
+    with open(descriptor, "rb", buffering=0) as source:
+        return _written(site, source.read, found.size)
+
+
+def _open(work: Path, found: Found) -> int | None:
+    try:
+        if found.inode:
+            return workfolder.open_file(work, found.path)
+        # A link that was seen to lead inside.
+        return os.open(os.path.realpath(work / found.path), os.O_RDONLY | os.O_NOFOLLOW)
+    except (NotFound, OSError):
+        return None
+
+
+def _written(site: Site, read: Callable[[int], bytes], size_bytes: int) -> SealedWriter:
+    writer = site.blobs.create(now=site.clock(), expected_bytes=size_bytes)
+    try:
+        writer.write_all(read)
+    except BaseException:
+        writer.abort()
+        raise
     return writer
 
 

@@ -16,7 +16,7 @@ from dataclasses import field
 from simyard.domain.catalogue import Analysis, Catalogue
 from simyard.domain.grammar import Grammar, Kind
 from simyard.domain.jobs import Job
-from simyard.domain.loglines import File, Lines, Program, Shapes, Watch, shown
+from simyard.domain.loglines import File, Lines, Program, Shapes, Watch, Watches, shown
 from simyard.domain.needles import needles
 from simyard.domain.records import dataclass
 from simyard.service.logs import Log, keep
@@ -165,7 +165,7 @@ def _scan(job: Job, catalogue: Catalogue) -> _Scan:
     plain = r"(?i)\bwarning\b"  # whatever the program
     watches.append(Watch("mark", _WARNING, re.compile(plain).search))
     noise = [pattern for program in programs for pattern in program.noise]
-    shapes = Shapes(watches, noise, _patient)
+    shapes = Shapes(Watches(watches, noise), _patient)
     return _Scan(catalogue.analyses, shapes, File("", generic=True))
 
 

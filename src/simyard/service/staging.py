@@ -16,6 +16,7 @@ from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobAnalysis
 from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Run
+from simyard.engines import payload
 from simyard.engines.protocol import AttemptSpec, Bind, Engine, Folder, Request, Step
 from simyard.service import archives, templates, workfolder
 from simyard.service.archives import ArchiveRefused, Budget
@@ -230,10 +231,9 @@ def _put(
 
 def _write_log(folder: Folder, messages: list[str]) -> None:
     """The log lies outside the work folder too: a run that clears its folder does not lose it."""
-    log = folder.root / LOG_NAME
-    log.write_text("".join(f"{PREFIX}{message}\n" for message in messages))
-    log.chmod(0o644)
-    os.link(log, folder.work / LOG_NAME)
+    log = f"{folder.root}/{LOG_NAME}"
+    payload.write(log, "".join(f"{PREFIX}{message}\n" for message in messages))
+    os.link(log, f"{folder.work}/{LOG_NAME}")
 
 
 def say(folder: Folder, message: str) -> None:
@@ -252,9 +252,9 @@ def say(folder: Folder, message: str) -> None:
 
 def _write_hosts(folder: Folder, placement: Placement) -> None:
     """Host lists where scripts look for them: every rank is on this machine."""
-    hosts = "localhost\n" * placement.ranks
-    (folder.home / "machinefile").write_text(hosts)
-    os.link(folder.home / "machinefile", folder.home / "mpd.hosts")
+    hosts = f"{folder.home}/machinefile"
+    payload.write(hosts, "localhost\n" * placement.ranks)
+    os.link(hosts, f"{folder.home}/mpd.hosts")
 
 
 def _hand_over(folder: Folder) -> None:

@@ -1,5 +1,6 @@
 """Templates of a job: read once, rendered for each run."""
 
+import contextlib
 import json
 import os
 import stat
@@ -15,6 +16,7 @@ from simyard.domain.jobs import Job
 from simyard.domain.runs import Run
 from simyard.domain.studies import Study, TemplateTask
 from simyard.domain.templates import CannotRender, Template
+from simyard.engines import payload
 from simyard.engines.protocol import Folder
 from simyard.service import workfolder
 from simyard.service.archives import Budget, file_mode
@@ -149,9 +151,9 @@ PARAMS = "params.json"
 
 def write_params(job: Job, run: Run, folder: Folder) -> None:
     """The values of a run for programs that take no template."""
-    control = folder.home / CONTROL
-    control.mkdir(mode=0o755, exist_ok=True)
+    control = f"{folder.home}/{CONTROL}"
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(control, 0o755)
     values = {v.name: v.text if v.number is None else v.number for v in run.inputs or ()}
     told = {"job": job.code, "run": str(run.number), "variables": values}
-    (control / PARAMS).write_text(json.dumps(told))
-    (control / PARAMS).chmod(0o644)
+    payload.write(f"{control}/{PARAMS}", json.dumps(told))

@@ -7,6 +7,7 @@ called bad for what was not seen.
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -104,15 +105,17 @@ def program_of(analysis: Analysis) -> str:
 
 
 _kept: tuple[tuple[Analysis, ...], RuleBook] | None = None
+_making = threading.Lock()
 
 
 def rule_book(catalogue: Catalogue) -> RuleBook:
     """The catalogue's rules, compiled once. Raises re.error where a site's cannot be."""
-    global _kept  # noqa: PLW0603  one book for the process; two threads may both make it
-    kept = _kept
-    if kept is None or kept[0] is not catalogue.analyses:
-        rules = {fold(a.code): a.rules for a in catalogue.analyses if a.rules is not None}
-        kept = _kept = catalogue.analyses, RuleBook(rules, catalogue.endings)
+    global _kept  # noqa: PLW0603  one book for the process
+    with _making:
+        kept = _kept
+        if kept is None or kept[0] is not catalogue.analyses:
+            rules = {fold(a.code): a.rules for a in catalogue.analyses if a.rules is not None}
+            kept = _kept = catalogue.analyses, RuleBook(rules, catalogue.endings)
     return kept[1]
 
 

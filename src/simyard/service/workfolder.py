@@ -10,7 +10,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from simyard.domain.errors import NotFound, disk_is_full
 from simyard.domain.records import dataclass
@@ -36,8 +36,8 @@ def open_file(root: Path, relative: str) -> int:
     """A descriptor for reading a plain file below root. Raises NotFound for anything else:
     absent, a folder, a link anywhere in the path, a path that leads outside.
     """
-    parts = PurePosixPath(relative).parts
-    if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
+    parts = _parts(relative)
+    if not parts:
         raise NotFound("There is no such file in the run's work folder.")
     try:
         folder = _open_folder(root, parts[:-1])
@@ -62,8 +62,8 @@ def open_parent(root: Path, relative: str, *, make: bool = False) -> tuple[int, 
     make: folders that are not there are made, and what is no folder gives way. Only for work
     folders that nobody changes.
     """
-    parts = PurePosixPath(relative).parts
-    if not parts or relative.startswith("/") or ".." in parts or "\0" in relative:
+    parts = _parts(relative)
+    if not parts:
         raise NotFound("This path leads out of the run's work folder.")
     try:
         if not make:
@@ -73,6 +73,13 @@ def open_parent(root: Path, relative: str, *, make: bool = False) -> tuple[int, 
         if disk_is_full(error):
             raise
         raise NotFound("There is no such folder in the run's work folder.") from None
+
+
+def _parts(relative: str) -> list[str]:
+    """The components of a path; none where it leads outside or to the folder itself."""
+    parts = [part for part in relative.split("/") if part not in ("", ".")]
+    outside = relative.startswith("/") or ".." in parts or "\0" in relative
+    return [] if outside else parts
 
 
 def _made_folder(root: Path, parts: Sequence[str]) -> int:
@@ -189,9 +196,13 @@ def _go(way: deque[tuple[str, int]], root: Path, path: str) -> int:
     return descriptor
 
 
-def walk(root: Path, bound: Bound | None = None) -> Iterator[Found]:
+def walk(
+    root: Path, bound: Bound | None = None, *, links: list[str] | None = None
+) -> Iterator[Found]:
     """Every plain file below root, in no particular order. What vanishes meanwhile is left out, and
     what is beyond a bound.
+
+    links: takes the paths of the symbolic links that are met.
     """
     for folder in folders(root, bound):
         for name in folder.others:
@@ -202,18 +213,16 @@ def walk(root: Path, bound: Bound | None = None) -> Iterator[Found]:
             if stat.S_ISREG(seen.st_mode):
                 path = folder.path_of(name)
                 yield Found(path, seen.st_size, seen.st_ctime_ns, seen.st_ino, seen.st_mtime_ns)
+            elif links is not None and stat.S_ISLNK(seen.st_mode):
+                links.append(folder.path_of(name))
 
 
-def links(root: Path) -> Iterator[str]:
+def links(root: Path) -> list[str]:
     """Every symbolic link below root, as relative paths."""
-    for folder in folders(root):
-        for name in folder.others:
-            try:
-                mode = os.stat(name, dir_fd=folder.descriptor, follow_symlinks=False).st_mode
-            except OSError:
-                continue
-            if stat.S_ISLNK(mode):
-                yield folder.path_of(name)
+    found: list[str] = []
+    for _ in walk(root, links=found):
+        pass
+    return found
 
 
 def leads_inside(root: Path, relative: str) -> bool:

@@ -1,19 +1,35 @@
 """P5: a study of 10,000 runs is accepted, and runs that do nothing, in a sandbox, run after run.
 
 Beside them: the same sandbox started by xargs as fast as the machine can, which keeps nothing of
-what it runs; and what inserting 10,000 rows takes SQLite alone. STUDY_RUNS changes how many runs
-are executed. The optimizers stand in optimisers.py.
+what it runs; the engine alone, which lays a run out and supervises it to its end, with no server
+that knows of it; and what inserting 10,000 rows takes SQLite alone. STUDY_RUNS changes how many
+runs are executed. The optimizers stand in optimisers.py.
 """
 
 import json
 import os
+import queue
 import sqlite3
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from rig import Http, Server, Table, cpu_seconds, resident_mb, sandbox_command, serving, slope
+from rig import (
+    Http,
+    Server,
+    Table,
+    cpu_seconds,
+    resident_mb,
+    sandbox_command,
+    scratch,
+    serving,
+    slope,
+)
+from simyard.domain.runs import Allowance
+from simyard.engines import local
+from simyard.engines.plugins import Host
+from simyard.engines.protocol import AttemptSpec, Phase, Request, Step
 
 ACCEPTED = 10_000
 RUNS = int(os.environ.get("STUDY_RUNS", "1500"))
@@ -111,6 +127,8 @@ def _nothings(table: Table, server: Server) -> None:
     beside = f"{rate / floor:.2f} x xargs with the same sandbox ({floor:.0f}/s)"
     table.add(f"{RUNS:,} no-op runs of a study", f"{rate:.0f}/s", ">= 100/s", beside, rate >= 100)
     table.add("server's CPU a run", f"{cpu:.1f} ms")
+    alone = _engine_alone(400)
+    table.add("the engine alone, no server", f"{alone:.0f}/s", "", f"{alone / floor:.2f} x xargs")
     settled = [level for level in levels if level[0] > took / 4]
     grows = slope(settled) * took / 60
     shown = f"{levels[0][1]:.0f} / {levels[-1][1]:.0f} MB"
@@ -123,6 +141,50 @@ def _xargs(count: int) -> float:
     command = ["xargs", "-P", str(SLOTS), "-n", "1", *sandbox_command()]
     subprocess.run(command, input=numbers, text=True, check=True)
     return count / (time.perf_counter() - began)
+
+
+def _engine_alone(count: int) -> float:
+    """Runs a second of an engine that is told to start them, and asked how they ended."""
+    news: queue.Queue[str] = queue.Queue()
+    with scratch() as folder:
+        host = Host(
+            data=folder,
+            on_news=news.put,
+            sandbox="required",
+            network=False,
+            job_uid=65534,
+            options={},
+        )
+        engine = local.open_engine(host)
+        try:
+            waiting = [f"noop-{n}" for n in range(count)]
+            running: set[str] = set()
+            began = time.perf_counter()
+            while waiting or running:
+                while waiting and len(running) < SLOTS:
+                    token = waiting.pop()
+                    engine.prepare(token, Request(cores=1))
+                    engine.submit(_nothing(token))
+                    running.add(token)
+                seen = engine.observe([news.get()])
+                running -= {token for token, at in seen.items() if at.phase is Phase.ENDED}
+            return count / (time.perf_counter() - began)
+        finally:
+            engine.close()
+
+
+def _nothing(token: str) -> AttemptSpec:
+    return AttemptSpec(
+        token=token,
+        request=Request(cores=1),
+        steps=[Step(label="the command", command="true", env={})],
+        env={},
+        path=["/usr/bin", "/bin"],
+        binds=[],
+        network=False,
+        allowance=Allowance(walltime=600),
+        grace_seconds=1.0,
+    )
 
 
 def run(table: Table) -> None:

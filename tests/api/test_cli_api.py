@@ -78,7 +78,8 @@ def refused(done: Result, status: int = 1) -> str:
 
 class Between(socketserver.ThreadingTCPServer):
     """Stands before a server. `script` has what happens to the next requests: bytes are the reply
-    to one, `cut` breaks the connection when the server has done it; then all goes through.
+    to one, `cut` breaks the connection when the server has done it, a number lets so many bytes of
+    the content through; then all goes through.
     """
 
     daemon_threads = True
@@ -87,7 +88,7 @@ class Between(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Request)
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
         self.upstream = upstream
-        self.script: list[bytes | str] = []
+        self.script: list[bytes | str | int] = []
         self.heads: list[dict[str, str]] = []
         self._thread = threading.Thread(target=self.serve_forever, args=[0.02])
         self._thread.start()
@@ -112,15 +113,17 @@ class Request(socketserver.StreamRequestHandler):
                 self.wfile.write(what)
             return
         method, target, _ = first.split(" ")
-        passed_on = ("Authorization", "Content-Type", "Idempotency-Key")
+        passed_on = ("Authorization", "Content-Type", "Idempotency-Key", "Range", "If-Range")
         sent = {name: value for name, value in head.items() if name in passed_on}
         address = self.server.upstream.address + target
         http = self.server.upstream.client().http
         done = http.request(method, address, content=content, headers=sent)
         if what != "cut":
             told = f"HTTP/1.1 {done.status_code} X\r\nContent-Length: {len(done.content)}\r\n"
-            told += f"Content-Type: {done.headers['Content-Type']}\r\n\r\n"
-            self.wfile.write(told.encode() + done.content)
+            for name in ("Content-Type", "ETag", "Accept-Ranges", "Content-Range"):
+                told += f"{name}: {done.headers[name]}\r\n" if name in done.headers else ""
+            most = what if isinstance(what, int) else len(done.content)
+            self.wfile.write(f"{told}\r\n".encode() + done.content[:most])
 
 
 @pytest.fixture
@@ -626,6 +629,42 @@ def test_a_reply_that_breaks_off_is_no_file(api: Api, between: Between, tmp_path
     between.script = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
     assert "No such file" in refused(api("jobs/", "-o", tmp_path / "no" / "x", at=between.address))
     assert len(between.script) == 1, "what cannot be written is not asked for"
+
+
+def test_a_download_goes_on_where_it_broke_off(
+    api: Api, somebody: Client, between: Between, tmp_path: Path
+) -> None:
+    content = os.urandom(300_000)
+    (tmp_path / "case").write_bytes(content)
+    path = f"files/{reply(api('files/contents/', '--file', tmp_path / 'case'))['id']}/contents/"
+    between.script = [100_000, 0, 0, 150_000, 0]
+    there = tmp_path / "there"
+    done = api(path, "-o", there, at=between.address)
+    assert (done.exit_code, done.stdout) == (0, "") and there.read_bytes() == content
+    told = "the reply broke off after 100000 of 300000 bytes; the rest in 0.01 s\n"
+    assert done.stderr == 3 * told + 2 * told.replace("100000", "250000")
+    asked = [head.get("Range") for head in between.heads]
+    assert asked == [None, *["bytes=100000-"] * 3, *["bytes=250000-"] * 2]
+
+    between.script = [9, 0, 0, 0, "cut"]
+    done = api(path, "-o", there, at=between.address)
+    assert (done.exit_code, done.stdout) == (1, "") and there.read_bytes() == content
+    assert done.stderr.endswith("error: the reply broke off after 9 of 300000 bytes\n")
+    assert len(between.script) == 1, "nothing came three times in a row"
+
+    for other in (
+        b"HTTP/1.1 200 X\r\nContent-Length: 300000\r\n\r\nanother file by now",
+        b"HTTP/1.1 206 X\r\nContent-Range: bytes 8-299999/300000\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n",
+    ):
+        between.script = [9, other]
+        done = api(path, "-o", there, at=between.address)
+        assert done.exit_code == 1 and "after 9 of 300000 bytes, and there is no" in done.stderr
+        assert there.read_bytes() == content
+    between.script = [
+        b'HTTP/1.1 200 X\r\nETag: W/"1"\r\nAccept-Ranges: bytes\r\nContent-Length: 9\r\n\r\n'
+    ]
+    assert "after 0 of 9 bytes" in refused(api(path, "-o", there, at=between.address))
 
 
 def test_a_proxy_s_page_is_an_error_too(api: Api, between: Between) -> None:

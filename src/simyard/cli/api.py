@@ -213,7 +213,8 @@ def _print(server: "Server", call: "Call", sink: BinaryIO, *, include: bool, is_
     if is_seen and is_short and reply.media_type == "application/json":
         sink.writelines(_for_people(reply.content()))
         return
-    for piece in _harmless(reply.pieces()) if is_seen else reply.pieces():
+    pieces = server.pieces(call, reply, _tell)
+    for piece in _harmless(pieces) if is_seen else pieces:
         sink.write(piece)
         sink.flush()
 

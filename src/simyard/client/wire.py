@@ -42,6 +42,10 @@ class CallFailed(Exception):
         self.hint = hint
 
 
+class BrokeOff(CallFailed):
+    """A reply ended before its content did."""
+
+
 class _Lost(Exception):
     """The connection broke before the reply, or there was none."""
 
@@ -166,6 +170,41 @@ class Server:
             time.sleep(seconds)
         raise AssertionError("unreachable")
 
+    def pieces(
+        self, call: Call, reply: "Reply", tell: Callable[[str], None] = lambda _: None
+    ) -> Iterator[bytes]:
+        """The content of the reply to this call as it comes. Where it breaks off, the rest is asked
+        for, and told so, if the server gives parts and it is of the very same content. Raises
+        BrokeOff where it does not, or where a few times in a row nothing more came.
+        """
+        got, tries = 0, 0
+        part = reply
+        while True:
+            try:
+                for piece in part.pieces():
+                    got, tries = got + len(piece), 0
+                    yield piece
+                return
+            except BrokeOff as error:
+                broken = error
+            if not _has_parts(call, reply):
+                raise broken
+            broken = BrokeOff(f"the reply broke off after {got} of {reply.size_bytes} bytes")
+            if tries == len(WAITS_SECONDS):
+                raise broken
+            tell(f"{broken}; the rest in {WAITS_SECONDS[tries]:g} s")
+            time.sleep(WAITS_SECONDS[tries])
+            tries += 1
+            rest = {"Range": f"bytes={got}-", "If-Range": reply.headers["ETag"]}
+            try:
+                part = self.ask(replace(call, headers={**call.headers, **rest}), tell)
+            except CallFailed as error:
+                raise BrokeOff(f"{broken}, then: {error}", error.hint) from None
+            whole = f"bytes {got}-{(reply.size_bytes or 0) - 1}/{reply.size_bytes}"
+            if part.status != 206 or part.headers.get("Content-Range") != whole:
+                part.close()
+                raise BrokeOff(f"{broken}, and there is no rest of it ({part.status})")
+
     def _no_reply(self, call: Call, lost: _Lost) -> CallFailed:
         if not lost.was_sent:
             return CallFailed(
@@ -258,6 +297,14 @@ class Server:
         return connection
 
 
+def _has_parts(call: Call, reply: "Reply") -> bool:
+    """Whether the server can go on with this content where it broke off."""
+    tag = reply.headers.get("ETag", "")
+    is_whole = reply.status == 200 and reply.size_bytes is not None
+    gives_parts = reply.headers.get("Accept-Ranges", "").strip() == "bytes"
+    return call.method == "GET" and is_whole and gives_parts and tag.startswith('"')
+
+
 class Reply:
     """Status and headers, and the content as it comes. may_be_done: what is not there may be what
     an earlier try has deleted. size_bytes: of the content, None where it is not known before.
@@ -295,7 +342,7 @@ class Reply:
         return _whole(self.headers.get("Retry-After", ""))
 
     def pieces(self) -> Iterator[bytes]:
-        """The content as it comes. Raises CallFailed where it breaks off."""
+        """The content as it comes. Raises BrokeOff where it does."""
         got = 0
         try:
             while self.size_bytes is None or got < self.size_bytes:
@@ -309,11 +356,11 @@ class Reply:
                 yield piece
         except (OSError, http.client.HTTPException) as error:
             said = _Lost(error, was_sent=True)
-            raise CallFailed(f"the reply broke off after {got} bytes: {said}") from None
+            raise BrokeOff(f"the reply broke off after {got} bytes: {said}") from None
         finally:
             self.close()
         if self.size_bytes is not None and got < self.size_bytes:
-            raise CallFailed(f"the reply broke off after {got} of {self.size_bytes} bytes")
+            raise BrokeOff(f"the reply broke off after {got} of {self.size_bytes} bytes")
 
     def content(self, most_bytes: int | None = None) -> bytes:
         """All of it, or as much as is said. Raises CallFailed where it breaks off before."""

@@ -7,7 +7,6 @@ flushed: it is there whole or not at all, also after a power loss.
 import contextlib
 import ctypes
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,15 +30,17 @@ class DiskBlobs:
     """A folder of blobs; `reserve_bytes` of the disk are left to the database."""
 
     def __init__(self, root: Path, *, reserve_bytes: int) -> None:
-        self._root = root
+        self._root = str(root)
         self._reserve_bytes = reserve_bytes
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def create(self, key: str, expected_bytes: int = 0) -> BlobWriter:
         self.need_room(expected_bytes)
         path = self._path(key)
-        if not path.parent.is_dir():
-            path.parent.mkdir(mode=0o700, exist_ok=True)
+        folder = os.path.dirname(path)
+        if not os.path.isdir(folder):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
             _flush(self._root)
         return _DiskWriter(self, key, path)
 
@@ -60,7 +61,7 @@ class DiskBlobs:
         if together:
             self._flush_all()
         else:
-            for folder in {writer.path.parent for writer in ours}:
+            for folder in {os.path.dirname(writer.path) for writer in ours}:
                 _flush(folder)
 
     def open(self, key: str) -> BlobReader:
@@ -72,12 +73,12 @@ class DiskBlobs:
     def open_cut(self, key: str) -> BlobReader:
         path = self._path(key)
         with contextlib.suppress(FileNotFoundError):
-            return _DiskReader(os.open(path.with_name(path.name + _PART), os.O_RDONLY))
+            return _DiskReader(os.open(path + _PART, os.O_RDONLY))
         return self.open(key)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        for name in (path, path.with_name(path.name + _PART)):
+        for name in (path, path + _PART):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
 
@@ -88,7 +89,7 @@ class DiskBlobs:
     def keys(self, day: str) -> Iterator[tuple[str, float]]:
         now = time.time()
         try:
-            entries = list(os.scandir(self._root / day))
+            entries = list(os.scandir(f"{self._root}/{day}"))
         except FileNotFoundError:
             return
         for entry in entries:
@@ -97,18 +98,19 @@ class DiskBlobs:
                 yield f"{day}/{entry.name.removesuffix(_PART)}", age
 
     def free_bytes(self) -> int:
-        return max(0, shutil.disk_usage(self._root).free - self._reserve_bytes)
+        disk = os.statvfs(self._root)
+        return max(0, disk.f_bavail * disk.f_frsize - self._reserve_bytes)
 
     def need_room(self, size_bytes: int) -> None:
         """Raises StorageFull where so many more bytes would eat into the reserve."""
         if self.free_bytes() <= size_bytes:
             raise StorageFull("There is no room left for this file on the server's disk.")
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         day, _, name = key.partition("/")
         if not (day.isdigit() and name.isalnum()):
             raise ValueError(f"not the key of a blob: {key!r}")
-        return self._root / day / name
+        return f"{self._root}/{day}/{name}"
 
     def _flush_all(self) -> None:
         """Flush everything of the file system that the blobs are on."""
@@ -121,10 +123,10 @@ class DiskBlobs:
 
 
 class _DiskWriter:
-    def __init__(self, store: DiskBlobs, key: str, path: Path) -> None:
+    def __init__(self, store: DiskBlobs, key: str, path: str) -> None:
         self.key = key
         self.path = path
-        self.part = path.with_name(path.name + _PART)
+        self.part = path + _PART
         self._store = store
         self._unchecked = 0
         self._size = self._written_out = 0
@@ -163,7 +165,7 @@ class _DiskWriter:
         with _full_disk_is_known():
             os.fsync(self._file)
         if not self._is_flushed:
-            _flush(self.part.parent)
+            _flush(os.path.dirname(self.part))
             self._is_flushed = True
 
     def close(self) -> None:
@@ -206,7 +208,7 @@ def _full_disk_is_known() -> Iterator[None]:
         raise
 
 
-def _flush(path: Path) -> None:
+def _flush(path: str) -> None:
     """Have a file's content, or a folder's entries, on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

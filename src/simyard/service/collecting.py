@@ -257,17 +257,13 @@ def record(
     known = {output.blob for output in outputs if isinstance(output.blob, int)}
     if known and known - store.existing_blobs(tx.conn, known).keys():
         return False
-    recorded: dict[str, int] = {}
+    new = (output.blob for output in outputs if isinstance(output.blob, Blob))
+    recorded = store.insert_blobs(tx.conn, new, now=now)
     learned: dict[str, tuple[int, str]] = {}
     rows: list[NewOutput] = []
     folder = storage_path(tx.conn, job, run, "")
     for output in outputs:
-        if isinstance(output.blob, int):
-            blob_id = output.blob
-        elif output.blob.key in recorded:
-            blob_id = recorded[output.blob.key]
-        else:
-            blob_id = recorded[output.blob.key] = store.insert_blob(tx.conn, output.blob, now=now)
+        blob_id = output.blob if isinstance(output.blob, int) else recorded[output.blob.key]
         path = workfolder.shown(output.path)
         at = modified(output.mtime_ns)
         rows.append(NewOutput(path, folder + path, blob_id, output.size_bytes, modified_at=at))

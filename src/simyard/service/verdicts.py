@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from pathlib import Path
 
 from simyard.domain.catalogue import Analysis, Catalogue, fold
@@ -152,12 +152,8 @@ def _read_logs(
 ) -> None:
     """The job's log first, then those of its steps, the oldest first."""
     programs = codes or list(book.programs)
-    patterns = [name for code in programs for name in book.programs[code].rules.sources]
-    steps = [
-        found
-        for found in written
-        if found.path != staging.LOG_NAME and any(_fits(found.path, name) for name in patterns)
-    ]
+    fits = _fitting([name for code in programs for name in book.programs[code].rules.sources])
+    steps = [f for f in written if f.path != staging.LOG_NAME and fits(f.path)]
     steps.sort(key=lambda found: (found.ctime_ns, found.path))
     try:
         for path, own in [
@@ -212,11 +208,15 @@ def _feed(jury: Judge, file: int, start: int, end: int, asides: Sequence[tuple[i
         jury.feed(data)
 
 
-def _fits(path: str, pattern: str) -> bool:
-    """A pattern without a "/" is of the name, one with it of the path's end."""
-    if "/" in pattern:
-        return fnmatchcase(f"/{path}", f"*/{pattern}")
-    return fnmatchcase(path.rsplit("/", 1)[-1], pattern)
+def _fitting(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a path fits one of these: a pattern without a "/" is of the name, one with it of the
+    path's end.
+    """
+    both: tuple[list[str], list[str]] = [], []
+    for pattern in dict.fromkeys(patterns):
+        both["/" in pattern].append(translate(f"*/{pattern}" if "/" in pattern else pattern))
+    of_name, of_path = (re.compile("|".join(each) or "(?!)").match for each in both)
+    return lambda path: bool(of_name(path.rsplit("/", 1)[-1]) or of_path(f"/{path}"))
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -243,8 +243,9 @@ class Results:
     def _files(self, pattern: str) -> Iterator[tuple[str, int, int]]:
         """Path, size and a descriptor that is open until the next is asked for."""
         count = 0
+        fits = _fitting([pattern])
         for found in self.written:
-            if found.path == staging.LOG_NAME or not _fits(found.path, pattern):
+            if found.path == staging.LOG_NAME or not fits(found.path):
                 continue
             count += 1
             if count > _RESULTS or self.expired():

@@ -11,8 +11,17 @@ JOB_LETTERS = 5
 FILE_LETTERS = 6
 
 
+# What random bytes stand for; those beyond a whole number of alphabets would favour some letters.
+_ALPHABET = string.ascii_letters.encode()
+_LETTER_OF = bytes(_ALPHABET[byte % len(_ALPHABET)] for byte in range(256))
+_BEYOND = bytes(range(256 // len(_ALPHABET) * len(_ALPHABET), 256))
+
+
 def letters(count: int) -> str:
-    return "".join(secrets.choice(string.ascii_letters) for _ in range(count))
+    found = b""
+    while len(found) < count:
+        found += secrets.token_bytes(2 * count).translate(_LETTER_OF, _BEYOND)
+    return found[:count].decode()
 
 
 @cache

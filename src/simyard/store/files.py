@@ -112,14 +112,14 @@ def _file(row: AnyRow) -> File:
 # --- blobs ----------------------------------------------------------------------------------------
 
 
-_INSERT_BLOB = blobs.insert()
+_INSERT_BLOBS = Prepared(blobs.insert())
+_BLOB_IDS = Prepared(select(blobs.c.id, blobs.c.key).where(any_of(blobs.c.key, "wanted")))
 
 
-def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
-    """Record a blob whose bytes are already durable. Returns its id."""
-    result = conn.execute(
-        _INSERT_BLOB,
-        {
+def insert_blobs(conn: Connection, new: Iterable[Blob], *, now: datetime) -> dict[str, int]:
+    """Record blobs whose bytes are already durable. Returns their ids, by key."""
+    rows = {
+        blob.key: {
             "key": blob.key,
             "wrapped_key": blob.wrapped_key,
             "size_bytes": blob.size_bytes,
@@ -127,10 +127,18 @@ def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
             "sha512": blob.sha512,
             "crc32": blob.crc32,
             "created_at": now,
-        },
-    )
-    (blob_id,) = result.inserted_primary_key or (0,)
-    return int(blob_id)
+        }
+        for blob in new
+    }
+    if not rows:
+        return {}
+    _INSERT_BLOBS.run_many(conn, list(rows.values()))
+    return {row.key: row.id for row in _BLOB_IDS.rows(conn, wanted=list(rows))}
+
+
+def insert_blob(conn: Connection, blob: Blob, *, now: datetime) -> int:
+    """Record a blob whose bytes are already durable. Returns its id."""
+    return insert_blobs(conn, [blob], now=now)[blob.key]
 
 
 _OWNED = exists().where(files.c.blob_id == blobs.c.id, files.c.owner_id == bindparam("owner"))

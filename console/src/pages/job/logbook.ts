@@ -50,7 +50,8 @@ export class LogBook {
   }
 
   before(line: Line): Line | null {
-    return line.start > 0 ? this.lineAt(line.start - 1) : null;
+    const start = line.start > 0 ? this.start(line.start - 1) : null;
+    return start === null ? null : this.lineFrom(start, line);
   }
 
   last(): Line | null {
@@ -121,13 +122,14 @@ export class LogBook {
     this.changed();
   }
 
-  private lineFrom(start: number, earlier?: Line): Line | null {
+  /** The line that begins there; its number is known soonest from that of one beside it. */
+  private lineFrom(start: number, beside?: Line): Line | null {
     const size = this.size;
     if (size === null || start >= size) return null;
     const n = Math.floor(start / BLOCK);
     const block = this.block(n);
     if (!block) return null;
-    const number = this.number(start, earlier);
+    const number = this.number(start, beside);
     const found = block.bytes.indexOf(NEWLINE, start - n * BLOCK);
     if (found >= 0) return { start, end: n * BLOCK + found + 1, number };
     const edge = (n + 1) * BLOCK;
@@ -139,9 +141,11 @@ export class LogBook {
     return { start, end: next < 0 ? size : edge + next + 1, number };
   }
 
-  private number(start: number, earlier?: Line): number | null {
+  private number(start: number, beside?: Line): number | null {
     const n = Math.floor(start / BLOCK);
-    if (earlier && earlier.number !== null && earlier.start >= n * BLOCK) return earlier.number + 1;
+    if (beside && beside.number !== null && Math.floor(beside.start / BLOCK) === n) {
+      return beside.number + Math.sign(start - beside.start);
+    }
     const first = this.firstLine(n);
     return first === null ? null : first + count(this.blocks.get(n)!.bytes, start - n * BLOCK);
   }

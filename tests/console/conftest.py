@@ -11,12 +11,22 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from browsing import Visit, Visitor, visiting
 from harness import RunningServer
 
+# What Playwright turns off, which this switch takes the place of; and the list below the address
+# bar, a page that nobody sees and that takes more of the processor in each window than one of ours.
+OFF = [
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades"),
+    *("HttpsFirstBalancedModeAutoEnable", "LensOverlay", "MediaRouter", "PaintHolding"),
+    *("ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect", "OptimizationHints"),
+    *("NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch"),
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+]
 # Debian's, as it is: none is downloaded. The same pixels everywhere, and no name but ours resolves.
 FLAGS = [
     "--no-sandbox",
     "--font-render-hinting=none",
     "--disable-lcd-text",
     "--force-color-profile=srgb",
+    f"--disable-features={','.join(OFF)}",
     (
         "--host-resolver-rules="
         "MAP box.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"

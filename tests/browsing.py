@@ -1,6 +1,7 @@
 """A real browser in front of a real server, watched: what it asks for, and what it complains of."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +9,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+)
 
 from harness import wait_for
 
+MADE_ANEW = bool(os.environ.get("SIMYARD_PICTURES"))
 CONSOLE = Path(__file__).parents[1] / "console"
 AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
 # A failed request is told on the console too; tests that want one say so by its status.
@@ -48,6 +58,13 @@ class Visit:
         page = page or self.context.new_page()
         page.goto(self.address + path)
         return page
+
+    def go(self, path: str, page: Page) -> None:
+        """To another page from one that is open, as by a link: nothing is loaded again that is
+        there.
+        """
+        page.evaluate("path => history.pushState(null, '', path)", path)
+        self.quiet(page)
 
     def check(self, *expected: int) -> None:
         """Nothing was asked of anybody else, and nothing went wrong but what was expected."""
@@ -99,12 +116,33 @@ def badge(page: Page, word: str) -> Locator:
     return page.locator(".job-head .badge").get_by_text(word, exact=True)
 
 
+# Fonts that Debian has, so that pictures are the same on every machine; nothing that moves.
+STEADY = """
+    :root { --sans: Inter, sans-serif; --mono: "JetBrains Mono", monospace; }
+    * { caret-color: transparent !important; }
+    * { animation: none !important; transition: none !important; }
+"""
+
+
+def steady(visit: Visit, path: str, page: Page | None = None, style: str = STEADY) -> Page:
+    """A new page, or one that is open and becomes another."""
+    if page is None:
+        page = visit.open(path)
+        page.add_style_tag(content=style)
+    else:
+        visit.go(path, page)
+    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+    page.evaluate("document.fonts.ready.then(() => document.activeElement.blur())")
+    return page
+
+
 STANDARD = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
 
 def violations(page: Page, rules: Sequence[str] = STANDARD) -> list[str]:
     """What axe finds wrong on a page, of WCAG 2.2 AA and below or of the rules that are named."""
-    page.evaluate(AXE.read_text() + "; undefined")
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text() + "; undefined")
     found = page.evaluate(
         "rules => axe.run(document, {runOnly: rules, resultTypes: ['violations']})", list(rules)
     )

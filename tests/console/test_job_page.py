@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from browsing import Visitor, badge
@@ -316,39 +315,4 @@ def test_the_told_commands_do_what_they_say(client: Client, visit: Visitor, tmp_
     expect(page.get_by_role("button", name="Python")).to_have_attribute("aria-pressed", "true")
     (program,) = told("Log")
     assert "an error, they say\n" in run(sys.executable, "-c", program)
-    somebody.check()
-
-
-# --- a real solver -------------------------------------------------------------------------------
-
-
-@pytest.mark.long
-@pytest.mark.openfoam
-@pytest.mark.sandbox
-def test_openfoam_is_watched_while_it_converges(
-    server: RunningServer, client: Client, visit: Visitor
-) -> None:
-    airfoil, *_ = client.get("examples/")
-    case = client.call("GET", f"examples/{airfoil['name']}/contents/", 200).content
-    body = airfoil["job"]
-    body["name"] = "Airfoil, watched"
-    body["jobanalyses"][0]["inputFiles"] = [{"id": client.upload(airfoil["fileName"], case)["id"]}]
-    job = client.call("POST", "jobs/", 201, json=body).json()["id"]
-    client.submit(job)
-    somebody = visit()
-    page = somebody.open(f"/jobs/{job}")
-    residuals = page.get_by_role("region", name="Residuals")
-    chart = residuals.get_by_role("img", name=re.compile(r"^From 1 to \d+: "))
-    expect(chart).to_be_visible(timeout=120_000)
-    expect(badge(page, "Executing")).to_be_visible()
-    expect(page.get_by_text("Converging: ")).to_be_visible(timeout=60_000)
-    before = chart.get_attribute("aria-label")
-    expect(chart).not_to_have_attribute("aria-label", str(before))
-    expect(page.get_by_label("Last lines of the log")).to_contain_text("Time = ")
-    expect(badge(page, "Completed")).to_be_visible(timeout=200_000)
-    expect(page.get_by_text("Converged: ")).to_be_visible()
-    forces = page.get_by_role("region", name="Forces")
-    expect(forces.get_by_role("button", name=re.compile("^Cl"))).to_be_visible()
-    residuals.get_by_role("button", name="Table").click()
-    expect(residuals.get_by_role("table")).to_contain_text("Ux")
     somebody.check()

@@ -268,6 +268,7 @@ def test_jobs_are_found_chosen_and_stopped(server: RunningServer, visit: Visitor
 def test_tab_goes_round_each_page_and_every_stop_is_seen(client: Client, visit: Visitor) -> None:
     job = client.run("seq 300 > data.txt; seq 300", job={"name": "To go through"})["id"]
     somebody = visit()
+    page = watched(somebody, "/jobs")
     found = {}
     for path in (
         "/jobs",
@@ -277,7 +278,7 @@ def test_tab_goes_round_each_page_and_every_stop_is_seen(client: Client, visit: 
         "/jobs/new?step=software",
         "/settings/keys",
     ):
-        page = watched(somebody, path)
+        somebody.open(path, page)
         page.locator("main :is(h1, h2)").first.wait_for()
         expect(page.locator("main [aria-busy=true]")).to_have_count(0)
         rounds = 0
@@ -289,5 +290,4 @@ def test_tab_goes_round_each_page_and_every_stop_is_seen(client: Client, visit: 
         assert rounds > 1, f"{path}: {page.evaluate('stops.at(-1)')}"
         if faults(page):
             found[path] = faults(page)
-        page.close()
     assert found == {}

@@ -119,30 +119,6 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
     somebody.check(400)
 
 
-@pytest.mark.long
-@pytest.mark.openfoam
-@pytest.mark.sandbox
-def test_the_first_minutes_run_the_airfoil(server: RunningServer, visit: Visitor) -> None:
-    newcomer = server.somebody("newcomer")
-    somebody = visit(key=newcomer.key)
-    page = somebody.open("/")
-    expect(page.get_by_role("heading", name="First minutes with Simyard")).to_be_visible()
-    expect(page.get_by_text("bubblewrap")).to_be_visible()
-    page.get_by_role("button", name="Run the airfoil example").click()
-    expect(page.get_by_role("img", name="residuals/p, now")).to_be_visible(timeout=120_000)
-    expect(page.get_by_role("link", name="Look at its results")).to_be_visible(timeout=200_000)
-    told = page.locator("pre.code").inner_text()
-    job = newcomer.get("jobs/")["results"][0]["id"]
-    for call in ("files/contents/", "api/v2/jobs/ ", f"jobs/{job}/submit/", f"jobs/{job}/files/"):
-        assert call.strip() in told, call
-    page.get_by_role("button", name="CLI").click()
-    server_is, *told = page.locator("pre.code").inner_text().split("\n\n")
-    assert server_is == f"export SIMYARD_URL={server.address}"
-    assert f"simyard api POST jobs/{job}/submit/" in told[2]
-    assert "simyard api files/contents/ " in told[0]
-    somebody.check(404)
-
-
 @pytest.mark.calculix
 @pytest.mark.sandbox
 def test_without_openfoam_they_run_what_is_installed(

@@ -1,10 +1,9 @@
-"""How pages look: against pictures that were looked at, and the pictures in the documentation.
+"""How pages look: against pictures that were looked at.
 
-SIMYARD_PICTURES=1 makes them all anew; look at each before it is committed.
+SIMYARD_PICTURES=1 makes them all anew, and those of the guide; look at each before it is committed.
 """
 
 import io
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,32 +13,15 @@ import pytest
 from matplotlib import image
 from playwright.sync_api import Browser, Page, expect
 
-from browsing import Visit, visiting
+from browsing import MADE_ANEW, STEADY, steady, visiting
 from harness import Client, RunningServer
 from studying import created, study
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-GUIDE = Path(__file__).parents[2] / "docs" / "guide"
-AIRFOIL = Path(__file__).parents[2] / "airfoil2d.zip"
-MADE_ANEW = bool(os.environ.get("SIMYARD_PICTURES"))
 CHROMIUM = "156"  # of the snapshots
 _DIFFERS = 8 / 255  # of a pixel's colour
 _MOST = 0.001  # of the pixels
 _MOST_OF_OTHERS = 0.005  # where another Chromium draws
-# Fonts that Debian has, so that pictures are the same on every machine; nothing that moves.
-STEADY = """
-    :root { --sans: Inter, sans-serif; --mono: "JetBrains Mono", monospace; }
-    * { caret-color: transparent !important; }
-    * { animation: none !important; transition: none !important; }
-"""
-
-
-def steady(visit: Visit, path: str) -> Page:
-    page = visit.open(path)
-    page.add_style_tag(content=STEADY)
-    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
-    page.evaluate("document.fonts.ready.then(() => document.activeElement.blur())")
-    return page
 
 
 # --- snapshots ------------------------------------------------------------------------------------
@@ -63,14 +45,14 @@ def test_pages_look_as_they_did(
     options = {"color_scheme": theme, "bypass_csp": True}
     with visiting(browser, server.address, **options) as visit:
         visit.sign_in(key)
+        page = None
         for name, path in PLACES.items():
-            page = steady(visit, path)
+            page = steady(visit, path, page)
             expect(page.locator(".connection")).to_contain_text("live")
             page.locator("main :is(h1, h2)").first.wait_for()
             wrong = differs(page, f"{name}-{theme}.png", tmp_path)
             if wrong:
                 different[name] = wrong
-            page.close()
     assert different == {}
 
 
@@ -103,12 +85,12 @@ def filled(client: Client) -> dict[str, tuple[str, str]]:
         "files": ("light", f"{job}/files?open=out%252F&file=out/list"),
         "setup": ("light", f"{job}/setup"),
         "api": ("light", f"{job}/api"),
-        "new-parameters": ("light", "/jobs/new?step=parameters&study=1"),
         "new-software": ("dark", "/jobs/new?step=software"),
         "new-hardware": ("light", "/jobs/new?step=hardware"),
         "new-post": ("dark", "/jobs/new?step=post"),
         "new-review": ("light", "/jobs/new?step=review"),
         "studies-some": ("light", "/studies"),
+        "new-parameters": ("light", "/jobs/new?step=parameters&study=1"),
         "study": ("light", f"/studies/{angles}"),
         "library-some": ("dark", "/library"),
         "settings": ("light", "/settings"),
@@ -140,7 +122,6 @@ SAME = """texts => {
 
 def same(page: Page, address: str, ids: set[str]) -> None:
     """Takes out of a page what is another each time: ids, times, durations, where the server is."""
-    page.add_style_tag(content=NOT_SHOWN)
     texts = [
         (re.escape(address), "http://simyard.example"),
         (rf"\b({'|'.join(ids)})\b", "abcde"),
@@ -159,28 +140,28 @@ def test_pages_with_something_on_them_look_as_they_did(
     places = filled(client)
     ids = set(re.findall(r"/(?:jobs|studies)/(\w{5})\b", str(places)))
     different = {}
-    for theme in ("light", "dark"):
-        options = {"color_scheme": theme, "bypass_csp": True}
-        with visiting(browser, server.address, **options) as visit:
-            visit.sign_in(client.key)
-            for name, (_, path) in ((n, p) for n, p in places.items() if p[0] == theme):
-                page = steady(visit, path)
-                expect(page.locator(".connection")).to_contain_text("live")
-                page.locator("main :is(h1, h2)").first.wait_for()
-                if path.startswith("/jobs/new"):  # what is missing, as the server says it
-                    page.locator(".stepper svg").first.wait_for()
-                visit.quiet(page)
-                same(page, server.address, ids)
-                wrong = differs(page, f"{name}-{theme}.png", tmp_path)
-                if wrong:
-                    different[name] = wrong
-                page.close()
-    with visiting(browser, server.address, color_scheme="light", bypass_csp=True) as visit:
+
+    def look(page: Page, name: str) -> None:
+        wrong = differs(page, f"{name}.png", tmp_path)
+        if wrong:
+            different[name] = wrong
+
+    with visiting(browser, server.address, bypass_csp=True) as visit:
         page = steady(visit, "/usage")
         page.get_by_role("dialog", name="Sign in to Simyard").wait_for()
-        wrong = differs(page, "sign-in-light.png", tmp_path)
-        if wrong:
-            different["sign-in"] = wrong
+        look(page, "sign-in-light")
+        visit.sign_in(client.key)
+        page = steady(visit, "/nowhere", style=STEADY + NOT_SHOWN)
+        for name, (theme, path) in places.items():
+            page.emulate_media(color_scheme=theme)
+            steady(visit, path, page)
+            expect(page.locator(".connection")).to_contain_text("live")
+            page.locator("main :is(h1, h2)").first.wait_for()
+            if path.startswith("/jobs/new"):  # what is missing, as the server says it
+                page.locator(".stepper svg").first.wait_for()
+            visit.quiet(page)
+            same(page, server.address, ids)
+            look(page, f"{name}-{theme}")
     assert different == {}
 
 
@@ -207,77 +188,3 @@ def differs(page: Page, name: str, folder: Path) -> str:
     if version != CHROMIUM:
         said += f"; drawn by Chromium {version}, so make all anew, which are of {CHROMIUM}"
     return said
-
-
-# --- documentation --------------------------------------------------------------------------------
-
-
-def pictures(client: Client) -> dict[str, str]:
-    """Pages of the documentation's pictures, once there is something to see."""
-    archive = client.upload("airfoil2d.zip", AIRFOIL.read_bytes())
-    airfoil = client.create(
-        "./airFoil2D/Allrun",
-        inputs=[archive["id"]],
-        code="openfoam",
-        version="2.3.0-openmpi",
-        job={"name": "NACA 0012 at 4 degrees"},
-    )
-    client.submit(airfoil["id"])
-    rows = "alpha,drag\n" + "".join(f"{n},{0.01 + 0.0004 * n * n:.4f}\n" for n in range(-4, 9))
-    sweep = created(
-        client,
-        study(
-            client,
-            'test "$PARAM_ALPHA" != 5',
-            table=rows,
-            job={"name": "Angle of attack"},
-            postProcessScriptCommand="printf 'Cd\\t%s\\n' \"$PARAM_DRAG\"",
-        ),
-    )
-    client.submit(sweep["id"])
-    assert client.finished(airfoil["id"], 300) == "Completed successfully"
-    client.finished(sweep["id"])
-    client.run("ls /nowhere", job={"name": "A folder that is not there"})
-    job = f"/jobs/{airfoil['id']}"
-    return {
-        "console-jobs": "/jobs",
-        "console-job": job,
-        "console-log": f"{job}/log?path=airFoil2D/log.simpleFoam",
-        "console-files": f"{job}/files",
-        "console-new": "/jobs/new?step=software",
-        "console-study": f"/studies/{sweep['id']}",
-        "console-welcome": "/welcome",
-    }
-
-
-@pytest.mark.long
-@pytest.mark.openfoam
-@pytest.mark.sandbox
-@pytest.mark.timeout(500)
-def test_the_pictures_of_the_guide(
-    browser: Browser, fresh: Callable[..., RunningServer], tmp_path: Path
-) -> None:
-    """Every picture that the guide shows is made here, and every one that is made here is shown."""
-    server = fresh().start()
-    client = server.client()
-    places = pictures(client)
-    shown = set(re.findall(r"\((console-[\w-]+)\.png\)", (GUIDE / "console.md").read_text()))
-    made = set()
-    folder = GUIDE if MADE_ANEW else tmp_path
-    for theme in ("light", "dark"):
-        options = {"color_scheme": theme, "bypass_csp": True}
-        with visiting(browser, server.address, **options) as visit:
-            visit.sign_in(client.key)
-            for name, path in places.items():
-                if theme == "dark" and name != "console-job":
-                    continue
-                page = steady(visit, path)
-                page.locator("main :is(h1, h2)").first.wait_for()
-                page.wait_for_timeout(1500)  # what comes by the live stream
-                file = name if theme == "light" else f"{name}-dark"
-                page.screenshot(path=folder / f"{file}.png", animations="disabled")
-                made.add(file)
-                page.close()
-            visit.check()
-    assert made == shown
-    assert {path.stem for path in GUIDE.glob("console-*.png")} == made

@@ -284,6 +284,30 @@ def test_an_optimisation_that_is_over_goes_on(client: Client) -> None:
     assert client.get(f"jobs/{job}/")["optimizer"]["budget"] == len(before) - 1 + 3
 
 
+def test_an_optimisation_that_is_under_way_is_given_more_runs(client: Client) -> None:
+    body = study(client, "sleep 0.2", job=branin(6), slots=2, postProcessScriptCommand=BRANIN)
+    job = submitted(client, body)
+    points = f"jobs/{job}/study/points/"
+    post(client, points, {"count": 5}, 201)
+    shown = client.get(f"jobs/{job}/")
+    assert shown["optimizer"]["budget"] == shown["expectedRuns"] == 11
+    # What is added by hand is not of the optimizer's.
+    post(client, points, {"rows": [{"x": 3, "y": 2}, {"x": -3, "y": 12}]}, 201)
+    post(client, f"jobs/{job}/runs/", {"variables": {"x": 9, "y": 2}}, 201)
+    shown = client.get(f"jobs/{job}/")
+    assert shown["optimizer"]["budget"] == shown["expectedRuns"] == 14
+    too_many = post(client, points, {"count": 999_990}, 400)
+    assert "at most" in str(too_many["count"])
+    assert client.finished(job) == "Completed successfully"
+    assert len(runs(client, job)) == 14
+    for _ in range(2):
+        post(client, points, {"count": 3}, 201)
+    wait_for(lambda: len(runs(client, job)) == 20, "six more runs")
+    assert client.finished(job) == "Completed successfully"
+    shown = client.get(f"jobs/{job}/")
+    assert len(runs(client, job)) == shown["optimizer"]["budget"] == shown["expectedRuns"] == 20
+
+
 def test_an_optimisation_ends_when_it_has_used_its_core_hours(client: Client) -> None:
     fields = branin(30, settings={"maxCoreHours": 1e-4, "maxHours": 5})
     body = study(client, "sleep 0.5", job=fields, slots=2, postProcessScriptCommand=BRANIN)

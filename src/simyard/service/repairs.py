@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from simyard.domain import lifecycle, plans, runtable
 from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Problem, Refused
 from simyard.domain.faults import crash_point
-from simyard.domain.jobs import Job, JobDefinition
+from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
 from simyard.domain.records import dataclass
 from simyard.domain.runs import Again, Cause, Kind, Restart, Run
@@ -282,7 +282,7 @@ def add_points(
     Raises NotFound, Forbidden, Invalid, or Refused where the study has changed since, would have
     too many runs or may not have them.
     """
-    job, _ = found(tx.conn, caller, code)
+    job, standing = found(tx.conn, caller, code)
     done = idempotency.already_done(tx.conn, once, "points")
     if done is not None:
         return _numbers(done), False
@@ -297,7 +297,9 @@ def add_points(
     numbers = studies.add(tx, site, job, new)
     store.tell_changed(tx.conn, job.id)
     points = draws if draws is not None else points_of(study)
-    jobs.set_definition(tx.conn, job.id, _with_points(job, points, numbers[-1]))
+    study = _with_points(_beside(site, standing, study, len(new)), points, numbers[-1])
+    definition = dataclasses.replace(job.definition, study=study)
+    jobs.set_definition(tx.conn, job.id, definition)
     idempotency.note(tx, once, "points", _ranges(numbers))
     crash_point("study.points")
     return numbers, True
@@ -308,9 +310,7 @@ def points_of(study: Study) -> int:
     return (study.design.count if study.design else None) or study.draws or 0
 
 
-def _with_points(job: Job, points: int, runs_in_all: int) -> JobDefinition:
-    study = job.definition.study
-    assert study is not None
+def _with_points(study: Study, points: int, runs_in_all: int) -> Study:
     if study.expected_runs is not None:
         expected = max(study.expected_runs, runs_in_all)
         study = dataclasses.replace(study, expected_runs=expected)
@@ -318,7 +318,28 @@ def _with_points(job: Job, points: int, runs_in_all: int) -> JobDefinition:
         study = dataclasses.replace(study, design=dataclasses.replace(study.design, count=points))
     elif points:
         study = dataclasses.replace(study, draws=points)
-    return dataclasses.replace(job.definition, study=study)
+    return study
+
+
+def _beside(site: Site, standing: store.Standing, study: Study, more: int) -> Study:
+    """A study to which its user adds so many runs: they are not of those that its optimizer may
+    ask for. Raises Refused where there could be too many then.
+    """
+    if not standing.is_open or study.optimizer is None or not study.optimizer.budget:
+        return study
+    study = _with_budget(study, study.optimizer.budget + more)
+    most, count = site.limits.study_runs_most, study.expected_runs or 0
+    if count > most:
+        raise Refused(f"A study has at most {most} runs: with these there could be {count}.")
+    return study
+
+
+def _with_budget(study: Study, budget: int) -> Study:
+    assert study.optimizer is not None
+    sent = {**study.optimizer.sent, "budget": budget}
+    optimizer = dataclasses.replace(study.optimizer, budget=budget, sent=sent)
+    expected = budget + study.nominal_run  # that one comes on top
+    return dataclasses.replace(study, optimizer=optimizer, expected_runs=expected)
 
 
 def extend(
@@ -330,24 +351,27 @@ def extend(
     settings: Mapping[str, object],
     once: Once | None = None,
 ) -> bool:
-    """Let the optimizer of a study ask for so many more runs, also where it had come to its end.
-    settings: its stop rules from now on. Returns False where the same request did so before.
+    """Let the optimizer of a study ask for so many runs more than it may already, or where it has
+    come to its end, than there are. settings: its stop rules from now on. Returns False where the
+    same request did so before.
 
     Raises NotFound, Forbidden, Refused, or Invalid where that would be too many.
     """
-    job, _ = found(tx.conn, caller, code)
+    job, standing = found(tx.conn, caller, code)
     if idempotency.already_done(tx.conn, once, "extend") is not None:
         return False
     study = job.definition.study
     if study is None or study.optimizer is None or study.optimizer.method == aims.EXTERNAL:
         raise Refused("The runs of this study are not chosen by an optimizer of this server.")
-    count = sum(not run.is_nominal for run in runs.every(tx.conn, job.id))
-    budget = count + more
-    if budget > site.limits.study_runs_most:
+    if standing.is_open:
+        budget = study.optimizer.budget + more
+    else:
+        budget = sum(not run.is_nominal for run in runs.every(tx.conn, job.id)) + more
+    if budget + study.nominal_run > site.limits.study_runs_most:
         raise Invalid.at("count", f"A study has at most {site.limits.study_runs_most} runs.")
-    sent = {**study.optimizer.sent, "budget": budget, "settings": settings}
-    optimizer = dataclasses.replace(study.optimizer, budget=budget, settings=settings, sent=sent)
-    study = dataclasses.replace(study, optimizer=optimizer, expected_runs=budget)
+    sent = {**study.optimizer.sent, "settings": settings}
+    optimizer = dataclasses.replace(study.optimizer, settings=settings, sent=sent)
+    study = _with_budget(dataclasses.replace(study, optimizer=optimizer), budget)
     _, problems = aims.rules(study)
     if problems:
         raise Invalid(problems)
@@ -395,6 +419,8 @@ def add_run(
             raise Invalid.at("parent", f"This study has no run {parent}.")
         new = NewRun(kind=Kind.ITERATION, parent=parent, inputs=packed)
         done = str(studies.add(tx, site, job, [new])[0])
+        definition = dataclasses.replace(job.definition, study=_beside(site, standing, study, 1))
+        jobs.set_definition(tx.conn, job.id, definition)
         store.tell_changed(tx.conn, job.id)
         idempotency.note(tx, once, "run", done)
         crash_point("study.run-added")

@@ -114,6 +114,8 @@ def follow(
         state = reached[before.job_id]
         if before.job_id in more_to_come:
             state = State.RUNNING if _has_executed(before) else before.state
+            if state in FINAL:
+                state = State.PENDING  # it was at its end, and goes on
         elif state is State.DRAFT:
             _end_at_once(tx, before, _NO_RUNS)
             continue

@@ -380,6 +380,7 @@ def extend(
     kept = tuple(n for n in job.notices if n.code != optimising.CLOSED)
     jobs.set_notices(tx.conn, job.id, kept)
     store.reopen(tx.conn, job.id)
+    moves.follow(tx, {job.id: None})
     idempotency.note(tx, once, "extend", job.code)
     tx.after_commit(site.wake)
     crash_point("study.extended")

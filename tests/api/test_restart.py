@@ -12,6 +12,7 @@ import pytest
 
 import looping
 from harness import CONFIG, Client, Ledger, RunningServer, serving, wait_for
+from studying import created, study
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +138,28 @@ def test_a_command_of_its_own_counts_for_one_attempt_only(client: Client) -> Non
     control = outputs["case/system/controlDict"].decode()
     assert control == looping.CONTROL.replace("startTime", "latestTime"), "as the solver read it"
     assert client.get(f"jobs/{job}/")["jobanalyses"][0]["command"] == command
+
+
+def test_the_command_that_one_attempt_had_is_not_that_of_the_runs_done_again(
+    client: Client,
+) -> None:
+    body = study(client, "echo s > a.rout; exit 4", table="n\n1\n", code="loop")
+    job = created(client, body)["id"]
+    client.submit(job)
+    assert "exit code 4" in client.finished(job)
+    again = f"jobs/{job}/study/rerun/"
+    client.call("POST", again, 200, json={"command": "echo mended >> a.rout"})
+    assert client.finished(job) == "Completed successfully"
+    restart(client, job)
+    client.finished(job)
+    assert client.outputs(job)["a.rout"] == b"mended\nmended\n", "the mended command goes on"
+    restart(client, job, json={"command": "cp a.rin other"})
+    client.finished(job)
+    assert "other" in client.outputs(job)
+    client.call("POST", again, 200, json={"where": "all"})
+    assert client.finished(job) == "Completed successfully"
+    outputs = client.outputs(job)
+    assert outputs["a.rout"] == b"mended\n" and "other" not in outputs
 
 
 def test_what_the_log_tells_of_the_attempt_before_is_not_held_against_this_one(

@@ -187,6 +187,43 @@ def test_a_run_that_is_done_anew_has_the_outputs_of_its_last_attempt(client: Cli
     assert set(client.outputs(job)) == {"second.txt", "process_output.log"}
 
 
+def test_what_was_mended_stays_so(client: Client) -> None:
+    body = study(
+        client,
+        "[ $PARAM_N != 2 ] && cp in told",
+        table="n\n1\n2\n3\n",
+        templates={"in": ("in.template", "first ${n}\n")},
+        postProcessScriptCommand="printf 'v\\t%s\\n' \"$(cat told)\"",
+    )
+    job = submitted(client, body)
+    assert client.finished(job).startswith("2 of 3 runs completed. Run 2 failed:")
+    first = body["jobanalyses"][0]["templateTasks"][0]["templateFile"]["id"]
+    mended = client.upload("mended.template", b"mended ${n}\n")["id"]
+    rerun = f"jobs/{job}/study/rerun/"
+    post(client, rerun, {"command": "cp in told", "replace": {first: mended}})
+    assert client.finished(job) == "Completed successfully"
+    good = [{"n": "1", "v": "first 1"}, {"n": "2", "v": "mended 2"}, {"n": "3", "v": "first 3"}]
+    assert [variables(run) for run in runs(client, job)] == good
+    for number, name, text in (("1", "in", "first 1\n"), ("2", "mended", "mended 2\n")):
+        (shown,) = post(client, f"jobs/{job}/template-preview/?run={number}")["templates"]
+        assert (shown["templateFile"], shown["text"]) == (f"{name}.template", text)
+    post(client, rerun, {"where": "all"})
+    assert client.finished(job) == "Completed successfully"
+    assert [variables(run) for run in runs(client, job)] == good
+    command = "printf 'w\\t%s\\n' \"$(cat told)\""
+    post(client, f"jobs/{job}/study/extract/", {"postProcessScriptCommand": command})
+    client.finished(job)
+    post(client, rerun, {"where": "all"})
+    assert client.finished(job) == "Completed successfully"
+    told = [variables(run)["w"] for run in runs(client, job)]
+    assert told == ["first 1", "mended 2", "first 3"]
+    client.call("DELETE", f"files/{mended}/", 204)
+    assert mended in post(client, rerun, {"where": "all"}, 400)["detail"]
+    post(client, rerun, {"runs": [2], "replace": {first: first}})
+    assert client.finished(job) == "Completed successfully"
+    assert variables(runs(client, job)[1]) == {"n": "2", "w": "first 2"}
+
+
 # --- more -----------------------------------------------------------------------------------------
 
 

@@ -201,6 +201,8 @@ class Restart:
     command: str | None = None  # in the place of that of its last analysis; None: the same
     post_command: str | None = None  # likewise
     replaced: Mapping[str, str] = field(default_factory=dict)  # input file id -> the one instead
+    # With RESUME, whose command is for that attempt alone: the one of attempts anew.
+    lasting: str | None = None
     # With EXTRACT: how and when it had ended, which reading its outputs again does not change.
     ending: Ending | None = None
     outcome: Outcome | None = None
@@ -211,6 +213,11 @@ class Restart:
     def changes_job(self) -> bool:
         """Whether a command or a file is another than in its job."""
         return self.command is not None or self.post_command is not None or bool(self.replaced)
+
+    @property
+    def lasting_command(self) -> str | None:
+        """That of later attempts, too."""
+        return self.lasting if self.kind is Again.RESUME else self.command
 
 
 class Kind(IntEnum):

@@ -13,6 +13,7 @@ from simyard.domain.templates import CannotRender, Template, normal_target
 from simyard.domain.users import User
 from simyard.service import aims, studies, templates
 from simyard.service.comparing import unified
+from simyard.service.restarting import as_run
 from simyard.service.site import Site
 from simyard.store import files, jobs, runs
 
@@ -50,7 +51,10 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
     job = site.db.read(jobs.visible, code, viewer.id)
     if job is None:
         raise NotFound
-    values = _values(site, job, number)
+    run = site.db.read(runs.by_number, job.id, number)
+    if run is not None:
+        job = as_run(job, run)
+    values = (run.inputs or ()) if run is not None else _values(site, job, number)
     named = [file for _, file in job.definition.files()]
     found = site.db.read(files.usable, named, job.owner_id) if named else {}
     by_name = {value.name: value for value in values}
@@ -69,9 +73,7 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
 
 
 def _values(site: Site, job: Job, number: int) -> Sequence[Value]:
-    run = site.db.read(runs.by_number, job.id, number)
-    if run is not None:
-        return run.inputs or ()
+    """Of a run that there is not yet."""
     study = job.definition.study
     if study is None or study.is_plain:
         if number == 1:

@@ -29,6 +29,7 @@ _SHOWN = 5
 _VALUE_LENGTH = 10_000
 _MOST_PROBLEMS = 100
 _RESTART_BYTES = 64 << 20  # written by one request
+_TOO_LONG = "So long a command for so many runs: put it into a script."
 
 
 def found(conn: Connection, caller: User, code: str) -> tuple[Job, store.Standing]:
@@ -105,22 +106,15 @@ def run_again(
     if not wanted:
         raise Refused("There is no such run to do again.")
     _pack(how, len(wanted))
+    attempts = [_attempt(run, how) for run in wanted]
+    _need_files(tx.conn, job, attempts)
     is_new = not runs.slots_held(tx.conn, job.id)
     terms = studies.terms_of(tx, site, job, len(wanted), is_new=is_new)
-    for run in wanted:
-        mine = how
-        if how.kind is Again.EXTRACT:
-            before = run.restart or Restart()
-            mine = dataclasses.replace(
-                how,
-                # What was mended before stays so.
-                replaced={**before.replaced, **how.replaced},
-                post_command=how.post_command or before.post_command,
-                ending=run.ending,
-                outcome=run.outcome,
-                started_at=run.started_at,
-                completed_at=run.completed_at,
-            )
+    left = _RESTART_BYTES
+    for run, mine in zip(wanted, attempts, strict=True):
+        left -= len(runs.pack_restart(mine))
+        if left < 0:
+            raise Refused(_TOO_LONG)
         runs.set_restart(
             tx.conn, run, mine, reserved_core_microseconds=terms.reserved_core_microseconds
         )
@@ -133,6 +127,26 @@ def run_again(
     tx.after_commit(site.wake)
     crash_point("study.rerun")
     return numbers, True
+
+
+def _attempt(run: Run, how: Restart) -> Restart:
+    """Another attempt at a run: what was mended in it before stays so."""
+    before = run.restart or Restart()
+    mine = dataclasses.replace(
+        how,
+        command=how.command or before.lasting_command,
+        post_command=how.post_command or before.post_command,
+        replaced={**before.replaced, **how.replaced},
+    )
+    if how.kind is not Again.EXTRACT:
+        return mine
+    return dataclasses.replace(
+        mine,
+        ending=run.ending,
+        outcome=run.outcome,
+        started_at=run.started_at,
+        completed_at=run.completed_at,
+    )
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -166,25 +180,37 @@ def _which(conn: Connection, job: Job, which: Which) -> list[Run]:
 
 
 def _check(conn: Connection, job: Job, how: Restart) -> None:
-    """What can be said now of an attempt that could not start later."""
+    """What is wrong with what was sent. Raises Invalid."""
     problems = []
     for name, text in (("command", how.command), ("postProcessScriptCommand", how.post_command)):
         if text is not None and ("\0" in text or len(text) > _TEXT_LENGTH):
             message = f"Give text of at most {_TEXT_LENGTH} characters."
             problems.append(Problem((name,), message))
-    named = {file for _, file in job.definition.files()}
-    study = job.definition.study
-    tables = {study.param_file, study.case_file} if study else set()
-    usable = files.usable(conn, [*named, *how.replaced.values()], job.owner_id)
+    laid_out = _laid_out(job)
+    usable = files.usable(conn, list(how.replaced.values()), job.owner_id)
     for old, new in how.replaced.items():
-        if old not in named or old in tables:
+        if old not in laid_out:
             problems.append(Problem(("replace", old), f'This job lays out no file "{old:.20}".'))
         if new not in usable:
             message = f'Invalid pk "{new:.20}" - object does not exist.'
             problems.append(Problem(("replace", old), message))
     if problems:
         raise Invalid(problems)
-    gone = named - usable.keys() - how.replaced.keys() - tables
+
+
+def _laid_out(job: Job) -> set[str]:
+    """The files that each run of a study has: all but its tables."""
+    study = job.definition.study
+    tables = {study.param_file, study.case_file} if study else set()
+    return {file for _, file in job.definition.files()} - tables
+
+
+def _need_files(conn: Connection, job: Job, attempts: Sequence[Restart]) -> None:
+    """Raises Refused where an attempt could not start later."""
+    laid_out = _laid_out(job)
+    different = {tuple(how.replaced.items()) for how in attempts}
+    needed = {dict(pairs).get(code, code) for pairs in different for code in laid_out}
+    gone = needed - files.usable(conn, list(needed), job.owner_id).keys()
     if gone:
         raise Refused(f"Its input file {min(gone)} was deleted.")
 
@@ -193,7 +219,7 @@ def _pack(how: Restart, count: int) -> str:
     """What is different in so many runs, as it is stored for each. Raises Refused."""
     packed = runs.pack_restart(how)
     if len(packed) * count > _RESTART_BYTES:
-        raise Refused("So long a command for so many runs: put it into a script.")
+        raise Refused(_TOO_LONG)
     return packed
 
 
@@ -292,6 +318,7 @@ def add_points(
         raise Refused("Points were added by another request meanwhile. Send the request again.")
     kind = Kind.CASE if study.optimizer is None else Kind.ITERATION
     _check(tx.conn, job, how)
+    _need_files(tx.conn, job, [how])
     other = _pack(how, len(packed)) if how.changes_job else None
     new = [NewRun(kind=kind, inputs=inputs, restart=other) for inputs in packed]
     numbers = studies.add(tx, site, job, new)

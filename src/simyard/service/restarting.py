@@ -84,8 +84,13 @@ def restart_run(
             f" {checkpoint.what}, like: {checkpoint.hint}",
         )
     reserved = quotas.admit(tx, site, job, run.cores)
-    replaced = run.restart.replaced if run.restart else {}
-    how = Restart(command=command, replaced=replaced)
+    before = run.restart or Restart()
+    how = Restart(
+        command=command or before.lasting_command,
+        post_command=before.post_command,
+        replaced=before.replaced,
+        lasting=before.lasting_command,
+    )
     runs.set_restart(tx.conn, run, how, reserved_core_microseconds=reserved)
     if run.inputs is None:
         moves.apply(tx, [Happening(run, Event.RESTART)])

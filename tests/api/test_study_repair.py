@@ -75,6 +75,28 @@ def test_only_the_failed_points_are_done_again_after_a_fix(client: Client) -> No
     assert told == [{"n": "5", "ok": "9"}, {"n": "6", "ok": "no"}]
 
 
+def test_a_template_that_cannot_be_rendered_is_refused_before_anything_is_done(
+    client: Client,
+) -> None:
+    body = study(client, "cat in", table="n\n1\n2\n", templates={"in": ("in.template", "${n}\n")})
+    job = submitted(client, body)
+    client.finished(job)
+    before = runs(client, job)
+    first = body["jobanalyses"][0]["templateTasks"][0]["templateFile"]["id"]
+    bad = client.upload("bad.template", b"n ${n}\nm ${nope}\n")["id"]
+    sent = {"where": "all", "replace": {first: bad}}
+    for path in ("rerun", "extract"):
+        refused = post(client, f"jobs/{job}/study/{path}/", sent, 400)
+        (message,) = refused["replace"][first]
+        assert message.startswith("bad.template:2:3") and "nope" in message
+    more = {"rows": [{"n": 3}], "replace": {first: bad}}
+    assert post(client, f"jobs/{job}/study/points/", more, 400) == refused
+    assert runs(client, job) == before and client.status(job) == "Completed"
+    other = client.upload("other.template", b"other ${n}\n")["id"]
+    post(client, f"jobs/{job}/study/points/", {**more, "replace": {first: other}}, 201)
+    assert client.finished(job) == "Completed successfully"
+
+
 def test_a_filter_tells_which_are_done_again(client: Client) -> None:
     body = study(client, table="n\n1\n2\n3\n4\n", postProcessScriptCommand="printf 'm\\t1\\n'")
     job = submitted(client, body)
@@ -396,7 +418,7 @@ def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
     job = submitted(client, body)
     assert client.status(job) == "Pending"
     bad = post(client, f"jobs/{job}/runs/", {"variables": {"x": 1}}, 400)
-    assert bad == {"variables": [{"y": ["This field is required."]}]}
+    assert bad == {"variables": {"y": ["This field is required."]}}
     key = {"Idempotency-Key": "one"}
     one = post(client, f"jobs/{job}/runs/", {"variables": {"x": 3.14159, "y": 2.275}}, 201, **key)
     again = post(client, f"jobs/{job}/runs/", {"variables": {"x": 3.14159, "y": 2.275}}, 201, **key)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sqlalchemy import Connection
 
 from simyard.domain import lifecycle, plans, runtable
-from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Problem, Refused
+from simyard.domain.errors import Forbidden, Invalid, NotFound, NotOpen, Path, Problem, Refused
 from simyard.domain.faults import crash_point
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import Event, State
@@ -15,7 +15,7 @@ from simyard.domain.runs import Again, Cause, Kind, Restart, Run
 from simyard.domain.studies import Study, Value
 from simyard.domain.users import User
 from simyard.numerics import sampling
-from simyard.service import aims, idempotency, moves, optimising, studies
+from simyard.service import aims, idempotency, moves, optimising, restarting, studies
 from simyard.service.idempotency import Once
 from simyard.service.moves import Happening
 from simyard.service.site import Site
@@ -198,6 +198,24 @@ def _check(conn: Connection, job: Job, how: Restart) -> None:
         raise Invalid(problems)
 
 
+def check_templates(site: Site, job: Job, how: Restart) -> None:
+    """Looks into files that are to take the places of templates, as a submit does: what nobody may
+    use is for `_check` to tell. Reads files: call it in a thread. Raises Invalid.
+    """
+    definition = restarting.as_asked(job, how).definition
+    problems: dict[Problem, None] = {}
+    for problem in studies.template_faults(site, job.owner_id, definition):
+        match problem.path:
+            case ("jobanalyses", int(i), "templateTasks", int(n), *_):
+                old = job.definition.analyses[i].templates[n].template
+                if old in how.replaced:
+                    problems[Problem(("replace", old), problem.message)] = None
+            case _:
+                problems[Problem(("replace",), problem.message)] = None
+    if problems:
+        raise Invalid(list(problems))
+
+
 def _laid_out(job: Job) -> set[str]:
     """The files that each run of a study has: all but its tables."""
     study = job.definition.study
@@ -252,39 +270,44 @@ def plan_points(site: Site, job: Job, more: int, done: int) -> list[str]:
 
 
 def pack_rows(study: Study, rows: Sequence[Mapping[str, object]], at: str) -> list[str]:
-    """Rows that a user sends, name -> value of each input, packed. Raises Invalid with all that is
-    wrong. at: the field that they were sent in.
+    """Rows that a user sends, name -> value of each input, packed. Raises Invalid with the first
+    hundred things that are wrong. at: the field that they were sent in.
     """
-    names = {v.name: bool(v.settings.get("relative")) for v in study.inputs()}
     problems: list[Problem] = []
     packed = []
     for n, row in enumerate(rows):
         if len(problems) >= _MOST_PROBLEMS:
             break
-        problems += (
-            Problem((at, n, name), "This study has no such input.")
-            for name in sorted(set(row) - set(names))
-        )
-        problems += (
-            Problem((at, n, name), "This field is required.") for name in names if name not in row
-        )
-        values: list[Value] = []
-        for name, is_relative in names.items():
-            sent = row.get(name)
-            if isinstance(sent, bool | list | dict) or sent is None:
-                if name in row:
-                    problems.append(Problem((at, n, name), "Give a number or a text."))
-                continue
-            if "\0" in str(sent) or len(str(sent)) > _VALUE_LENGTH:
-                message = f"Give a number, or a text of at most {_VALUE_LENGTH} characters."
-                problems.append(Problem((at, n, name), message))
-                continue
-            plain = runtable.value(name, str(sent))
-            values.append(dataclasses.replace(plain, is_relative=is_relative))
-        packed.append(runs.pack_values(tuple(values)))
+        packed.append(_pack_row(study, row, (at, n), problems))
     if problems:
         raise Invalid(problems[:_MOST_PROBLEMS])
     return packed
+
+
+def _pack_row(study: Study, row: Mapping[str, object], at: Path, problems: list[Problem]) -> str:
+    """at: where the row was sent. What is wrong with it comes to the problems."""
+    names = {v.name: bool(v.settings.get("relative")) for v in study.inputs()}
+    problems += (
+        Problem((*at, name), "This study has no such input.")
+        for name in sorted(set(row) - set(names))
+    )
+    problems += (
+        Problem((*at, name), "This field is required.") for name in names if name not in row
+    )
+    values: list[Value] = []
+    for name, is_relative in names.items():
+        sent = row.get(name)
+        if isinstance(sent, bool | list | dict) or sent is None:
+            if name in row:
+                problems.append(Problem((*at, name), "Give a number or a text."))
+            continue
+        if "\0" in str(sent) or len(str(sent)) > _VALUE_LENGTH:
+            message = f"Give a number, or a text of at most {_VALUE_LENGTH} characters."
+            problems.append(Problem((*at, name), message))
+            continue
+        plain = runtable.value(name, str(sent))
+        values.append(dataclasses.replace(plain, is_relative=is_relative))
+    return runs.pack_values(tuple(values))
 
 
 def add_points(
@@ -442,7 +465,10 @@ def add_run(
             )
         study = job.definition.study
         assert study is not None
-        (packed,) = pack_rows(study, [sent], "variables")
+        problems: list[Problem] = []
+        packed = _pack_row(study, sent, ("variables",), problems)
+        if problems:
+            raise Invalid(problems[:_MOST_PROBLEMS])
         if parent is not None and runs.by_number(tx.conn, job.id, parent) is None:
             raise Invalid.at("parent", f"This study has no run {parent}.")
         new = NewRun(kind=Kind.ITERATION, parent=parent, inputs=packed)

@@ -142,8 +142,11 @@ def _check(conn: Connection, site: Site, catalogue: Catalogue, job: Job) -> None
 
 def as_run(job: Job, run: Run) -> Job:
     """The job with the commands and files that this attempt was asked for with."""
-    how = run.restart
-    if how is None or not how.changes_job:
+    return job if run.restart is None else as_asked(job, run.restart)
+
+
+def as_asked(job: Job, how: Restart) -> Job:
+    if not how.changes_job:
         return job
     *before, last = (_with_files(sent, how.replaced) for sent in job.definition.analyses)
     if how.command is not None:

@@ -329,6 +329,14 @@ def _templates(
                 yield path, file, site.templates.template(file, keep_unknown=task.keep_unknown)
 
 
+def template_faults(site: Site, owner_id: int, definition: JobDefinition) -> list[Problem]:
+    """What is wrong with the templates of a study whose variables are known. Reads files: call
+    it in a thread.
+    """
+    reading = _reading(site, owner_id, definition)
+    return list(_faults(reading, _names(reading, None)))
+
+
 def _targets(definition: JobDefinition) -> Iterator[Problem]:
     """What is wrong with where templates are to be written."""
     seen: set[str] = set()

@@ -22,6 +22,7 @@ from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.results import with_results
 from simyard.api.v2.runs import RUN, RUN_VARIABLE, encode_run, encode_value
 from simyard.domain.errors import Invalid, Problem, Refused
+from simyard.domain.jobs import Job
 from simyard.domain.runs import Again, Restart
 from simyard.service import estimates, previews, repairs, results
 from simyard.service.estimates import Estimate
@@ -201,6 +202,13 @@ def _matching(where: str, found: Results) -> list[int]:
     return [row + 1 for row in rows if found.completed[row]]
 
 
+async def _check_templates(request: Request, job: Job, how: Restart) -> None:
+    """Looks into templates that are replaced. Raises Invalid."""
+    if how.replaced:
+        async with request.app.state.planning:
+            await run_in_threadpool(repairs.check_templates, site_of(request), job, how)
+
+
 async def _again(request: Request, job_id: str, kind: Again, default: str) -> Response:
     site = site_of(request)
     sent = await bodies.json_of(request)
@@ -210,6 +218,8 @@ async def _again(request: Request, job_id: str, kind: Again, default: str) -> Re
     if which.numbers is None and which.where not in repairs.WHERE:
         which = Which(numbers=await with_results(request, job_id, partial(_matching, which.where)))
     wanted = once(request, msgspec.json.encode(sent, order="deterministic"))
+    job, _ = site.db.read(repairs.found, caller(request), job_id)
+    await _check_templates(request, job, how)
     found, is_new = await site.db.write_async(
         repairs.run_again, site, caller(request), job_id, which, how, wanted
     )
@@ -287,6 +297,7 @@ async def add_points(request: Request, job_id: str) -> Response:
             repairs.extend, site, user, job_id, body.count, body.settings or {}, wanted
         )
         return reply({"runs": [], "count": body.count}, 201, headers(is_new))
+    await _check_templates(request, job, how)
     after = draws = None
     if body.rows is not None:
         if not body.rows:

@@ -331,6 +331,7 @@ def test_an_optimisation_that_is_over_goes_on(client: Client) -> None:
     (notice,) = (n for n in shown["notices"] if n["code"] == "study-closed")
     assert "no improvement in the last 1 runs" in notice["message"]
     before = runs(client, job)
+    assert shown["expectedRuns"] == len(before)
     assert before[0]["isNominal"] and before[0]["displayOrder"] == 0, "it is shown first"
     assert variables(before[0])["x"] == "2.5"
     post(client, f"jobs/{job}/study/points/", {"count": 3, "settings": {"target": "x"}}, 400)
@@ -388,6 +389,41 @@ def test_an_optimisation_ends_when_it_has_used_its_core_hours(client: Client) ->
     }
 
 
+def test_an_optimisation_that_has_found_nothing_says_so(client: Client) -> None:
+    fields = branin(3)
+    body = study(client, job=fields, postProcessScriptCommand="printf 'f\\tnan\\n'")
+    job = submitted(client, body)
+    none = "Completed: there is no best run, since none told a number for f"
+    assert client.finished(job) == none
+    # Read again with what was missing, it has one.
+    extract = f"jobs/{job}/study/extract/"
+    post(client, extract, {"postProcessScriptCommand": BRANIN})
+    assert client.finished(job) == "Completed successfully"
+    limit = {"name": "g", "variableType": "Constraint", "valueGeneratorSettings": {"lower": 1}}
+    fields["jobvariables"].append(limit)
+    body = study(client, job=fields, postProcessScriptCommand=f"{BRANIN}; printf 'g\\t0\\n'")
+    said = client.finished(submitted(client, body))
+    assert said.endswith("none has all objectives within the constraints")
+
+
+def test_once_a_study_is_over_as_many_runs_are_expected_as_there_are(client: Client) -> None:
+    fields = branin(30)
+    for variable in fields["jobvariables"][:2]:
+        variable["valueGeneratorType"] = "FixedRange"
+        variable["valueGeneratorSettings"] = {"minvalue": 0, "maxvalue": 1, "increment": 1}
+    job = submitted(client, study(client, job=fields, postProcessScriptCommand=BRANIN))
+    assert client.get(f"jobs/{job}/")["expectedRuns"] == 30
+    assert client.finished(job) == "Completed successfully"
+    assert client.get(f"jobs/{job}/")["expectedRuns"] == len(runs(client, job)) == 4
+    assert client.get(f"jobs/{job}/study/")["expectedRuns"] == 4
+    job = submitted(client, study(client, "sleep 5", job=branin(30), slots=2))
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    client.finished(job)
+    assert client.get(f"jobs/{job}/")["expectedRuns"] == len(runs(client, job)) == 2
+    draft = client.call("POST", f"jobs/{job}/draft/", 201).json()
+    assert draft["body"]["optimizer"]["budget"] == 30
+
+
 def test_relative_values_of_added_rows(client: Client) -> None:
     settings = {"minvalue": 0, "maxvalue": 1, "increment": 1, "relative": "add"}
     body = study(
@@ -440,7 +476,7 @@ def test_runs_of_an_optimizer_of_ones_own(client: Client) -> None:
 def test_a_study_that_is_finished_late_ends_too(client: Client) -> None:
     """All that it had is cleared away before anybody says that no more comes."""
     fields = {**branin(0), "optimizer": {"method": "external"}}
-    job = submitted(client, study(client, job=fields))
+    job = submitted(client, study(client, job=fields, postProcessScriptCommand=BRANIN))
     post(client, f"jobs/{job}/runs/", {"variables": {"x": 1, "y": 2}}, 201)
     wait_for(lambda: runs(client, job)[0]["dateCompleted"] is not None, "its end")
     time.sleep(1.5)

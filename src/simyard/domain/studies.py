@@ -75,7 +75,7 @@ class Study:
     design: Design | None = None
     optimizer: Optimizer | None = None
     seed: int | None = None  # of everything random; chosen once, when the job is saved
-    expected_runs: int | None = None  # found when the job is saved; None: not known before
+    expected_runs: int | None = None  # found when the job is saved, and when it is closed
 
     @property
     def is_plain(self) -> bool:

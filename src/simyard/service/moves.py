@@ -31,7 +31,7 @@ from simyard.domain.runs import (
     charge_micros,
     reason,
 )
-from simyard.service import quotas
+from simyard.service import aims, quotas
 from simyard.store import events, jobs, runs, studies, usage
 from simyard.store.database import Transaction
 from simyard.store.events import Entry
@@ -42,7 +42,6 @@ JOB = "job"
 CLUSTER = "cluster"
 _NO_RUNS = "Completed: there were no runs"
 _AT_ITS_END = (State.DRAFT, State.COLLECTING, State.COMPLETED, State.CLOSED)
-_TELLS_HOW = (State.COLLECTING, State.COMPLETED)  # states whose words carry a reason
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,13 @@ def follow(
             continue
         elif state is State.CLOSED and before.state not in FINAL:
             # A study that was closed when all its runs were over.
-            _end_at_once(tx, before, _reason(runs.endings(tx.conn, before.job_id)))
+            _end_at_once(tx, before, _reason_at_end(tx, before.job_id))
             continue
         reason = None
-        if state in _TELLS_HOW and state is not before.state:
+        if state is State.COLLECTING and state is not before.state:
             reason = _reason(runs.endings(tx.conn, before.job_id))
+        elif state is State.COMPLETED and state is not before.state:
+            reason = _reason_at_end(tx, before.job_id)
         elif state is State.WAITING and before.job_id in waiting:
             reason = waiting[before.job_id].reason
         wait = waiting.get(before.job_id)
@@ -296,3 +297,23 @@ def _reason(ends: Sequence[Ended]) -> str:
     if not well:
         return f"{FAILED} none of {len(ends)} runs completed. Run {number}: {why}"
     return f"{well} of {len(ends)} runs completed. Run {number} failed: {why}"
+
+
+def _reason_at_end(tx: Transaction, job_id: int) -> str:
+    """The same of a job whose outputs are stored: also that an optimisation has found nothing."""
+    said = _reason(runs.endings(tx.conn, job_id))
+    standing = studies.of_job(tx.conn, job_id) if said == WELL else None
+    if standing is None or standing.closed_because is None:
+        return said
+    study = jobs.by_id(tx.conn, job_id).definition.study
+    assert study is not None
+    found, _ = aims.aims(study)
+    if study.dry_run or not found.goals or runs.optimal(tx.conn, job_id):
+        return said
+    outputs = (run.outputs for run in runs.every(tx.conn, job_id) if run.outputs)
+    told = {value.name for each in outputs for value in each.values if value.number is not None}
+    wanted = [*(goal.name for goal in found.goals), *(limit.name for limit in found.limits)]
+    missing = [name for name in wanted if name not in told]
+    if missing:
+        return f"Completed: there is no best run, since none told a number for {missing[0]}"
+    return "Completed: there is no best run, since none has all objectives within the constraints"

@@ -117,7 +117,7 @@ def record(tx: Transaction, site: Site, answer: Answer) -> bool:
 
 def close(tx: Transaction, job_id: int, why: str) -> None:
     """No more runs come to a study. It ends with those that it has. Idempotent."""
-    if store.close(tx.conn, job_id, why):
+    if studies.close(tx, job_id, why):
         job = jobs.by_id(tx.conn, job_id)
         notice = Notice(code=CLOSED, message=f"No more runs are made: {why}.")
         jobs.set_notices(tx.conn, job_id, (*job.notices, notice))

@@ -375,9 +375,10 @@ def _beside(site: Site, standing: store.Standing, study: Study, more: int) -> St
     """A study to which its user adds so many runs: they are not of those that its optimizer may
     ask for. Raises Refused where there could be too many then.
     """
-    if not standing.is_open or study.optimizer is None or not study.optimizer.budget:
+    optimizer = study.optimizer
+    if not standing.is_open or optimizer is None or optimizer.method == aims.EXTERNAL:
         return study
-    study = _with_budget(study, study.optimizer.budget + more)
+    study = _with_budget(study, optimizer.budget + more)
     most, count = site.limits.study_runs_most, study.expected_runs or 0
     if count > most:
         raise Refused(f"A study has at most {most} runs: with these there could be {count}.")

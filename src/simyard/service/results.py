@@ -236,6 +236,7 @@ def read(conn: Connection, job: Job) -> Results:
     standing = store.of_job(conn, job.id)
     if standing is None:
         raise Refused("This study was not submitted yet: it has no runs.")
+    study = jobs.by_id(conn, job.id).definition.study or study  # as it is now
     results = Results(study=study, standing=standing)
     return gather(results, _every(conn, job.id), runs.count(conn, job.id))
 

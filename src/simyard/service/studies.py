@@ -482,9 +482,23 @@ def needs_no_inputs(conn: Connection, code: str) -> bool:
     return job_id is None or is_finished(conn, job_id)
 
 
+def close(tx: Transaction, job_id: int, why: str) -> bool:
+    """No more runs come to a study: those that it has are all that is expected. Returns False where
+    that was so before.
+    """
+    if not store.close(tx.conn, job_id, why):
+        return False
+    definition = jobs.by_id(tx.conn, job_id).definition
+    if definition.study is not None and definition.study.expected_runs is not None:
+        count = runs.count(tx.conn, job_id)
+        study = dataclasses.replace(definition.study, expected_runs=count)
+        jobs.set_definition(tx.conn, job_id, dataclasses.replace(definition, study=study))
+    return True
+
+
 def stop(tx: Transaction, job: Job) -> None:
     """No more runs come, and those that never had a slot never will. Idempotent."""
-    if store.close(tx.conn, job.id, "stopped by the user"):
+    if close(tx, job.id, "stopped by the user"):
         crash_point("study.closed")
     every = runs.count(tx.conn, job.id)
     drop_planned(tx, job, runs.in_state(tx.conn, job.id, State.PLANNED, most=every))

@@ -7,7 +7,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -583,3 +585,28 @@ def test_pairs() -> None:
     assert found == {
         "x": (True, 0.0), "m": (False, None), "gone": (False, None), "new": (False, None)
     }  # fmt: skip
+
+
+def test_what_is_kept_is_the_study_as_it_is_and_not_as_it_was_when_it_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its budget may be another by the time that its runs are read."""
+
+    def job(study: Study) -> Any:
+        return SimpleNamespace(id=1, code="abc", definition=SimpleNamespace(study=study))
+
+    there = [job(STUDY)]
+
+    def stamp(*_: object) -> str:
+        there.append(job(replace(STUDY, expected_runs=4)))
+        return "stamp"
+
+    def read(_: object, job: Any) -> Results:
+        return Results(study=job.definition.study, standing=Standing(job_id=1, slots=1))
+
+    monkeypatch.setattr(results.jobs, "visible", lambda *_: there[-1])
+    monkeypatch.setattr(results, "_stamp", stamp)
+    monkeypatch.setattr(results, "read", read)
+    db: Any = SimpleNamespace(read=lambda work, *sent: work(None, *sent))
+    viewer: Any = SimpleNamespace(id=1)
+    assert results.ResultsBook(db).read(viewer, "abc").study.expected_runs == 4

@@ -212,6 +212,9 @@ class ResultsBook:
             with self._lock:
                 known, results = self._kept.get(job.id, (None, None))
             if results is None or known != stamp:
+                job = self._db.read(jobs.visible, code, viewer.id)  # as it is now
+                if job is None:
+                    raise NotFound
                 results = self._db.read(read, job)
         with self._lock:
             self._kept[job.id] = (stamp, results)
@@ -236,7 +239,6 @@ def read(conn: Connection, job: Job) -> Results:
     standing = store.of_job(conn, job.id)
     if standing is None:
         raise Refused("This study was not submitted yet: it has no runs.")
-    study = jobs.by_id(conn, job.id).definition.study or study  # as it is now
     results = Results(study=study, standing=standing)
     return gather(results, _every(conn, job.id), runs.count(conn, job.id))
 

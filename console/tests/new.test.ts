@@ -1,5 +1,5 @@
-import { expect, it } from "vitest";
-import { EMPTY, isStudy, single, textOf, variablesOf, withAnalysis, withHardware } from "../src/pages/new/body";
+import { describe, expect, it } from "vitest";
+import { EMPTY, isDrawn, isStudy, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
 
 it("a change touches one place, and what the form does not know stays", () => {
   const body = { name: "a", jobanalyses: [{ command: "x", flags: { igCv: true } }, { command: "y", hardware: { coreType: "emerald", slots: 3 } }], customFields: { a: 1 } };
@@ -13,9 +13,11 @@ it("a change touches one place, and what the form does not know stays", () => {
 });
 
 it("a study becomes a basic job", () => {
-  const study = { ...withAnalysis(EMPTY, 0, { templateTasks: [{ templateFile: { id: "f" }, processedFilename: "a" }] }), paramFile: { id: "t" }, jobvariables: [{ name: "x" }], optimizer: { method: "gp" } };
+  const study = { ...withAnalysis(EMPTY, 0, { templateTasks: [{ templateFile: { id: "f" }, processedFilename: "a" }] }), paramFile: { id: "t" }, jobvariables: [{ name: "x" }], monteCarloIterations: 5, optimizer: { method: "gp" } };
   expect(isStudy(study)).toBe(true);
   expect(isStudy(single(study))).toBe(false);
+  expect(single(study).monteCarloIterations).toBeUndefined();
+  expect(isStudy({ caseFile: { id: "c" } })).toBe(true);
   expect(isStudy(EMPTY)).toBe(false);
 });
 
@@ -24,4 +26,24 @@ it("environment variables go there and back", () => {
   expect(envVars).toEqual({ A: "1", B: "x=y z" });
   expect(bad).toEqual(["nothing", "=v"]);
   expect(textOf(envVars)).toBe("A=1\nB=x=y z");
+});
+
+describe("a variable", () => {
+  const of = (kind: string | null, settings: Record<string, unknown> = {}, variableType = "Param"): Variable => ({ name: "x", variableType, valueGeneratorType: kind, valueGeneratorSettings: settings });
+
+  it("is drawn where its kind is a distribution, as the API spells them", () => {
+    const drawn = ["Uniform", "Normal", "LogNormal", "Weibull", "uniform"].map((kind) => isDrawn(of(kind)));
+    expect(drawn).toEqual([true, true, true, true, true]);
+    expect(["FixedRange", "fixed_range", "Linspace", "List", "", null].map((kind) => isDrawn(of(kind)))).toEqual([false, false, false, false, false, false]);
+    expect(isDrawn(of("", { direction: "minimize" }, "Objective"))).toBe(false);
+  });
+
+  it("is told in words", () => {
+    expect(saidOf(of("FixedRange", { minvalue: "1", maxvalue: 3, increment: 1 }))).toBe("from 1, to 3, step 1");
+    expect(saidOf(of("Normal", { mean: 0, standardDeviation: 2 }))).toBe("drawn normally: mean 0, standard deviation 2");
+    expect(saidOf(of("Weibull", { shape: 2, scale: 1 }))).toBe("Weibull: shape 2, scale 1");
+    expect(saidOf(of("", { values: [1, 2] }))).toBe("1, 2");
+    expect(saidOf(of(""))).toBe("a column of the table");
+    expect(saidOf(of("", { direction: "minimize" }, "Objective"))).toBe("Objective: minimize");
+  });
 });

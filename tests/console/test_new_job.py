@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from browsing import Visitor
 from harness import Client, wait_for
+from studying import created, study
 
 
 def case() -> bytes:
@@ -124,6 +125,81 @@ def test_a_study_is_set_up_in_its_own_step(client: Client, visit: Visitor) -> No
     job = page.url.rsplit("/", 1)[1]
     assert client.finished(job) == "Completed successfully"
     assert client.get(f"jobs/{job}/runs/")["count"] == 3
+    somebody.check()
+
+
+def test_drawn_variables_need_a_number_of_draws(client: Client, visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new?step=parameters&study=1")
+    draws = page.get_by_label("Number of draws")
+    page.get_by_role("button", name="Add a variable").click()
+    expect(draws).to_have_count(0)
+    page.get_by_label("Name", exact=True).fill("u")
+    page.get_by_label("Values", exact=True).select_option("drawn evenly")
+    for label, value in (("From", "1"), ("To", "3")):
+        page.get_by_label(label, exact=True).fill(value)
+    expect(draws).to_be_visible()
+    next_step(page, "Inputs")
+    page.get_by_label("Name of the job").fill("Drawn")
+    next_step(page, "Software")
+    page.get_by_label("Software", exact=True).select_option("user_included")
+    page.get_by_label("Command", exact=True).fill("echo $PARAM_U")
+    next_step(page, "Hardware")
+    page.get_by_label("Core type").select_option("emerald")
+    next_step(page, "Review")
+    estimate = page.get_by_role("region", name="Estimate")
+    expect(estimate).to_contain_text("Once its parameters say which runs there are.")
+    page.get_by_role("alert").get_by_role(
+        "link", name="Number of draws: must be at least 1"
+    ).click()
+    expect(draws).to_be_focused()
+    draws.fill("0")
+    next_step(page, "Review")
+    next_step(page, "Parameters")
+    draws.press("Tab")
+    expect(draws).to_have_attribute("aria-invalid", "true")
+    draws.fill("3")
+    expect(draws).not_to_have_attribute("aria-invalid", "true")
+    next_step(page, "Review")
+    expect(estimate).to_contain_text(re.compile(r"Runs\s*3"))
+    expect(page.get_by_role("region", name="The study")).to_contain_text(
+        re.compile(r"u drawn evenly: from 1, to 3\s*Draws\s*3")
+    )
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
+    job = page.url.rsplit("/", 1)[1]
+    assert client.finished(job) == "Completed successfully"
+    assert client.get(f"jobs/{job}/runs/")["count"] == 3
+    somebody.check()
+
+
+def test_a_copied_study_tells_where_its_values_come_from(client: Client, visit: Visitor) -> None:
+    goal = {
+        "name": "f",
+        "variableType": "Objective",
+        "valueGeneratorSettings": {"direction": "minimize"},
+    }
+    body = study(
+        client,
+        table="x\n1\n2\n",
+        templates={"case.in": ("case.in.template", "x = ${x}\n")},
+        job={"jobvariables": [goal]},
+    )
+    draft = client.call("POST", f"jobs/{created(client, body)['id']}/draft/", 201, json={}).json()
+    somebody = visit()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}&step=parameters")
+    expect(page.get_by_label("Name", exact=True).first).to_have_value("x")
+    expect(page.get_by_label("Values", exact=True)).to_have_count(1)
+    chosen = page.get_by_label("Values", exact=True).locator("option:checked")
+    expect(chosen).to_have_text("a column of the table")
+    expect(page.get_by_text("Objective: minimize")).to_be_visible()
+    next_step(page, "Review")
+    told = page.get_by_role("region", name="The study")
+    for text in ("runs.csv", "x a column of the table", "f Objective: minimize"):
+        expect(told).to_contain_text(text)
+    expect(page.get_by_role("region", name="What will run")).to_contain_text(
+        "case.in.template as case.in"
+    )
     somebody.check()
 
 

@@ -20,6 +20,7 @@ import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { EMPTY, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
 import { useDraft, type Draft, type Problem, type Saving } from "./new/draft";
+import { Runs, Templates } from "./new/runs";
 import { Hardware, Inputs, Parameters, Post, Software, useUploadedInputs } from "./new/steps";
 import "./new/new.css";
 
@@ -51,7 +52,9 @@ const LABELS: [RegExp, string][] = [
   [/\.walltime$/, "Walltime"],
   [/\.inputFiles/, "Inputs"],
   [/^paramFile/, "Table of runs"],
+  [/^caseFile/, "Table of cases"],
   [/^jobvariables/, "Variables"],
+  [/^monteCarloIterations/, "Number of draws"],
   [/\.templateTasks/, "Templates"],
 ];
 
@@ -261,7 +264,11 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
           />
         </form>
         <aside class="new-side stack">
-          <EstimateOf estimate={validation?.estimate ?? null} isStudy={study} />
+          <EstimateOf
+            estimate={validation?.estimate ?? null}
+            isStudy={study}
+            once={of("parameters").length && !of("hardware").length ? PARAMETERS_SAID : HARDWARE_CHOSEN}
+          />
           <Drafts now={draft.draft?.id ?? ""} />
         </aside>
       </div>
@@ -386,7 +393,13 @@ function Moves({
   );
 }
 
-function EstimateOf({ estimate, isStudy }: { estimate: Schemas["Estimate"] | null; isStudy: boolean }) {
+const HARDWARE_CHOSEN = "Once software and hardware are chosen.";
+const PARAMETERS_SAID = "Once its parameters say which runs there are.";
+
+type EstimateProps = { estimate: Schemas["Estimate"] | null; isStudy: boolean; once: string };
+
+/** `once`: what has to be known before there is one. */
+function EstimateOf({ estimate, isStudy, once }: EstimateProps) {
   const between = (low: number, high: number): string =>
     low === high ? number(low) : `${number(low)} to ${number(high)}`;
   return (
@@ -421,7 +434,7 @@ function EstimateOf({ estimate, isStudy }: { estimate: Schemas["Estimate"] | nul
           <dd>{estimate.basis === "no history" ? "the walltime: this command did not run yet" : estimate.basis}</dd>
         </dl>
       ) : (
-        <p class="quiet">Once software and hardware are chosen.</p>
+        <p class="quiet">{once}</p>
       )}
     </Panel>
   );
@@ -473,6 +486,7 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
           {each.message}
         </Banner>
       ))}
+      <Runs body={body} />
       {(body.jobanalyses ?? []).map((each, n) => (
         <Panel key={n} title={(body.jobanalyses?.length ?? 1) > 1 ? `Analysis ${n + 1}` : "What will run"}>
           <dl class="facts">
@@ -485,7 +499,10 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
               <Code label="Command">{each.command || "-"}</Code>
             </dd>
             <dt>Inputs</dt>
-            <dd>{each.inputFiles?.length ?? 0} files</dd>
+            <dd>
+              {each.inputFiles?.length ?? 0} {plural(each.inputFiles?.length ?? 0, "file")}
+            </dd>
+            <Templates all={each.templateTasks ?? []} />
             <dt>On</dt>
             <dd>
               {each.hardware?.coresPerSlot ?? "-"} {plural(each.hardware?.coresPerSlot, "core")} of{" "}

@@ -27,7 +27,13 @@ export type Body = {
   isLowPriority?: boolean;
   projectId?: string | null;
   paramFile?: { id: string } | null;
+  caseFile?: { id: string } | null;
   jobvariables?: Variable[];
+  monteCarloIterations?: number | null;
+  includeNominalRun?: boolean;
+  design?: { kind?: string; count?: number | null; options?: Record<string, unknown> | null } | null;
+  optimizer?: { method?: string; budget?: number; settings?: Record<string, unknown> | null } | null;
+  seed?: number | null;
   tags?: string[];
   [kept: string]: unknown;
 };
@@ -49,9 +55,10 @@ export const EMPTY: Body = {
 export const isStudy = (body: Body): boolean =>
   Boolean(
     body.paramFile ||
+    body.caseFile ||
     body.jobvariables?.length ||
-    body["design"] ||
-    body["optimizer"] ||
+    body.design ||
+    body.optimizer ||
     body.jobanalyses?.some((each) => each.templateTasks?.length),
   );
 
@@ -71,7 +78,15 @@ export function withHardware(body: Body, at: number, change: Partial<NonNullable
 
 /** Without what makes it a study. */
 export function single(body: Body): Body {
-  const { paramFile: _table, jobvariables: _variables, design: _design, optimizer: _optimizer, ...rest } = body;
+  const {
+    paramFile: _table,
+    caseFile: _cases,
+    jobvariables: _variables,
+    monteCarloIterations: _draws,
+    design: _design,
+    optimizer: _optimizer,
+    ...rest
+  } = body;
   return {
     ...rest,
     jobanalyses: (body.jobanalyses ?? []).map((each) => ({
@@ -80,6 +95,49 @@ export function single(body: Body): Body {
       hardware: { ...each.hardware, slots: 1 },
     })),
   };
+}
+
+/** How values come about: what it is called, and its settings with their labels. */
+export const GENERATORS: Record<string, { label: string; settings: [string, string][] }> = {
+  FixedRange: { label: "from, to, step", settings: [["minvalue", "From"], ["maxvalue", "To"], ["increment", "Step"]] },
+  Linspace: { label: "from, to, count", settings: [["minvalue", "From"], ["maxvalue", "To"], ["count", "Count"]] },
+  List: { label: "a list of values", settings: [["values", "Values, with commas"]] },
+  Uniform: { label: "drawn evenly", settings: [["minvalue", "From"], ["maxvalue", "To"]] },
+  Normal: { label: "drawn normally", settings: [["mean", "Mean"], ["standardDeviation", "Standard deviation"]] },
+};
+const LISTED = /^(fixed.?range|linspace|list)$/i; // kinds that nothing is drawn from
+const OUTPUTS = new Set(["Output", "Constraint", "Objective"]);
+
+/** "" where its values come from a table, or from the runs. */
+export const kindOf = ({ valueGeneratorType: kind, valueGeneratorSettings: settings }: Variable): string =>
+  kind || (settings?.["values"] ? "List" : "");
+
+export const isOutput = (variable: Variable): boolean => OUTPUTS.has(variable.variableType ?? "");
+
+export const isDrawn = (variable: Variable): boolean =>
+  !isOutput(variable) && kindOf(variable) !== "" && !LISTED.test(kindOf(variable));
+
+/** A variable in words: "from 1, to 3, step 1"; "drawn evenly: from 0, to 1"; "Objective: minimize". */
+export function saidOf(variable: Variable): string {
+  const kind = kindOf(variable);
+  const settings = variable.valueGeneratorSettings ?? {};
+  const text = (value: unknown): string => (Array.isArray(value) ? value.join(", ") : String(value));
+  if (kind === "List") return text(settings["values"] ?? "");
+  const labels = new Map(GENERATORS[kind]?.settings);
+  const all = Object.entries(settings)
+    .filter(([, value]) => value !== null && value !== "")
+    .map(([name, value]) =>
+      name === "direction" ? text(value) : `${labels.get(name)?.toLowerCase() ?? name} ${text(value)}`,
+    )
+    .join(", ");
+  const first = isOutput(variable)
+    ? variable.variableType!
+    : !kind
+      ? "a column of the table"
+      : isDrawn(variable)
+        ? (GENERATORS[kind]?.label ?? kind)
+        : "";
+  return [first, all].filter(Boolean).join(": ");
 }
 
 /** Lines NAME=value, and back. Lines without "=" are kept to be seen and told about. */

@@ -11,7 +11,12 @@ import { Button, Bytes, Choice, Field, Script, fieldId } from "../../ui/parts";
 import { Table, UnseenHead } from "../../ui/scroll";
 import { DropZone, UploadList } from "../../ui/uploads";
 import {
+  GENERATORS,
   analysisAt,
+  isDrawn,
+  isOutput,
+  kindOf,
+  saidOf,
   textOf,
   variablesOf,
   withAnalysis,
@@ -34,7 +39,7 @@ type StepProps = {
 // --- inputs ---------------------------------------------------------------------------------------
 
 /** Names of files by id, for a body has ids only. */
-function useNames(ids: string[]): Map<string, StoredFile | null> {
+export function useNames(ids: string[]): Map<string, StoredFile | null> {
   const [known, learn] = useState<Map<string, StoredFile | null>>(new Map());
   const wanted = ids.filter((id) => id && !known.has(id)).join(",");
   useEffect(() => {
@@ -422,14 +427,6 @@ export function Post({ body, at, edit, errors }: StepProps) {
 
 // --- parameters -----------------------------------------------------------------------------------
 
-const GENERATORS: Record<string, { label: string; settings: [string, string][] }> = {
-  FixedRange: { label: "from, to, step", settings: [["minvalue", "From"], ["maxvalue", "To"], ["increment", "Step"]] },
-  Linspace: { label: "from, to, count", settings: [["minvalue", "From"], ["maxvalue", "To"], ["count", "Count"]] },
-  List: { label: "a list of values", settings: [["values", "Values, with commas"]] },
-  Uniform: { label: "drawn evenly", settings: [["minvalue", "From"], ["maxvalue", "To"]] },
-  Normal: { label: "drawn normally", settings: [["mean", "Mean"], ["standardDeviation", "Standard deviation"]] },
-};
-
 export function Parameters({ body, at, batch, edit, errors }: StepProps) {
   const [picking, pick] = useState<"table" | "template" | "">("");
   const templates = analysisAt(body, at).templateTasks ?? [];
@@ -438,6 +435,8 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
   const setTemplates = (to: Template[]): void => edit((now) => withAnalysis(now, at, { templateTasks: to }));
   const setVariables = (to: Variable[]): void =>
     edit((now) => ({ ...now, jobvariables: to.map((each, n) => ({ ...each, displayOrder: n })) }));
+  const draws = body.monteCarloIterations ?? null;
+  const isDrawnFrom = variables.some(isDrawn) && !body.design && !body.optimizer;
   const setting = (variable: Variable, name: string): string => {
     const value = variable.valueGeneratorSettings?.[name];
     return Array.isArray(value) ? value.join(", ") : value === undefined || value === null ? "" : String(value);
@@ -479,9 +478,9 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
         <UploadList batch={`${batch}-parameters`} />
       </section>
       <section class="stack-small">
-        <h2>Variables with a range</h2>
+        <h2>Variables</h2>
         {variables.map((variable, n) => {
-          const kind = variable.valueGeneratorType ?? "FixedRange";
+          const kind = kindOf(variable);
           const fields = GENERATORS[kind]?.settings;
           return (
             <div key={n} class="row new-variable">
@@ -498,26 +497,31 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                   />
                 )}
               </Field>
-              <Choice
-                label="Values"
-                name={`jobvariables.${n}.valueGeneratorType`}
-                errors={errors(`jobvariables.${n}.valueGeneratorType`)}
-                value={kind}
-                set={(valueGeneratorType) =>
-                  setVariables(
-                    variables.map((each, m) =>
-                      m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each,
-                    ),
-                  )
-                }
-              >
-                {Object.entries(GENERATORS).map(([name, { label }]) => (
-                  <option key={name} value={name}>
-                    {label}
-                  </option>
-                ))}
-                {fields ? null : <option value={kind}>{kind}</option>}
-              </Choice>
+              {isOutput(variable) ? (
+                <p class="field">{saidOf(variable)}</p>
+              ) : (
+                <Choice
+                  label="Values"
+                  name={`jobvariables.${n}.valueGeneratorType`}
+                  errors={errors(`jobvariables.${n}.valueGeneratorType`)}
+                  value={kind}
+                  set={(valueGeneratorType) =>
+                    setVariables(
+                      variables.map((each, m) =>
+                        m === n ? { ...each, valueGeneratorType, valueGeneratorSettings: {} } : each,
+                      ),
+                    )
+                  }
+                >
+                  {kind && !body.paramFile && !body.caseFile ? null : <option value="">a column of the table</option>}
+                  {Object.entries(GENERATORS).map(([name, { label }]) => (
+                    <option key={name} value={name}>
+                      {label}
+                    </option>
+                  ))}
+                  {fields || !kind ? null : <option value={kind}>{kind}</option>}
+                </Choice>
+              )}
               {(fields ?? []).map(([name, label]) => (
                 <Field
                   key={name}
@@ -565,6 +569,29 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
           </Button>
           <Messages id="jobvariables" errors={errors("jobvariables")} />
         </div>
+        {draws !== null || errors("monteCarloIterations").length || isDrawnFrom ? (
+          <Field
+            label="Number of draws"
+            name="monteCarloIterations"
+            errors={errors("monteCarloIterations")}
+            hint="So many runs, each with values of its own of what is drawn; at each point of the ranges and tables, where there are any"
+          >
+            {(props) => (
+              <input
+                {...props}
+                class="input"
+                type="number"
+                min="1"
+                value={draws ?? ""}
+                onInput={(event) => {
+                  const text = event.currentTarget.value;
+                  const monteCarloIterations = text.trim() === "" ? null : Number(text);
+                  edit((now) => ({ ...now, monteCarloIterations }));
+                }}
+              />
+            )}
+          </Field>
+        ) : null}
       </section>
       <section class="stack-small">
         <h2>Templates</h2>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { merged, numeric, sorted, ticks, type Columns, type Run } from "../src/pages/study/data";
+import { extent, merged, numeric, padded, sorted, ticks, type Columns, type Run } from "../src/pages/study/data";
 
 const reply = (change: Partial<Columns>): Columns => ({
   version: "1",
@@ -49,4 +49,12 @@ it("ticks are round and within", () => {
   expect(ticks(0, 1)).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
   expect(ticks(-0.013, 0.027, 4)).toEqual([-0.01, 0, 0.01, 0.02]);
   expect(ticks(3, 3)).toEqual([3]);
+});
+
+it("the axes go beyond what is there, and what is told does not", () => {
+  const range = extent([3, -5, 10]);
+  expect(range).toEqual([-5, 10]);
+  expect(padded(range)).toEqual([-5.75, 10.75]);
+  expect(padded(extent([4, 4]))).toEqual([3.8, 4.2]);
+  expect(extent([])).toEqual([0, 1]);
 });

@@ -68,6 +68,23 @@ export function numeric(value: Value): number | null {
   return Number.isFinite(n) ? n : null;
 }
 
+/** The least and the most of them; 0 and 1 where there are none. */
+export function extent(values: readonly number[]): [number, number] {
+  if (!values.length) return [0, 1];
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return [low, high];
+}
+
+/** A little around what is there, so that no point lies on the frame. */
+export function padded([low, high]: [number, number]): [number, number] {
+  const around = (high - low || Math.abs(high) || 1) * 0.05;
+  return [low - around, high + around];
+}
+
 /** Round values between two bounds, some `most` of them. */
 export function ticks(low: number, high: number, most = 6): number[] {
   if (!(high > low)) return [low];

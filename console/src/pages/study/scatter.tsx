@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { number } from "../../lib/format";
 import { resolved, useTheme } from "../../lib/media";
-import { numeric, ticks, valueOf, type Run } from "./data";
+import { extent, numeric, padded, ticks, valueOf, type Run } from "./data";
 
 type Props = {
   runs: readonly Run[];
@@ -36,7 +36,7 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
     }
     return found;
   }, [runs, x, y]);
-  const range = useMemo(() => [bounds(points.map((p) => p.x)), bounds(points.map((p) => p.y))] as const, [points]);
+  const range = useMemo(() => [extent(points.map((p) => p.x)), extent(points.map((p) => p.y))] as const, [points]);
 
   useEffect(() => {
     const observer = new ResizeObserver(() => {
@@ -46,7 +46,8 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
     return () => observer.disconnect();
   }, []);
 
-  const [[x0, x1], [y0, y1]] = range;
+  const [xRange, yRange] = range;
+  const [[x0, x1], [y0, y1]] = [padded(xRange), padded(yRange)];
   const px = (value: number): number => LEFT + ((value - x0) / (x1 - x0)) * (size.width - LEFT - ROOM);
   const py = (value: number): number =>
     size.height - BOTTOM - ((value - y0) / (y1 - y0)) * (size.height - BOTTOM - ROOM);
@@ -101,7 +102,8 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
   const lit = points.find((point) => point.run.id === hovered);
   const summary = points.length
     ? `${yName} against ${xName}: ${points.length} of ${runs.length} runs; ` +
-      `${xName} from ${number(x0)} to ${number(x1)}, ${yName} from ${number(y0)} to ${number(y1)}.`
+      `${xName} from ${number(xRange[0])} to ${number(xRange[1])}, ` +
+      `${yName} from ${number(yRange[0])} to ${number(yRange[1])}.`
     : `No run has both ${xName} and ${yName} yet.`;
   return (
     <figure class="stack-small">
@@ -123,18 +125,6 @@ export function Scatter({ runs, x, y, xName, yName, hovered, onHover, onOpen }: 
       </figcaption>
     </figure>
   );
-}
-
-/** A little around what is there, so that no point lies on the frame. */
-function bounds(values: number[]): [number, number] {
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of values) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
-  if (!values.length) return [0, 1];
-  const around = (high - low || Math.abs(high) || 1) * 0.05;
-  return [low - around, high + around];
 }
 
 function line(pen: CanvasRenderingContext2D, x0: number, y0: number, x1: number, y1: number): void {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { farOf, reasonOf } from "../src/lib/studies";
 import { extent, merged, numeric, padded, sorted, ticks, type Columns, type Run } from "../src/pages/study/data";
+import { shownState } from "../src/ui/state";
 
 const reply = (change: Partial<Columns>): Columns => ({
   version: "1",
@@ -57,4 +59,29 @@ it("the axes go beyond what is there, and what is told does not", () => {
   expect(padded(range)).toEqual([-5.75, 10.75]);
   expect(padded(extent([4, 4]))).toEqual([3.8, 4.2]);
   expect(extent([])).toEqual([0, 1]);
+});
+
+describe("how far a study is", () => {
+  const far = (status: string, reason: string | null, total: number, ended: number, done: number | null, failed: number | null) =>
+    farOf({ status, reason, study: { total, ended, done, failed } });
+
+  it("counts what is done, not what was stopped", () => {
+    expect(far("Executing", null, 12, 5, 4, 1)).toEqual({ share: 4 / 12, text: "4 of 12 done, 1 failed" });
+    expect(far("Completed", "Stopped by the user; 4 of 12 runs completed", 12, 12, 4, 0)).toEqual({ share: 4 / 12, text: "4 of 12 done" });
+  });
+
+  it("says no more than is known of one with too many runs to count", () => {
+    expect(far("Executing", null, 9000, 216, null, null)).toEqual({ share: 216 / 9000, text: "216 of 9000 ended" });
+    expect(far("Completed", "Stopped by the user; 216 of 9000 runs completed", 9000, 9000, null, null)).toEqual({ share: null, text: "9000 runs" });
+    expect(far("Completed", "Completed successfully", 9000, 9000, null, null)).toEqual({ share: 1, text: "9000 of 9000 done" });
+  });
+
+  it("has a reason where it did not end well, and a badge that says so", () => {
+    const reason = "A run failed: none of 4 runs completed. Run 1: it had enough";
+    expect(reasonOf({ status: "Completed", reason })).toBe(reason);
+    expect(reasonOf({ status: "Completed", reason: "Completed successfully" })).toBe("");
+    expect(reasonOf({ status: "Queued", reason: "no free cores" })).toBe("");
+    expect(shownState("Completed", null, reason).word).toBe("Failed");
+    expect(shownState("Completed", null, "3 of 4 runs completed. Run 2 failed: it had enough").word).toBe("Ended");
+  });
 });

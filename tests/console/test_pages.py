@@ -78,9 +78,12 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
     rows = "x,y\n" + "".join(f"{n},{n * n}\n" for n in range(1, 7))
     command = 'if [ "$PARAM_X" = 3 ] && [ ! -e "$HOME/../fixed" ]; then exit 7; fi'
     post = "printf 'f\\t%s\\n' \"$PARAM_Y\""
+    largest = {"direction": "maximize"}
+    goal = {"name": "f", "variableType": "Objective", "valueGeneratorSettings": largest}
+    named = {"name": "Parabola", "jobvariables": [goal]}
     job = created(
         client,
-        study(client, command, table=rows, job={"name": "Parabola"}, postProcessScriptCommand=post),
+        study(client, command, table=rows, job=named, postProcessScriptCommand=post),
     )
     somebody = visit()
     client.submit(job["id"])
@@ -90,7 +93,11 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
     expect(page.get_by_text("1 failed").first).to_be_visible()
     third = table.get_by_role("row").filter(has=page.get_by_role("link", name="3", exact=True))
     expect(third).to_contain_text("failed")
-    expect(page.get_by_role("img", name="f against x: 5 of 6 runs")).to_be_visible()
+    reason = "5 of 6 runs completed. Run 3 failed: "
+    expect(page.get_by_role("alert").filter(has_text=reason)).to_be_visible()
+    expect(page.get_by_text("Best run: 6 with f 36 at x 6, y 36")).to_be_visible()
+    told = "f against x: 5 of 6 runs; x from 1 to 6, f from 1 to 36."
+    expect(page.get_by_role("img", name=told)).to_be_visible()
     table.get_by_role("button", name="f", exact=True).click()
     table.get_by_role("button", name="f ↑").click()
     expect(table.get_by_role("row").nth(1)).to_contain_text("36")
@@ -107,6 +114,10 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="CSV").click()
     assert download.value.path().read_text().startswith("id,status")
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="Parquet").click()
+    assert download.value.path().read_bytes().startswith(b"PAR1")
     page.get_by_role("button", name="Re-run failed (1)").click()
     page.get_by_role("dialog").get_by_role("button", name="Run again").click()
     wait_for(
@@ -117,6 +128,27 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
         "the attempt",
     )
     somebody.check(400)
+
+
+def test_the_list_of_studies_says_how_each_ended(client: Client, visit: Visitor) -> None:
+    job = created(client, study(client, "exit 7", table="x\n1\n2\n", job={"name": "None is good"}))
+    client.submit(job["id"])
+    client.finished(job["id"])
+    somebody = visit(viewport={"width": 390, "height": 800})
+    page = somebody.open("/studies")
+    row = page.get_by_role("row").filter(has_text="None is good")
+    expect(row).to_contain_text("A run failed: none of 2 runs completed. Run 1: ")
+    expect(row).to_contain_text("0 of 2 done, 2 failed")
+    expect(row.get_by_text("Failed", exact=True)).to_be_visible()
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "0")
+    for cell in row.get_by_role("cell").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+    row.get_by_role("link").click()
+    told = page.get_by_role("alert").filter(has_text="none of 2 runs completed")
+    expect(told).to_be_visible()
+    somebody.check()
 
 
 @pytest.mark.calculix

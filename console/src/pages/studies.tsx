@@ -4,14 +4,16 @@ import { useEffect } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { part } from "../api/client";
 import { changed, useGet } from "../api/queries";
-import type { RowsPage } from "../api/types";
+import type { JobRow, RowsPage } from "../api/types";
 import { gathered } from "../lib/events";
 import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
+import { farOf, reasonOf } from "../lib/studies";
 import { Button, Empty, Failure, Panel, Progress, Skeleton, Time } from "../ui/parts";
 import { Table } from "../ui/scroll";
 import { useCrumbs } from "../ui/shell";
 import { State } from "../ui/state";
+import "./study/study.css";
 
 const GATHER_MS = 1_000;
 const EVENTS = new Set(["study", "job", "reset"]);
@@ -41,43 +43,19 @@ export default function Studies() {
       ) : null}
       {found.length ? (
         <Panel>
-          <Table label="Studies">
+          <Table label="Studies" class="studies">
             <thead>
               <tr>
                 <th scope="col">State</th>
                 <th scope="col">Name</th>
                 <th scope="col">Software</th>
                 <th scope="col">Progress</th>
-                <th scope="col" class="number">
-                  Failed
-                </th>
                 <th scope="col">Made</th>
               </tr>
             </thead>
             <tbody>
               {found.map((row) => (
-                <tr key={row.id}>
-                  <td>
-                    <State status={row.status} outcome={row.outcome} reason={row.reason} />
-                  </td>
-                  <td>
-                    <Link href={row.status ? `/studies/${part(row.id)}` : jobHref(row.id)}>
-                      <bdi>{row.name}</bdi>
-                    </Link>
-                  </td>
-                  <td>{row.analyses.map((each) => each.name).join(", ")}</td>
-                  <td>
-                    <Progress
-                      value={row.study?.total ? row.study.ended / row.study.total : null}
-                      label={`${row.name}: runs that ended`}
-                    />{" "}
-                    {row.study ? `${row.study.ended} of ${row.study.total} runs` : "-"}
-                  </td>
-                  <td class="number">{row.study?.failed ?? "-"}</td>
-                  <td>
-                    <Time at={row.insertedAt} />
-                  </td>
-                </tr>
+                <Row key={row.id} row={row} />
               ))}
             </tbody>
           </Table>
@@ -94,5 +72,34 @@ export default function Studies() {
         </nav>
       ) : null}
     </div>
+  );
+}
+
+function Row({ row }: { row: JobRow }) {
+  const { share, text } = farOf(row);
+  const reason = reasonOf(row);
+  return (
+    <tr>
+      <td>
+        <State status={row.status} outcome={row.outcome} reason={row.reason} />
+      </td>
+      <td class="name">
+        <Link href={row.status ? `/studies/${part(row.id)}` : jobHref(row.id)}>
+          <bdi>{row.name}</bdi>
+        </Link>
+        {reason ? (
+          <div class="reason quiet" title={reason}>
+            {reason}
+          </div>
+        ) : null}
+      </td>
+      <td>{row.analyses.map((each) => each.name).join(", ")}</td>
+      <td class="far">
+        <Progress value={share} label={`${row.name}: ${text}`} /> {text || "-"}
+      </td>
+      <td>
+        <Time at={row.insertedAt} />
+      </td>
+    </tr>
   );
 }

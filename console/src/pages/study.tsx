@@ -1,25 +1,31 @@
 /** A study: which point is best, which failed, and how one column goes with another. */
 
+import { Fragment } from "preact";
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { Link, useLocation } from "wouter-preact";
+import { boot } from "../api/boot";
 import { address, api, ApiError, newKey } from "../api/client";
 import { jobPath } from "../api/jobs";
 import { changed, useGet } from "../api/queries";
 import type { Job, Page, Schemas } from "../api/types";
 import { gathered } from "../lib/events";
-import { duration } from "../lib/format";
+import { duration, number } from "../lib/format";
 import { jobHref } from "../lib/hrefs";
 import { usePlace } from "../lib/query";
 import { whyNot } from "../lib/rights";
+import { WELL } from "../lib/studies";
 import { plural } from "../lib/words";
 import { Confirm } from "../ui/dialog";
 import { CircleCheck, CircleDashed, CirclePlay, Clock, Download, OctagonX, RotateCcw, Square, Star } from "../ui/icons";
 import { Menu } from "../ui/menu";
-import { Button, Choice, Empty, Failure, Field, Num, Panel, Skeleton } from "../ui/parts";
+import { Banner, Button, Choice, Empty, Failure, Field, Num, Panel, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { State, shownState } from "../ui/state";
 import { toast } from "../ui/toasts";
 import { Window } from "../ui/window";
-import { merged, sorted, valueOf, type Columns, type Run } from "./study/data";
+import { useStatuses } from "./job/model";
+import { standing, type Now } from "./job/standing";
+import { merged, sorted, valueOf, type Columns, type Run, type Value } from "./study/data";
 import { Scatter } from "./study/scatter";
 import "./study/study.css";
 
@@ -29,6 +35,8 @@ type Column = { key: string; label: string; isNumber: boolean };
 const ROW = 32;
 const GATHER_MS = 500; // between two looks at what changed
 const PAGE = 2000;
+const BEST_SHOWN = 12;
+const INPUTS_SHOWN = 6;
 
 const STATES = [
   ["done", "good", CircleCheck],
@@ -43,9 +51,13 @@ export default function Study({ params }: { params: Record<string, string | unde
   const id = params["id"]!;
   const job = useGet<Job>(jobPath(id));
   const summary = useGet<Summary>(`${jobPath(id)}study/`);
+  const history = useStatuses(id);
   const { runs, error, again } = useRuns(id);
   useCrumbs({ label: "Studies", href: "/studies" }, { label: job.data?.name ?? id });
-  useEffect(() => gathered(GATHER_MS, concerns(id), () => changed(`${jobPath(id)}study/`)), [id]);
+  useEffect(() => {
+    const look = (): void => ["study/", "statuses/"].forEach((path) => changed(`${jobPath(id)}${path}`));
+    return gathered(GATHER_MS, concerns(id), look);
+  }, [id]);
   const problem = job.error ?? summary.error ?? error;
   if (problem && !summary.data) {
     return problem instanceof ApiError && problem.status === 400 ? (
@@ -65,18 +77,69 @@ export default function Study({ params }: { params: Record<string, string | unde
     );
   }
   if (!summary.data || !runs) return <Skeleton rows={8} />;
+  const now = standing(history.data?.results ?? []);
   return (
     <div class="page stack">
       <div class="row spread">
-        <h1 class="ellipsis">
-          <bdi>{job.data?.name ?? id}</bdi>
-        </h1>
+        <div class="row study-name">
+          <h1 class="ellipsis">
+            <bdi>{job.data?.name ?? id}</bdi>
+          </h1>
+          {history.data ? <State status={now.status} reason={now.reason} /> : null}
+        </div>
         <Actions id={id} summary={summary.data} />
       </div>
+      <Reason now={now} />
       <Counts summary={summary.data} />
+      <Best id={id} summary={summary.data} />
       {error ? <Failure error={error} what="The newest runs" again={again} /> : null}
       <Views id={id} summary={summary.data} runs={runs} />
     </div>
+  );
+}
+
+/** Why it ended as it did, where that is not well; before, what it waits for. */
+function Reason({ now: { status, reason, isOver } }: { now: Now }) {
+  if (!reason || reason === WELL) return null;
+  if (!isOver) return <p class="quiet">{reason}</p>;
+  const { tone } = shownState(status, null, reason);
+  return <Banner tone={tone}>{reason}</Banner>;
+}
+
+/** The best run with its values, or the numbers of several. */
+function Best({ id, summary: { best, bestCount, variables, counts, isOpen } }: { id: string; summary: Summary }) {
+  const link = (run: string) => <Link href={jobHref(id, "", { run })}>{run}</Link>;
+  const [first] = best;
+  if (!first) return null;
+  const soFar = isOpen || counts.planned + counts.waiting + counts.running ? " so far" : "";
+  const values = (of: Record<string, Value>, names: string[]): string =>
+    names.map((name) => `${name} ${number(of[name])}`).join(", ");
+  const goals = variables.filter((each) => each.role === "Objective" && each.name in first.outputs);
+  const inputs = Object.keys(first.inputs);
+  const more = inputs.length - INPUTS_SHOWN;
+  return (
+    <p class="row">
+      <Star size={16} class="icon" />
+      {bestCount === 1 ? (
+        <span>
+          Best run{soFar}: {link(first.id)} with {values(first.outputs, goals.map((each) => each.name))}
+          {inputs.length ? ` at ${values(first.inputs, inputs.slice(0, INPUTS_SHOWN))}` : ""}
+          {more > 0 ? ` and ${more} more` : ""}
+        </span>
+      ) : (
+        <span>
+          {number(bestCount)} best runs{soFar}
+          {goals.length > 1 ? ", none worse than another in every objective" : ""}:{" "}
+          {best.slice(0, BEST_SHOWN).map((run, n) => (
+            <Fragment key={run.id}>
+              {n ? ", " : ""}
+              {link(run.id)}
+            </Fragment>
+          ))}
+          {bestCount > BEST_SHOWN ? ` and ${number(bestCount - BEST_SHOWN)} more` : ""}
+        </span>
+      )}
+    </p>
   );
 }
 
@@ -168,6 +231,7 @@ function Actions({ id, summary }: { id: string; summary: Summary }) {
         items={[
           { label: "CSV", href: file("csv"), isDownload: true },
           { label: "JSON", href: file("json"), isDownload: true },
+          { label: "Parquet", href: file("parquet"), isDownload: true, why: whyNoParquet() },
         ]}
       >
         Export
@@ -176,6 +240,9 @@ function Actions({ id, summary }: { id: string; summary: Summary }) {
     </div>
   );
 }
+
+const whyNoParquet = (): string =>
+  boot.value!.features.includes("parquet") ? "" : "This server needs an extra package for it: simyard[parquet]";
 
 function Rerun({
   id,

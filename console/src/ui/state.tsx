@@ -1,10 +1,13 @@
 /** The state of a job or run: never by colour alone, and of what is over never without its outcome. */
 
 import type { Outcome } from "../api/types";
+import { WELL } from "../lib/studies";
 import { capital } from "../lib/words";
 import { Ban, CircleCheck, CircleDashed, CirclePlay, Clock, OctagonX, Square, TriangleAlert } from "./icons";
 
 export type Tone = "draft" | "waiting" | "running" | "warning" | "good" | "bad";
+
+const FAILED = "A run failed:"; // how the reason begins where no run is good
 
 const WORDS: Record<string, Tone> = {
   "": "draft",
@@ -34,9 +37,10 @@ export function shownState(status: string, outcome?: Ending | null, reason?: str
   const verdict = outcome?.verdict;
   if (verdict === "stopped" || (!outcome && reason?.startsWith("Stopped")))
     return { word: "Stopped", tone: "draft", icon: Square };
-  if (outcome ? outcome.isGood : reason === "Completed successfully")
+  if (outcome ? outcome.isGood : reason === WELL)
     return { word: "Completed", tone: "good", icon: CircleCheck };
   if (verdict === "suspect") return { word: "Suspect", tone: "warning", icon: TriangleAlert };
+  if (!outcome && reason?.startsWith(FAILED)) return { word: "Failed", tone: "bad", icon: OctagonX };
   if (!verdict)
     return { word: reason ? "Ended" : "Completed", tone: reason ? "bad" : "draft", icon: reason ? OctagonX : Square };
   return { word: capital(verdict), tone: "bad", icon: OctagonX };

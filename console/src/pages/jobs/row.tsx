@@ -6,6 +6,7 @@ import type { JobRow, Schemas } from "../../api/types";
 import { TONES, percent, roughlyLeft } from "../../lib/convergence";
 import { duration, moment, number } from "../../lib/format";
 import { jobHref } from "../../lib/hrefs";
+import { WELL, farOf } from "../../lib/studies";
 import { Ellipsis, TriangleAlert } from "../../ui/icons";
 import { Menu, type Item } from "../../ui/menu";
 import { Progress, Sparkline, Time } from "../../ui/parts";
@@ -126,11 +127,11 @@ function Marks({ row }: { row: JobRow }) {
 /** How far it is, or how it ended. */
 function Course({ row, spark }: { row: JobRow; spark: Schemas["Sparkline"] | undefined }) {
   if (row.study && row.study.total) {
-    const { total, ended, failed } = row.study;
-    const text = `${ended} of ${total}${failed ? `, ${failed} failed` : ""}`;
+    const { share, text } = farOf(row);
+    if (share === null) return <Text text={told(row)} />;
     return (
       <>
-        <Progress value={ended / total} label={`Runs at their end: ${text}`} />
+        <Progress value={share} label={`Runs: ${text}`} />
         <span class="ellipsis" title={text}>
           {text}
         </span>
@@ -183,7 +184,7 @@ const Text = ({ text }: { text: string }) => (
 function told(row: JobRow): string {
   const { outcome, reason } = row;
   if (outcome) return outcome.message || outcome.cause;
-  return reason === "Completed successfully" ? "" : (reason ?? "");
+  return reason === WELL ? "" : (reason ?? "");
 }
 
 const analyses = (row: JobRow, isLong: boolean): string =>

@@ -117,6 +117,9 @@ def test_what_cannot_be_done_again(client: Client) -> None:
     said = post(client, rerun, {"runs": [2]}, 400)["detail"]
     assert "not at its end (it is Planned)" in said
     assert "no run 7" in str(post(client, rerun, {"runs": [7]}, 400)["runs"])
+    wrong = "A valid integer is required."
+    for sent in (["a"], [True]):
+        assert post(client, rerun, {"runs": sent}, 400) == {"runs": [[wrong]]}
     assert "where" in post(client, rerun, {"where": "bad"}, 400)
     assert "replace" in post(client, rerun, {"where": "all", "replace": {"x": "y"}}, 400)
     client.call("POST", f"jobs/{job}/stop/", 202)

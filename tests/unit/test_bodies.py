@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from coroutines import finished
 from simyard.api import bodies, downloads, errors, paging
-from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, CodeText, Count, EmptyIsNull, LooseText, NoFlag, Whole, needed
 from simyard.api.downloads import asked_range
 from simyard.api.paging import Page
 from simyard.domain.errors import Invalid, NotFound, Problem, TooLarge
@@ -20,7 +20,7 @@ from simyard.domain.lists import Found
 
 
 class Wheel(Body):
-    wheel_size: int = Field(1, ge=1, json_schema_extra={"needed": True})
+    wheel_size: Count = Field(1, json_schema_extra={"needed": True})
     is_spare: bool = False
 
 
@@ -34,7 +34,8 @@ class Car(Body):
     engine: Engine = needed(Engine())
     wheels: list[Wheel] = needed([])
     extra_wheels: Annotated[list[Wheel] | None, EmptyIsNull] = None
-    max_speed: Annotated[int | None, EmptyIsNull] = None
+    max_speed: Annotated[Whole | None, EmptyIsNull] = None
+    gears: Annotated[list[Annotated[int, Field(ge=1, lt=10), NoFlag]] | None, EmptyIsNull] = None
     labels: dict[str, LooseText] = Field(default_factory=dict)
 
 
@@ -120,6 +121,12 @@ def test_what_is_no_object(sent: Any) -> None:
         ({"maxSpeed": "9" * 5000}, ("maxSpeed",), "A valid integer is required."),
         ({"maxSpeed": {}}, ("maxSpeed",), "A valid integer is required."),
         ({"max_speed": "fast"}, ("maxSpeed",), "A valid integer is required."),
+        ({"max_speed": True}, ("maxSpeed",), "A valid integer is required."),
+        ({"wheels": [{"wheelSize": False}]}, ("wheels", 0, "wheelSize"), "A valid integer"),
+        ({"gears": ["a"]}, ("gears", 0), "A valid integer is required."),
+        ({"gears": [1, True, 2]}, ("gears", 1), "A valid integer is required."),
+        ({"gears": [1, 0]}, ("gears", 1), "Ensure this value is greater than or equal to 1."),
+        ({"gears": "four"}, ("gears",), 'Expected a list of items but got type "str".'),
         ({"wheels": [{"wheel_size": "x"}]}, ("wheels", 0, "wheelSize"), "A valid integer"),
         ({"labels": {"max_speed": []}}, ("labels", "max_speed"), "Not a valid string."),
         ({"wheels": [{"wheelSize": None}]}, ("wheels", 0, "wheelSize"), "may not be null"),
@@ -188,6 +195,17 @@ def test_everything_wrong_is_told_and_the_rest_is_read() -> None:
     assert body.labels == {"good": "1"}
 
 
+def test_wrong_numbers_of_a_list_are_told_once_and_the_others_are_read() -> None:
+    sent = {**GOOD, "gears": ["a", 1, [], None, 5, 0, "7"], "wheels": [5, {}]}
+    body, told = read(sent)
+    assert set(told) == {
+        *(("gears", n) for n in (0, 2, 3, 5)),
+        ("wheels", 0),
+        ("wheels", 1, "wheelSize"),
+    }
+    assert body.gears == [1, 5, 7]
+
+
 @pytest.mark.parametrize("key", ["a[0]", "[", "function-x", "0", "", "wheels", "max_speed", "Ä"])
 def test_keys_of_any_kind(key: str) -> None:
     body, told = read({**GOOD, "labels": {key: ["bad"], "good": "1"}, key + "?": 1})
@@ -204,7 +222,9 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=4,
 )
-FIELDS = st.sampled_from(["name", "engine", "wheels", "extra_wheels", "maxSpeed", "labels", "code"])
+FIELDS = st.sampled_from(
+    ["name", "engine", "wheels", "extra_wheels", "maxSpeed", "gears", "labels", "code"]
+)
 
 
 @given(st.dictionaries(FIELDS, JSON))
@@ -218,6 +238,7 @@ def test_whatever_is_sent_is_read_or_refused(sent: dict[str, Any]) -> None:
             "wheels",
             "extraWheels",
             "maxSpeed",
+            "gears",
             "labels",
         }
 

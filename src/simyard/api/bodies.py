@@ -21,6 +21,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
 from simyard.api.errors import UnsupportedMediaType
@@ -63,6 +64,12 @@ def _null(value: object) -> object:
     return None if value == "" else value
 
 
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "true and false are no integers")
+    return value
+
+
 def _code(value: object) -> object:
     return value.get("code", "") if isinstance(value, dict) else value
 
@@ -78,6 +85,9 @@ LooseText = Annotated[str, BeforeValidator(_text)]
 # A code as text, or as an object that has it.
 CodeText = Annotated[str, BeforeValidator(_code), WithJsonSchema(text_or_object("code"))]
 EmptyIsNull = BeforeValidator(_null)
+NoFlag = BeforeValidator(_no_flag)  # behind the limits of an integer, or its schema loses them
+Whole = Annotated[int, NoFlag]
+Count = Annotated[int, Field(ge=1), NoFlag]
 
 
 def _kind(request: Request) -> str:
@@ -160,7 +170,8 @@ def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
         kind = type(sent).__name__
         raise Invalid.at((), f"Invalid data. Expected a dictionary, but got {kind}.")
     problems: list[Problem] = []
-    while len(problems) < _MOST_PROBLEMS:
+    told: set[Path] = set()
+    for _ in range(_MOST_PROBLEMS):
         try:
             body = model.model_validate(sent)
         except ValidationError as error:
@@ -169,10 +180,13 @@ def read(model: type[B], sent: Any) -> tuple[B, list[Problem]]:
             problems += [
                 Problem(_spelled(model, path), _message(found))
                 for path, found in zip(paths, errors, strict=True)
+                if path not in told
             ]
-            if len(problems) < _MOST_PROBLEMS:
-                for path in paths:
-                    sent = _without(sent, path)
+            if len(problems) >= _MOST_PROBLEMS:
+                break
+            for path in dict.fromkeys(reversed(paths)):  # what goes moves what is behind it
+                sent = _without(sent, path, keep_place=path not in told)
+            told.update(paths)
         else:
             missing = _missing(body, (), {p.path for p in problems})
             problems += islice(missing, _MOST_PROBLEMS)
@@ -244,15 +258,19 @@ def _message(found: Any) -> str:
             return str(found["msg"])
 
 
-def _without(sent: Any, path: Path) -> Any:
-    """A copy without the value at this path; an entry of a list becomes {} to keep its place."""
+def _without(sent: Any, path: Path, *, keep_place: bool) -> Any:
+    """A copy without the value at this path. An entry of a list becomes {} to keep its place; one
+    for which {} is wrong too, as for a number, goes: nothing is found in such a list later.
+    """
     head, rest = path[0], path[1:]
     if isinstance(sent, list):
-        inner = _without(sent[int(head)], rest) if rest else {}
+        if not rest and not keep_place:
+            return [entry for i, entry in enumerate(sent) if i != head]
+        inner = _without(sent[int(head)], rest, keep_place=keep_place) if rest else {}
         return [inner if i == head else entry for i, entry in enumerate(sent)]
     key = next((k for k in (head, _snake(str(head))) if k in sent), head)
     if rest and key in sent and isinstance(sent[key], dict | list):
-        return {**sent, key: _without(sent[key], rest)}
+        return {**sent, key: _without(sent[key], rest, keep_place=keep_place)}
     return {k: v for k, v in sent.items() if k != key}
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api import bodies
-from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, EmptyIsNull, LooseText, NoFlag, needed
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import reply, too_many
 from simyard.api.routes import Routes, caller, site_of
@@ -76,7 +76,7 @@ class BulkBody(Body):
     action: LooseText = needed("")
     ids: _Texts = None
     query: Any = Field(None, json_schema_extra={"type": ["string", "object", "null"]})
-    expected_count: Annotated[Annotated[int, Field(ge=0)] | None, EmptyIsNull] = None
+    expected_count: Annotated[Annotated[int, Field(ge=0), NoFlag] | None, EmptyIsNull] = None
     dry_run: bool = False
     tags: _Texts = None
     emails: _Texts = None

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from simyard.api import bodies, downloads, paging, uploads
-from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, EmptyIsNull, LooseText, Whole, needed
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import base_url, empty, instant_text, reply
 from simyard.api.routes import PAGE, Routes, caller, query, site_of
@@ -126,7 +126,7 @@ class FileBody(Body):
     """What may be changed of a file; clients send the whole of it."""
 
     name: str | None = None
-    type_id: Annotated[int | None, EmptyIsNull] = None
+    type_id: Annotated[Whole | None, EmptyIsNull] = None
     current_folder_id: Annotated[LooseText | None, EmptyIsNull] = None
 
 

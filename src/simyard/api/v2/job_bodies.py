@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from simyard.api import bodies
-from simyard.api.bodies import Body, CodeText, EmptyIsNull, LooseText, needed, text_or_object
+from simyard.api.bodies import (
+    Body,
+    CodeText,
+    Count,
+    EmptyIsNull,
+    LooseText,
+    NoFlag,
+    Whole,
+    needed,
+    text_or_object,
+)
 from simyard.api.v2 import optimizer_bodies
 from simyard.domain.errors import Invalid, Path, Problem
 from simyard.domain.jobs import (
@@ -63,9 +73,9 @@ class AnalysisRef(Body):
 
 class HardwareBody(Body):
     core_type: CodeText = needed("")
-    cores_per_slot: int = Field(1, ge=1, json_schema_extra={"needed": True})
-    slots: int = Field(1, ge=1, le=100_000)
-    walltime: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
+    cores_per_slot: Count = Field(1, json_schema_extra={"needed": True})
+    slots: Annotated[int, Field(ge=1, le=100_000), NoFlag] = 1
+    walltime: Annotated[Count | None, EmptyIsNull] = None
     type: Annotated[str | None, EmptyIsNull] = None
     is_reusable: bool = False
 
@@ -106,12 +116,12 @@ class JobAnalysisBody(Body):
     on_demand_license_seller: Annotated[dict[str, Any] | None, EmptyIsNull] = None
     user_defined_license_settings: Annotated[dict[str, Any] | None, EmptyIsNull] = None
     license_settings: Annotated[list[Any] | dict[str, Any] | None, EmptyIsNull] = None
-    order: Annotated[int | None, EmptyIsNull] = None
+    order: Annotated[Whole | None, EmptyIsNull] = None
     is_custom_doe: bool = False
     should_run_forever: bool = False
     setup_command: str | None = None
     stop_command: str | None = None
-    stop_command_timeout: Annotated[int | None, EmptyIsNull] = None
+    stop_command_timeout: Annotated[Whole | None, EmptyIsNull] = None
     use_shared_storage: bool = False
     input_folders: Annotated[list[Any] | None, EmptyIsNull] = None
 
@@ -126,7 +136,7 @@ class ResourceFilterBody(Body):
 class VariableBody(Body):
     name: LooseText = needed("")
     variable_type: Annotated[Role, BeforeValidator(_role)] = Role.PARAM
-    display_order: Annotated[int | None, EmptyIsNull] = None
+    display_order: Annotated[Whole | None, EmptyIsNull] = None
     value_generator_type: str | None = None
     variable_generator_type: str | None = None  # the same, as the documentation spells it once
     value_generator_settings: Annotated[
@@ -138,7 +148,7 @@ class DesignBody(Body):
     """Ours: how the values of the variables with a range are chosen together."""
 
     kind: str = needed("")
-    count: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
+    count: Annotated[Count | None, EmptyIsNull] = None
     options: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
 
 
@@ -158,9 +168,11 @@ class JobBody(Body):
     jobvariables: Annotated[
         Annotated[list[VariableBody], Field(max_length=1000)] | None, EmptyIsNull
     ] = None
-    monte_carlo_iterations: Annotated[Annotated[int, Field(ge=0)] | None, EmptyIsNull] = None
+    monte_carlo_iterations: Annotated[Annotated[int, Field(ge=0), NoFlag] | None, EmptyIsNull] = (
+        None
+    )
     design: Annotated[DesignBody | None, EmptyIsNull] = None
-    seed: Annotated[Annotated[int, Field(ge=0, lt=1 << 31)] | None, EmptyIsNull] = None
+    seed: Annotated[Annotated[int, Field(ge=0, lt=1 << 31), NoFlag] | None, EmptyIsNull] = None
     include_nominal_run: bool = False
     is_template_dry_run: bool = False
     tags: Annotated[Tags | None, EmptyIsNull] = None
@@ -175,7 +187,7 @@ class JobBody(Body):
     billing_priority_value: Annotated[str | None, EmptyIsNull] = None
     cidr_rule: Annotated[str | None, EmptyIsNull] = None
     public_key: Annotated[str | None, EmptyIsNull] = None
-    ssh_port: Annotated[int | None, EmptyIsNull] = None
+    ssh_port: Annotated[Whole | None, EmptyIsNull] = None
     auto_terminate_cluster: bool | None = None
     cluster_id: Annotated[LooseText | None, EmptyIsNull] = None
     input_file_parse_task: str | None = None

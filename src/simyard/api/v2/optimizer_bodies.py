@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from simyard.api import bodies
-from simyard.api.bodies import Body, EmptyIsNull
+from simyard.api.bodies import Body, EmptyIsNull, NoFlag
 from simyard.domain.errors import Problem
 from simyard.domain.studies import Optimizer
 
@@ -18,7 +18,9 @@ BUDGET_MOST = 10_000
 
 class OptimizerBody(Body):
     method: Literal["gp", "optuna", "external"] = "gp"
-    budget: Annotated[Annotated[int, Field(ge=1, le=BUDGET_MOST)] | None, EmptyIsNull] = None
+    budget: Annotated[Annotated[int, Field(ge=1, le=BUDGET_MOST), NoFlag] | None, EmptyIsNull] = (
+        None
+    )
     settings: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api import bodies
-from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, Count, EmptyIsNull, LooseText, NoFlag, needed
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import empty, instant_text, reply
 from simyard.api.routes import Routes, caller, query, run_number, site_of
@@ -159,7 +159,7 @@ def _run_ids(value: object) -> object:
 
 
 RunIds = Annotated[
-    Annotated[list[Annotated[int, Field(ge=1, lt=1 << 31)]], Field(max_length=100_000)],
+    Annotated[list[Annotated[int, Field(ge=1, lt=1 << 31), NoFlag]], Field(max_length=100_000)],
     BeforeValidator(_run_ids),
 ]
 
@@ -264,7 +264,7 @@ class PointsBody(DifferentBody):
     rows: Annotated[
         Annotated[list[dict[str, Any]], Field(max_length=_MOST_ROWS)] | None, EmptyIsNull
     ] = None
-    count: Annotated[Annotated[int, Field(ge=1, le=1_000_000)] | None, EmptyIsNull] = None
+    count: Annotated[Annotated[int, Field(ge=1, le=1_000_000), NoFlag] | None, EmptyIsNull] = None
     settings: Annotated[Annotated[dict[str, Any], Field(max_length=100)] | None, EmptyIsNull] = None
 
 
@@ -316,7 +316,7 @@ async def add_points(request: Request, job_id: str) -> Response:
 
 class RunBody(Body):
     variables: dict[str, Any] = needed({})
-    parent: Annotated[Annotated[int, Field(ge=1)] | None, EmptyIsNull] = None
+    parent: Annotated[Count | None, EmptyIsNull] = None
 
 
 @route(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from simyard.api import bodies, paging
-from simyard.api.bodies import Body, EmptyIsNull, LooseText, needed
+from simyard.api.bodies import Body, EmptyIsNull, LooseText, NoFlag, needed
 from simyard.api.idempotency import headers, once
 from simyard.api.replies import empty, instant_text, reply
 from simyard.api.routes import PAGE, Routes, caller, query, site_of
@@ -321,7 +321,9 @@ def _encode_key(key: ApiKey) -> dict[str, Any]:
 
 class KeyBody(Body):
     label: LooseText = ""
-    expires_in_days: Annotated[Annotated[int, Field(ge=1, le=36500)] | None, EmptyIsNull] = None
+    expires_in_days: Annotated[
+        Annotated[int, Field(ge=1, le=36500), NoFlag] | None, EmptyIsNull
+    ] = None
 
 
 @route(

@@ -172,6 +172,42 @@ def test_everything_wrong_is_told_at_once(client: Client) -> None:
     assert all("processedFilename" in task for task in analysis["templateTasks"])
 
 
+def test_what_is_wrong_beside_a_bad_table_is_told_too(client: Client) -> None:
+    fields = ranged(v=("FixedRange", {"minvalue": 0, "maxvalue": 1, "increment": 0}))
+    fields["jobvariables"].append({"name": "a"})  # of the table, as far as one can know
+    fields |= {"design": {"kind": "zzz"}, "includeNominalRun": True}
+    templates = {"in": ("in.template", "${a} ${b} ${v?string('x')}\n")}
+    body = study(client, table="a,a\n1,2\n", job=fields, templates=templates)
+    said = refused(client, body)
+    assert set(said) == {"paramFile", "design", "jobvariables"}
+    assert list(said["design"]) == ["kind"] and "zzz" in str(said["design"])
+    (first, *more) = said["jobvariables"]
+    assert list(first["valueGeneratorSettings"]) == ["increment"] and not any(more)
+    checked = client.call("POST", "drafts/validate/", 200, json=body).json()["errors"]
+    (fault,) = checked["jobanalyses"][0]["templateTasks"][0]["templateFile"]
+    assert "in.template:1:11" in fault, "names that the table may have are no fault"
+
+
+@pytest.mark.parametrize("field", ["paramFile", "caseFile"])
+def test_a_table_that_was_deleted_since(client: Client, field: str) -> None:
+    body = study(client, table="a\n1\n", templates={"in": ("in.template", "${a} ${b}")})
+    file, template = body["paramFile"]["id"], body["jobanalyses"][0]["templateTasks"][0]
+    body[field] = body.pop("paramFile")
+    body["jobvariables"] = [{"name": "b", "valueGeneratorSettings": {"values": [1, 2]}}]
+    headers = {"Idempotency-Key": "made-once"}
+    job = client.call("POST", "jobs/", 201, json=body, headers=headers).json()["id"]
+    client.call("DELETE", f"files/{file}/", 204)
+    gone = {field: {"id": [f'Invalid pk "{file}" - object does not exist.']}}
+    assert client.call("POST", f"jobs/{job}/template-preview/", 400).json() == gone
+    assert client.call("POST", f"jobs/{job}/submit/", 400).json() == gone
+    assert client.call("POST", f"jobs/{job}/submit/", 400).json() == gone
+    again = client.call("POST", "jobs/", 201, json=body, headers=headers).json()
+    assert again["id"] == job, "that it was made stays true"
+    client.call("DELETE", f"files/{template['templateFile']['id']}/", 204)
+    said = client.call("POST", f"jobs/{job}/submit/", 400).json()
+    assert set(said) == {field, "jobanalyses"}, "all that is gone is told at once"
+
+
 # --- ranges ---------------------------------------------------------------------------------------
 
 

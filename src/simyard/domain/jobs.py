@@ -4,7 +4,7 @@
 of the files, and does no I/O.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
@@ -200,10 +200,24 @@ def check(
             Problem(("jobanalyses", i, *problem.path), problem.message)
             for problem in _check_analysis(analysis, catalogue, machine, limits)
         )
-    for path, code in definition.files():
-        if code not in known_files:
-            problems.append(Problem(path, f'Invalid pk "{code}" - object does not exist.'))
-    return problems
+    return [*problems, *gone(definition, known_files)]
+
+
+def gone(definition: JobDefinition, known_files: Container[str]) -> list[Problem]:
+    """A problem for each file that it names and that is not known."""
+    return [
+        Problem(path, f'Invalid pk "{code}" - object does not exist.')
+        for path, code in definition.files()
+        if code not in known_files
+    ]
+
+
+def lengths(definition: JobDefinition) -> dict[Path, int]:
+    """Of its lists, for reports that are aligned with them."""
+    found: dict[Path, int] = {("jobanalyses",): len(definition.analyses)}
+    for i, analysis in enumerate(definition.analyses):
+        found["jobanalyses", i, "inputFiles"] = len(analysis.input_files)
+    return found
 
 
 def _check_analysis(

@@ -93,6 +93,19 @@ def plan(
     )
 
 
+def faults(
+    study: Study,
+    table: RunTable | None,
+    cases: RunTable | None,
+    defaults: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    """What is wrong with a study of which a table cannot be read, whatever may be in it."""
+    planning = _Planning(study, table, cases, defaults or {}, is_whole=False)
+    if not study.optimizer:
+        planning.blocks()
+    return planning.problems
+
+
 def extend(
     study: Study,
     table: RunTable | None,
@@ -192,12 +205,15 @@ class _Planning:
         table: RunTable | None,
         cases: RunTable | None,
         defaults: Mapping[str, str],
+        *,
+        is_whole: bool = True,  # no table is missing
     ) -> None:
         self.problems: list[Problem] = []
         self.notices: list[str] = []
         self._study = study
         self._table = table
         self._cases = cases
+        self._is_whole = is_whole
         self._defaults = defaults
         self._inputs: list[tuple[int, Variable]] = []
         self._sources: list[_Source] = []
@@ -253,7 +269,7 @@ class _Planning:
             self.problem(("jobvariables", i, "name"), message)
         elif brings_values:
             self._read_generator(i, variable)
-        elif not column and not self._study.optimizer:
+        elif not column and not self._study.optimizer and self._is_whole:
             message = f'"{name}" has no values: it needs a generator or a column in a file'
             self.problem(("jobvariables", i, "valueGeneratorType"), message)
         relative = variable.settings.get("relative")

@@ -163,7 +163,7 @@ def _checked(
     """Raises Invalid with everything that is wrong."""
     problems = check_job(conn, site, catalogue, owner, definition, project=project)
     if problems:
-        raise Invalid(problems, _lengths(definition))
+        raise Invalid(problems, rules.lengths(definition))
     booked, _ = _project(conn, site, definition.project_id, present=project)
     return _Checked(
         definition=dataclasses.replace(definition, project_id=booked),
@@ -281,13 +281,6 @@ def _name(catalogue: Catalogue, code: str) -> str:
     return analysis.name if analysis else code
 
 
-def _lengths(definition: JobDefinition) -> dict[tuple[str | int, ...], int]:
-    lengths: dict[tuple[str | int, ...], int] = {("jobanalyses",): len(definition.analyses)}
-    for i, analysis in enumerate(definition.analyses):
-        lengths["jobanalyses", i, "inputFiles"] = len(analysis.input_files)
-    return lengths
-
-
 def submit_job(
     tx: Transaction,
     site: Site,
@@ -315,16 +308,11 @@ def submit_job(
         _, missing = _project(tx.conn, site, None)  # the site may want one since it was saved
         if missing:
             raise Invalid(missing)
-    named = dict(definition.files())
+    named = [file for _, file in definition.files()]
     if named:
-        known = files.usable(tx.conn, named.values(), job.owner_id)
-        gone = [
-            Problem(path, f'Invalid pk "{file}" - object does not exist.')
-            for path, file in named.items()
-            if file not in known
-        ]
+        gone = rules.gone(definition, files.usable(tx.conn, named, job.owner_id))
         if gone:
-            raise Invalid(gone, _lengths(definition))
+            raise Invalid(gone, rules.lengths(definition))
     uninstalled = next(check_installed(site, catalogue, definition), None)
     if uninstalled is not None:
         raise Refused(uninstalled.message)

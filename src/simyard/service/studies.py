@@ -13,7 +13,7 @@ from dataclasses import field
 from sqlalchemy import Connection
 
 from simyard.domain import jobs as rules
-from simyard.domain import runtable
+from simyard.domain import plans, runtable
 from simyard.domain import templates as template_rules
 from simyard.domain.catalogue import Notice
 from simyard.domain.errors import Damaged, Invalid, Problem, Refused
@@ -68,6 +68,7 @@ class _Reading:
     files: Mapping[str, File]
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    is_whole: bool = True  # all its tables could be read
 
 
 def complete(
@@ -142,8 +143,9 @@ def plan_submit(site: Site, owner_id: int, definition: JobDefinition) -> Planned
     planned = None if study.is_plain else _plan(reading)
     reading.problems += _targets(definition)
     reading.problems += _faults(reading, _names(reading, planned))
+    reading.problems += rules.gone(definition, reading.files)
     if reading.problems:
-        raise Invalid(reading.problems)
+        raise Invalid(reading.problems, rules.lengths(definition))
     if planned is None:
         return None
     slots = rules.slots(definition)
@@ -154,8 +156,10 @@ def plan_submit(site: Site, owner_id: int, definition: JobDefinition) -> Planned
     return Planned(definition=definition, new=new, slots=slots, is_open=study.optimizer is not None)
 
 
-def _names(reading: _Reading, planned: Plan | None) -> Sequence[str]:
-    """Of the variables that templates may use."""
+def _names(reading: _Reading, planned: Plan | None) -> Sequence[str] | None:
+    """Of the variables that templates may use; None where a table that names some is missing."""
+    if not reading.is_whole:
+        return None
     return planned.names if planned else tuple(v.name for v in reading.study.inputs())
 
 
@@ -174,6 +178,7 @@ def tables(site: Site, job: Job) -> tuple[RunTable | None, RunTable | None]:
     reading = _reading(site, job.owner_id, job.definition)
     table = _table(reading, "paramFile", reading.study.param_file)
     cases = _table(reading, "caseFile", reading.study.case_file)
+    reading.problems += _gone_tables(reading)
     if reading.problems:
         raise Invalid(reading.problems)
     return table, cases
@@ -183,6 +188,7 @@ def rows(site: Site, job: Job) -> tuple[Plan, Study]:
     """The plan of a draft, and its study with all that follows from it. Raises Invalid."""
     reading = _reading(site, job.owner_id, job.definition)
     planned = _plan(reading)
+    reading.problems += _gone_tables(reading)
     if planned is None or reading.problems:
         raise Invalid(reading.problems)
     return planned, reading.study
@@ -208,14 +214,25 @@ def _reading(site: Site, owner_id: int, definition: JobDefinition) -> _Reading:
     return _Reading(site, definition, definition.study or Study(), found)
 
 
+def _gone_tables(reading: _Reading) -> Iterator[Problem]:
+    """Tables that were deleted since the definition was saved."""
+    for problem in rules.gone(reading.definition, reading.files):
+        if problem.path[0] in ("paramFile", "caseFile"):
+            yield problem
+
+
 def _plan(reading: _Reading) -> Plan | None:
-    """The plan of a study, None where something is wrong. Its variables are completed."""
+    """The plan of a study, None where something is wrong or a table is gone. Its variables are
+    completed.
+    """
     study = reading.study
     table = _table(reading, "paramFile", study.param_file)
     cases = _table(reading, "caseFile", study.case_file)
-    if (study.param_file and table is None) or (study.case_file and cases is None):
-        return None
-    variables = _with_columns(reading, study.variables, table, cases)
+    missing = (study.param_file and table is None) or (study.case_file and cases is None)
+    reading.is_whole = not missing
+    variables = study.variables
+    if reading.is_whole:
+        variables = _with_columns(reading, variables, table, cases)
     if study.seed is None:
         study = dataclasses.replace(study, seed=secrets.randbits(31))
     reading.study = study = dataclasses.replace(study, variables=variables)
@@ -223,13 +240,17 @@ def _plan(reading: _Reading) -> Plan | None:
     if study.optimizer is not None and rules.slots(reading.definition) > _ASKED_AT_ONCE:
         message = f"An optimizer has at most {_ASKED_AT_ONCE} runs under way."
         reading.problems.append(Problem(("jobanalyses", 0, "hardware", "slots"), message))
+    defaults = _defaults(reading) if study.nominal_run or study.design else {}
+    if not reading.is_whole:
+        reading.problems += plans.faults(study, table, cases, defaults)
+        return None
     try:
         planned = plan(
             study,
             table,
             cases,
             sampling.sample,
-            defaults=_defaults(reading) if study.nominal_run or study.design else {},
+            defaults=defaults,
             most_runs=reading.site.limits.study_runs_most,
         )
     except BadPlan as error:
@@ -368,14 +389,14 @@ def _are_small(reading: _Reading) -> bool:
     return size <= _TEMPLATES_BYTES
 
 
-def _faults(reading: _Reading, names: Sequence[str]) -> Iterator[Problem]:
+def _faults(reading: _Reading, names: Sequence[str] | None) -> Iterator[Problem]:
     if not _are_small(reading):
         message = f"The templates of a job have at most {_TEMPLATES_BYTES} bytes together."
         yield Problem(("jobanalyses",), message)
         return
     try:
         for path, file, template in _templates(reading.site, reading.definition, reading.files):
-            found = template.check(names)
+            found = template.faults if names is None else template.check(names)
             for fault in found[:_FAULTS_SHOWN]:
                 yield Problem((*path, "templateFile"), f"{file.name}:{fault}")
             if len(found) > _FAULTS_SHOWN:

@@ -272,6 +272,21 @@ def test_a_random_variable_needs_a_number_of_draws(client: Client) -> None:
     assert list(said) == ["monteCarloIterations"]
 
 
+def test_fields_that_a_design_does_not_have(client: Client) -> None:
+    fields = ranged(**{name: ("Uniform", {"minvalue": 0, "maxvalue": 1}) for name in "ab"})
+    fields["design"] = {"kind": "grid", "levels": 5, "option": {}}
+    assert refused(client, study(client, job=fields)) == {
+        "design": {
+            "levels": ['There is no field "levels"; there are kind, count, options.'],
+            "option": ['There is no field "option" (did you mean options?).'],
+        }
+    }
+    fields["design"] = {"kind": "grid", "options": {"levels": 5}}
+    job = created(client, study(client, job=fields))
+    assert job["expectedRuns"] == 25
+    client.call("PATCH", f"jobs/{job['id']}/", 200, json={"design": job["design"]})
+
+
 # --- templates ------------------------------------------------------------------------------------
 
 

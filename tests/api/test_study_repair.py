@@ -337,7 +337,8 @@ def test_an_optimisation_that_is_over_goes_on(client: Client) -> None:
     assert shown["expectedRuns"] == len(before)
     assert before[0]["isNominal"] and before[0]["displayOrder"] == 0, "it is shown first"
     assert variables(before[0])["x"] == "2.5"
-    post(client, f"jobs/{job}/study/points/", {"count": 3, "settings": {"target": "x"}}, 400)
+    for wrong in ({"target": "x"}, {"Target": 1}):
+        post(client, f"jobs/{job}/study/points/", {"count": 3, "settings": wrong}, 400)
     post(client, f"jobs/{job}/study/points/", {"count": 3}, 201)
     words = [entry["status"] for entry in client.get(f"jobs/{job}/statuses/")["results"]]
     assert words[0] != "Completed" and words.count("Pending") == 2, "told at once"
@@ -551,6 +552,26 @@ def test_a_study_of_no_runs_ends_when_it_is_finished_or_stopped(client: Client) 
 def test_a_bad_optimisation_is_refused(client: Client, changes: dict[str, Any], field: str) -> None:
     body = study(client, job={**branin(5), **changes})
     assert field in client.call("POST", "jobs/", 400, json=body).json()
+
+
+def test_settings_that_nobody_knows_are_refused(client: Client) -> None:
+    fields = branin(5, settings={"noImprovmentRuns": 3, "target": 1})
+    goal = {"directon": "maximize", "unit": "N"}
+    fields["jobvariables"][-1]["valueGeneratorSettings"] = goal
+    limit = {"lower": 0, "uper": 1}
+    fields["jobvariables"].append(
+        {"name": "g", "variableType": "Constraint", "valueGeneratorSettings": limit}
+    )
+    said = client.call("POST", "jobs/", 400, json=study(client, job=fields)).json()
+    meant = 'There is no setting "noImprovmentRuns" (did you mean noImprovementRuns?).'
+    assert said["optimizer"] == {"settings": {"noImprovmentRuns": [meant]}}
+    assert said["jobvariables"][2:] == [
+        {"valueGeneratorSettings": ['f: there is no setting "directon" (did you mean direction?)']},
+        {"valueGeneratorSettings": ['g: there is no setting "uper" (did you mean upper?)']},
+    ]
+    fields["optimizer"]["settings"] = {"target": 1, "noImprovementRuns": 3}
+    goal["direction"], limit["upper"] = goal.pop("directon"), limit.pop("uper")
+    assert "target" in str(client.call("POST", "jobs/", 201, json=study(client, job=fields)).json())
 
 
 def test_two_objectives_need_another_method_and_mark_the_front(client: Client) -> None:

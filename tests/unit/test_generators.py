@@ -18,6 +18,7 @@ from simyard.domain.generators import (
     Distribution,
     Levels,
     generator,
+    passed_over,
     spread,
 )
 
@@ -182,7 +183,16 @@ def test_inverse_cdfs_ascend_and_are_finite(kind: str, u: float, v: float) -> No
 
 def test_every_generator_is_tried() -> None:
     ranges = {"FixedRange", "Linspace", "List", "Categorical"}
-    assert {name for name, _ in KINDS} == set(SETTINGS) | ranges
+    assert {name for name, *_ in KINDS} == set(SETTINGS) | ranges
+
+
+def test_what_a_generator_does_not_know_is_passed_over() -> None:
+    log_normal = {"mean": 1, "std": 2, "sigma": 2, "nominal": 3}
+    shown = "mean, standardDeviation, logMean, logStandardDeviation, nominal, relative, unit, log"
+    assert passed_over("log-normal", log_normal) == [("sigma", f"; there are {shown}")]
+    assert passed_over("Normal", {"mu": 1, "Sigma": 2}) == []
+    for kind, settings in SETTINGS.items():
+        assert passed_over(kind, settings) == []
 
 
 def test_uniform_leaves_its_end_out() -> None:
@@ -344,7 +354,7 @@ KEYS = st.sampled_from(
 )
 
 
-@given(st.sampled_from([name for name, _ in KINDS]), st.dictionaries(KEYS, JSON, max_size=5))
+@given(st.sampled_from([name for name, *_ in KINDS]), st.dictionaries(KEYS, JSON, max_size=5))
 def test_any_settings_are_good_or_explained(kind: str, settings: dict[str, object]) -> None:
     try:
         made = generator(kind, settings)

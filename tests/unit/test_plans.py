@@ -365,12 +365,45 @@ def test_designs_that_do_not_fit(
 
 def test_options_and_counts_of_designs() -> None:
     of = [uniform(name) for name in "abc"]
-    assert set(problems(study(*of, design=design("bbd", centre="x")))) == {("design", "centre")}
+    assert set(problems(study(*of, design=design("bbd", centre="x")))) == {
+        ("design", "options", "centre")
+    }
     assert (
         "has 13 runs for 3 variables"
         in problems(study(*of, design=design("bbd", 12)))[("design", "count")]
     )
     assert made(study(*of, design=design("bbd", 13))).count == 13
+
+
+def test_options_that_a_design_does_not_have() -> None:
+    of = [uniform(name) for name in "ab"]
+    wrong = {
+        ("grid", "levls"): 'grid has no option "levls" (did you mean levels?)',
+        ("factorial", "centre"): 'factorial has no option "centre"; there are none',
+        ("ccd", "bogus"): 'central-composite has no option "bogus"; there are type, alpha, centre',
+    }
+    for (kind, key), message in wrong.items():
+        found = problems(study(*of, design=design(kind, **{key: 2})))
+        assert found == {("design", "options", key): message}
+    for key in ("center", "Centre-Points", "centre"):
+        assert made(study(*of, design=design("ccd", **{key: 2}))).count == 10
+    old = study(uniform("u"), design=design("sobol", 4, bogus=1))
+    assert len(list(extend(old, None, None, sample, done=4, more=2, most_runs=9))) == 2
+
+
+def test_settings_that_have_no_effect_are_told() -> None:
+    of = study(
+        grid("a", 0, 1, 1, unit="m", minvalu=3),
+        variable("b", "List", values=[1], Relative="add"),
+        variable("c", "List", values=["x"], bogus=2),
+    )
+    assert made(of).notices == (
+        'a: the setting "minvalu" is passed over (did you mean minvalue?).',
+        'b: the setting "Relative" is passed over (did you mean relative?).',
+        'c: the setting "bogus" is passed over; there are values, nominal, relative, unit, log.',
+    )
+    many = study(*(grid(f"v{n}", 0, 0, 1, bogus=1) for n in range(30)))
+    assert len(made(many).notices) == 20
 
 
 def test_a_better_number_of_sobol_points_is_proposed() -> None:

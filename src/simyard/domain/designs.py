@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import chain, combinations, product
 
-from simyard.domain.generators import Distribution, Levels, fold, spread
+from simyard.domain.generators import Distribution, Levels, fold, instead, spread
 from simyard.domain.numberformat import canonical
 from simyard.domain.records import dataclass
 
@@ -154,12 +154,24 @@ DESIGNS: Mapping[str, DesignKind] = {
         ),
     )
 }
+# Other names of options.
+_ALSO = {"centre": ("center", "centrePoints", "centerPoints"), "generators": ("generator",)}
 _BY_NAME = {fold(name): kind for kind in DESIGNS.values() for name in (kind.name, *kind.also)}
 
 
 def design_kind(name: str) -> DesignKind | None:
     """By its name or another one, whatever the case, blanks, dashes and underscores."""
     return _BY_NAME.get(fold(name))
+
+
+def unknown_options(kind: DesignKind, options: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Pairs of an option that the design does not have, and what to say of it."""
+    known = {fold(n) for name in kind.options for n in (name, *_ALSO.get(name, ()))}
+    return [
+        (key, f'{kind.name} has no option "{key:.100}"{instead(key, kind.options)}')
+        for key in options
+        if fold(key) not in known
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +252,7 @@ class _Options:
         return sent
 
     def centre(self) -> int:
-        return self.whole(("centre", "center", "centrePoints", "centerPoints"), 1, 0, _MOST_CENTRES)
+        return self.whole(("centre", *_ALSO["centre"]), 1, 0, _MOST_CENTRES)
 
 
 def level_count(options: Mapping[str, object], default: int) -> int:
@@ -253,7 +265,7 @@ def level_count(options: Mapping[str, object], default: int) -> int:
 
 
 def _fractional(reading: _Options, factors: int) -> Coded:
-    sent = reading.get("generators", "generator")
+    sent = reading.get("generators", *_ALSO["generators"])
     if sent is None:
         if not 3 <= factors <= 26:
             message = f"must be given for {factors} variables; only 3 to 26 have a usual half"

@@ -7,8 +7,9 @@ further spellings accepted (studies reference, section 4).
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
+from difflib import get_close_matches
 from fractions import Fraction
 from itertools import accumulate
 from statistics import NormalDist
@@ -39,6 +40,15 @@ class BadSettings(Exception):
 def fold(name: str) -> str:
     """Names are the same whatever their case, blanks, dashes and underscores."""
     return "".join(c for c in name[:100].casefold() if c.isalnum())
+
+
+def instead(name: str, known: Collection[str]) -> str:
+    """What a name that is not known may stand for, or else what there is: the end of a message."""
+    folded = {fold(one): one for one in known}
+    close = get_close_matches(fold(name), folded, n=1)
+    if close:
+        return f" (did you mean {folded[close[0]]}?)"
+    return f"; there are {', '.join(known)}" if known else "; there are none"
 
 
 def spread(low: float, high: float, place: Fraction) -> str:
@@ -266,6 +276,8 @@ _COUNT = ("count", "numberOfValues", "steps", "n")
 _MODE = ("mode", "mostLikely", "peak")
 _MEAN = ("mean", "mu")
 _DEVIATION = ("standardDeviation", "sigma", "stddev", "std")
+_MEAN_OF_X = ("mean",)
+_DEVIATION_OF_X = ("standardDeviation", "stddev", "std")
 _LOG_MEAN = ("logMean",)
 _LOG_DEVIATION = ("logStandardDeviation", "logStddev", "logStd")
 _SHAPE = ("shape", "k")
@@ -466,9 +478,8 @@ def _triangular(settings: _Settings) -> Distribution | None:
 
 def _log_normal(settings: _Settings) -> Distribution | None:
     """The key decides whether the moments are those of ln x or of x."""
-    mean_of_x, deviation_of_x = ("mean",), ("standardDeviation", "stddev", "std")
     logs = settings.has(_LOG_MEAN) or settings.has(_LOG_DEVIATION)
-    if logs and (settings.has(mean_of_x) or settings.has(deviation_of_x)):
+    if logs and (settings.has(_MEAN_OF_X) or settings.has(_DEVIATION_OF_X)):
         settings.fault(
             _LOG_MEAN,
             "give either logMean and logStandardDeviation or mean and standardDeviation",
@@ -479,8 +490,8 @@ def _log_normal(settings: _Settings) -> Distribution | None:
         if mu is None or sigma is None:
             return None
         return LogNormal(log_mean=mu, log_deviation=sigma, middle=math.exp(mu))
-    mean = settings.number(mean_of_x, above=0)
-    deviation = settings.number(deviation_of_x, above=0)
+    mean = settings.number(_MEAN_OF_X, above=0)
+    deviation = settings.number(_DEVIATION_OF_X, above=0)
     if mean is None or deviation is None:
         return None
     variance = math.log1p((deviation / mean) ** 2)
@@ -524,33 +535,47 @@ def _many(count: int) -> str:
     return str(count) if count < 10**15 else "more than 1e15"
 
 
-KINDS = (  # as they are called, and what reads their settings
-    ("FixedRange", _fixed_range),
-    ("Linspace", _linspace),
-    ("List", _list),
-    ("Uniform", _uniform),
-    ("Normal", _normal),
-    ("Triangular", _triangular),
-    ("LogNormal", _log_normal),
-    ("Integer", _whole),
-    ("Discrete", _discrete),
-    ("Categorical", _discrete),
-    ("Weibull", _weibull),
+KINDS = (  # as they are called, what reads their settings, and all names of each of those
+    ("FixedRange", _fixed_range, (_MIN, _MAX, _STEP)),
+    ("Linspace", _linspace, (_MIN, _MAX, _COUNT)),
+    ("List", _list, (_VALUES,)),
+    ("Uniform", _uniform, (_MIN, _MAX)),
+    ("Normal", _normal, (_MEAN, _DEVIATION, _MIN, _MAX)),
+    ("Triangular", _triangular, (_MIN, _MODE, _MAX)),
+    ("LogNormal", _log_normal, (_MEAN_OF_X, _DEVIATION_OF_X, _LOG_MEAN, _LOG_DEVIATION)),
+    ("Integer", _whole, (_MIN, _MAX)),
+    ("Discrete", _discrete, (_VALUES, _WEIGHTS)),
+    ("Categorical", _discrete, (_VALUES, _WEIGHTS)),
+    ("Weibull", _weibull, (_SHAPE, _SCALE)),
 )
 _READERS: Mapping[str, Callable[[_Settings], Levels | Distribution | None]] = {
-    fold(name): reader for name, reader in KINDS
+    fold(name): reader for name, reader, _ in KINDS
 }
+_SETTINGS: Mapping[str, Sequence[Sequence[str]]] = {fold(name): keys for name, _, keys in KINDS}
+_EVERYWHERE = ("nominal", "relative", "unit", "log")  # in no other spelling
+
+
+def passed_over(kind: str, settings: Mapping[str, object]) -> list[tuple[str, str]]:
+    """The settings that have no effect, each with what may be meant by it."""
+    every = _SETTINGS.get(fold(kind) if kind.strip() else "list", ())
+    known = {fold(name) for names in every for name in names}
+    shown = [*(names[0] for names in every), *_EVERYWHERE]
+    return [
+        (key, instead(key, shown))
+        for key in settings
+        if key not in _EVERYWHERE and fold(key) not in known
+    ]
 
 
 def generator(kind: str, settings: Mapping[str, object]) -> Levels | Distribution:
-    """What the settings of a generator of this kind come to. Unknown settings do not matter.
+    """What the settings of a generator of this kind come to, see also `passed_over`.
 
     Numbers may be sent as numbers or as text. "" with `values` is a List. Raises BadSettings with
     everything that is wrong.
     """
     read = _READERS.get(fold(kind) if kind.strip() else "list")
     if read is None:
-        known = ", ".join(name for name, _ in KINDS)
+        known = ", ".join(name for name, _, _ in KINDS)
         raise BadSettings([("", f"there is no generator {_shown(kind)}; there are {known}")])
     reading = _Settings(settings)
     try:

@@ -21,6 +21,7 @@ from simyard.domain.designs import (
     levels_of,
     one_at_a_time,
     placed,
+    unknown_options,
 )
 from simyard.domain.errors import Invalid, Path, Problem
 from simyard.domain.generators import (
@@ -28,6 +29,7 @@ from simyard.domain.generators import (
     Distribution,
     Levels,
     generator,
+    passed_over,
     text_of,
 )
 from simyard.domain.numberformat import canonical
@@ -38,6 +40,7 @@ from simyard.domain.studies import INPUTS, Design, Study, Value, Variable
 MOST_VARIABLES = 1_000
 MOST_VALUES = 2_000_000  # of all variables in all runs
 _MOST_POINTS = 2**30  # of a sequence
+_MOST_NOTICES = 20
 _MOST_SINGLE = 100_000  # levels in one-at-a-time, which is expanded to be counted
 
 Sample = Callable[..., list[list[float]]]  # numerics/sampling.py: `sample`
@@ -272,6 +275,9 @@ class _Planning:
         elif not column and not self._study.optimizer and self._is_whole:
             message = f'"{name}" has no values: it needs a generator or a column in a file'
             self.problem(("jobvariables", i, "valueGeneratorType"), message)
+        for key, meant in passed_over(variable.generator, variable.settings):
+            if len(self.notices) < _MOST_NOTICES:
+                self.notices.append(f'{name}: the setting "{key:.100}" is passed over{meant}.')
         relative = variable.settings.get("relative")
         if relative in ("add", "factor"):
             self._relative[name] = str(relative)
@@ -328,6 +334,9 @@ class _Planning:
                 message = f"{kind.name} needs variables with a generator; there are none"
                 self.problem(("design", "kind"), message)
             return []
+        if points is None:  # else it was planned before
+            for key, message in unknown_options(kind, design.options):
+                self.problem(("design", "options", key), message)
         try:
             if kind.way is Way.SAMPLE:
                 return self._levels() + self._samples(kind.name, points)
@@ -337,7 +346,8 @@ class _Planning:
             return self._grid(levels) if kind.name == "grid" else self._one_at_a_time(levels)
         except BadDesign as error:
             for key, message in error.faults:
-                self.problem(("design", key), message)
+                path = ("kind",) if key == "kind" else ("options", key)
+                self.problem(("design", *path), message)
             return []
 
     def _levels(self) -> list[_Block]:

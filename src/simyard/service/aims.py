@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from simyard.domain.errors import Problem, Refused
-from simyard.domain.generators import BadSettings, Levels, generator
+from simyard.domain.generators import BadSettings, Levels, generator, instead
 from simyard.domain.numberformat import canonical
 from simyard.domain.outputs import value
 from simyard.domain.records import dataclass
@@ -20,6 +20,10 @@ EXTERNAL = "external"  # the method of who adds the runs over the API
 _SETTINGS = "valueGeneratorSettings"
 _MOST_GOALS = 8
 _MOST_LEVELS = 10_000
+_KNOWN = {
+    Role.OBJECTIVE: ("direction", "target", "unit"),
+    Role.CONSTRAINT: ("lower", "upper", "unit"),
+}
 _RULES = {
     "patience": "noImprovementRuns",
     "reach": "target",
@@ -50,6 +54,10 @@ def aims(study: Study) -> tuple[Aims, list[Problem]]:
                 limits.append(Limit(name=variable.name, **numbers))
         except ValueError as error:
             problems.append(Problem(("jobvariables", i, _SETTINGS), str(error)))
+        problems += (
+            Problem(("jobvariables", i, _SETTINGS), f"{variable.name}: there is no setting {which}")
+            for _, which in _unknown(variable.settings, _KNOWN.get(variable.role))
+        )
     return Aims(tuple(goals), tuple(limits)), problems
 
 
@@ -58,6 +66,15 @@ def _goal(variable: Variable) -> Goal:
     default = "minimize" if target is None else "target"
     direction = str(variable.settings.get("direction", default)).lower()
     return Goal(name=variable.name, direction=direction, target=target)
+
+
+def _unknown(
+    settings: Mapping[str, object], known: Sequence[str] | None
+) -> Iterator[tuple[str, str]]:
+    """Settings that are none of the known ones, each as it is told. None: all are known."""
+    for key in settings:
+        if known is not None and key not in known:
+            yield key, f'"{key:.100}"{instead(key, known)}'
 
 
 def _number(variable: Variable, key: str) -> float | None:
@@ -186,7 +203,10 @@ def check(study: Study) -> list[Problem]:
 def rules(study: Study) -> tuple[StopRules, list[Problem]]:
     optimizer = study.optimizer
     assert optimizer is not None
-    problems: list[Problem] = []
+    problems = [
+        Problem(("optimizer", "settings", key), f"There is no setting {which}.")
+        for key, which in _unknown(optimizer.settings, tuple(_RULES.values()))
+    ]
     numbers: dict[str, float | None] = {}
     for field, key in _RULES.items():
         sent = optimizer.settings.get(key)

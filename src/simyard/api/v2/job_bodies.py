@@ -1,9 +1,10 @@
 """What clients send as a job, and what becomes of it."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from simyard.api import bodies
 from simyard.api.bodies import (
@@ -19,6 +20,7 @@ from simyard.api.bodies import (
 )
 from simyard.api.v2 import optimizer_bodies
 from simyard.domain.errors import Invalid, Path, Problem
+from simyard.domain.generators import instead
 from simyard.domain.jobs import (
     DEFAULT_FILTERS,
     Hardware,
@@ -38,6 +40,7 @@ from simyard.domain.studies import (
 
 MOST_INPUTS = 10_000
 MOST_TEMPLATES = 1000
+_MOST_UNKNOWN = 20  # that are told
 
 
 def _id(value: object) -> object:
@@ -146,6 +149,8 @@ class VariableBody(Body):
 
 class DesignBody(Body):
     """Ours: how the values of the variables with a range are chosen together."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
 
     kind: str = needed("")
     count: Annotated[Count | None, EmptyIsNull] = None
@@ -310,6 +315,11 @@ def _study(body: JobBody) -> tuple[Study | None, list[Problem]]:
     design = None
     if body.design is not None:
         kind, count, options = body.design.kind, body.design.count, body.design.options
+        known = tuple(DesignBody.model_fields)
+        wrong += (
+            Problem(("design", key), f'There is no field "{key:.100}"{instead(key, known)}.')
+            for key in islice(body.design.model_extra or (), _MOST_UNKNOWN)
+        )
         design = Design(kind=kind, count=count, options=options or {})
     study = Study(
         param_file=body.param_file,

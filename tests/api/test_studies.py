@@ -287,6 +287,30 @@ def test_fields_that_a_design_does_not_have(client: Client) -> None:
     client.call("PATCH", f"jobs/{job['id']}/", 200, json={"design": job["design"]})
 
 
+def test_fields_of_one_kind_in_a_whole_sweep(client: Client) -> None:
+    body = study(
+        client,
+        job=ranged(
+            t=("FixedRange", {"minvalue": 0.5, "maxvalue": 1, "increment": 0.5}),
+            n=("List", {"values": ["7", "8"]}),
+            e=("List", {"values": ["210000."]}),
+        ),
+        templates={"card": ("card.template", "${t?w(8)}${n?w(8)}${e?w(8)}")},
+    )
+    job = created(client, body)["id"]
+    previews = [
+        client.call("POST", f"jobs/{job}/template-preview/?run={n}", 200).json() for n in (1, 4)
+    ]
+    assert [found["templates"][0]["text"] for found in previews] == [
+        "     0.5       7 210000.",
+        "      1.       8 210000.",
+    ]
+    client.submit(job)
+    assert client.finished(job) == "Completed successfully"
+    said = client.get(f"jobs/{job}/study/compare/?runs=1,4")
+    assert "+      1.       8 210000." in str(said), "as it was run"
+
+
 # --- templates ------------------------------------------------------------------------------------
 
 

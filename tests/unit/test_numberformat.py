@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from simyard.domain.numberformat import (
     BadPattern,
+    as_written,
     canonical,
     canonical_decimal,
     decimal_of,
@@ -323,6 +324,26 @@ def test_conversions(spec: str, x: str | None, expected: object) -> None:
 )
 def test_fields(x: str, width: int, expected: str) -> None:
     assert fixed_width(Decimal(x), width) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("210000", "  210000"),
+        ("210000.", " 210000."),
+        ("2.0", "      2."),
+        ("7E4", "  70000."),
+        ("1.5D1", "     15."),
+        ("2e0", "      2."),
+        ("-0.", "      0."),
+        ("+3", "       3"),
+        ("99999999.", "    1.E8"),
+    ],
+)
+def test_a_field_is_of_the_kind_that_was_written(text: str, expected: str) -> None:
+    number = as_written(text)
+    assert number is not None and number == decimal_of(text)
+    assert fixed_width(number, 8) == expected
 
 
 @pytest.mark.parametrize(("x", "width"), [("123.4", 3), ("0.00001", 3), ("-5", 1), ("1e300", 4)])

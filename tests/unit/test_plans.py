@@ -1,5 +1,6 @@
 """From a study to the values of its runs."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -373,6 +374,37 @@ def test_options_and_counts_of_designs() -> None:
         in problems(study(*of, design=design("bbd", 12)))[("design", "count")]
     )
     assert made(study(*of, design=design("bbd", 13))).count == 13
+
+
+def test_which_variables_are_real() -> None:
+    inputs: dict[str, tuple[Variable, bool]] = {
+        "halves": (grid("v", 0.5, 2, 0.5), True),
+        "index": (grid("v", 1.0, 10.0, 1.0), False),
+        "text": (grid("v", "1", "10", "1"), False),
+        "point": (grid("v", "1.", "10", "1"), True),
+        "thirds": (variable("v", "Linspace", minvalue=0, maxvalue=1, count=4), True),
+        "steps": (variable("v", "Linspace", minvalue=0, maxvalue=1e17, count=5), False),
+        "list": (variable("v", "List", values=[1, 2.0, "3"]), False),
+        "mixed": (variable("v", "List", values=[1, 2.5]), True),
+        "texts": (variable("v", "List", values=["210000.", "2.0", "7E4"]), True),
+        "words": (variable("v", "List", values=["a", "1"]), False),
+        "uniform": (uniform("v", 0, 4), True),
+        "integer": (variable("v", "Integer", minvalue=0, maxvalue=4), False),
+        "discrete": (variable("v", "Discrete", values=[1, 2]), False),
+        "weights": (variable("v", "Discrete", values=[1, 2.5]), True),
+    }
+    found = {name: made(study(of, draws=2)).reals == ("v",) for name, (of, _) in inputs.items()}
+    assert found == {name: is_real for name, (_, is_real) in inputs.items()}
+    chosen = dataclasses.replace(uniform("v"), role=Role.DESIGN)
+    assert made(study(chosen, optimizer=Optimizer())).reals == ("v",)
+
+
+def test_a_design_may_take_values_between_whole_numbers() -> None:
+    of = [grid("a", 0, 10, 10), grid("b", 0, 5, 5), variable("c", "List", values=[1, 3, 5])]
+    assert made(study(*of, design=design("factorial"))).reals == ()
+    assert made(study(*of, design=design("bbd"))).reals == ("b",), "its middle is 2.5"
+    far = study(*of[:2], design=design("ccd", type="circumscribed"))
+    assert made(far).reals == ("a", "b")
 
 
 def test_options_that_a_design_does_not_have() -> None:

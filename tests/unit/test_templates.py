@@ -97,6 +97,9 @@ def test_ways_to_ask_for_two_places(placeholder: str) -> None:
         ('${x?string("0.0#")}', "1.5D-02", "0.02"),
         ("${x?w(8)}", "0.333333333333", ".3333333"),
         ("${x?w( 10 )}", "7", "         7"),
+        ("${x?w(8)}", "210000.", " 210000."),
+        ("${x?c}", "210000.", "210000"),
+        ("${x?printf('%d')}", "210000.", "210000"),
         ('${x?printf("%12.5e")}', "1234.5", " 1.23450e+03"),
         ("${x?printf('%05d')}", "42", "00042"),
         ("${x!12.3}", "7", "7"),
@@ -329,6 +332,30 @@ def test_what_is_meant_as_ours_is_a_fault_in_a_script_too() -> None:
 def test_relative_values(placeholder: str, step: str, how: str, expected: bytes) -> None:
     template = parse(placeholder.encode())
     assert template.render({"v": value("v", step, is_relative=True)}, {"v": how}) == expected
+
+
+def test_a_field_of_a_real_variable_has_a_point_in_every_run() -> None:
+    template = parse(b"${x?w(4)}|${x}")
+    assert template.render(values(x="1"), reals={"x"}) == b"  1.|1"
+    assert template.render(values(x="1"), reals={"y"}) == b"   1|1"
+
+
+@pytest.mark.parametrize(
+    ("default", "step", "how", "reals", "expected"),
+    [
+        ("200.", "2", "factor", (), b"  400."),
+        ("200", "2", "factor", (), b"   400"),
+        ("200", "2", "factor", ("v",), b"  400."),
+        ("200", "1.0", "add", (), b"  201."),
+        ("7E4", "1E-4", "factor", (), b"    7."),
+    ],
+)
+def test_a_field_of_a_relative_value(
+    default: str, step: str, how: str, reals: tuple[str, ...], expected: bytes
+) -> None:
+    template = parse(f"${{(v!{default})?w(6)}}".encode())
+    moved = {"v": value("v", step, is_relative=True)}
+    assert template.render(moved, {"v": how}, reals) == expected
 
 
 def test_a_relative_value_goes_with_each_default() -> None:

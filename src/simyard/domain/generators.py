@@ -14,7 +14,14 @@ from fractions import Fraction
 from itertools import accumulate
 from statistics import NormalDist
 
-from simyard.domain.numberformat import canonical, canonical_decimal, decimal_of
+from simyard.domain.numberformat import (
+    EXACT,
+    as_written,
+    canonical,
+    canonical_decimal,
+    decimal_of,
+    has_point,
+)
 from simyard.domain.records import dataclass
 
 MOST_LEVELS = 1_000_000
@@ -68,6 +75,7 @@ class Levels:
     text_at: Callable[[int], str]
     is_numeric: bool = True
     is_list: bool = False  # nothing lies between the values
+    is_real: bool = False  # some are no whole numbers, or come from texts with a point
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -110,6 +118,7 @@ class Distribution:
 
     is_numeric: bool = True
     is_whole: bool = False
+    is_real: bool = True  # as of `Levels`
 
     def at(self, u: float) -> float | str:
         """The value below which the part u of all draws lies: finite for every u in [0, 1]."""
@@ -153,6 +162,7 @@ class Whole(Distribution):
     low: int
     high: int
     is_whole = True
+    is_real = False
 
     def _at(self, u: float) -> float:
         return float(self.low + min(int(u * (self.high - self.low + 1)), self.high - self.low))
@@ -249,6 +259,7 @@ class Discrete(Distribution):
     texts: tuple[str, ...]
     sums: tuple[float, ...]  # of the weights so far; the last is the whole
     is_numeric: bool = True
+    is_real: bool = False
 
     def _at(self, u: float) -> str:
         last = len(self.texts) - 1
@@ -351,6 +362,12 @@ class _Settings:
         return tuple(texts)
 
 
+def _are_real(items: object) -> bool:
+    """Whether one of these values is no whole number, or a text with a point or an exponent."""
+    numbers = map(_decimal, items) if isinstance(items, list | tuple) else ()
+    return any(number is not None and has_point(number) for number in numbers)
+
+
 def text_of(sent: object) -> str | None:
     """A value in a setting as text: numbers in their canonical form, texts without blanks around.
 
@@ -371,9 +388,12 @@ def _decimal(sent: object) -> Decimal | None:
     if isinstance(sent, int):
         return Decimal(sent) if sent.bit_length() <= 1024 else None
     if isinstance(sent, float):
-        return Decimal(repr(sent)) if math.isfinite(sent) else None
+        if not math.isfinite(sent):
+            return None
+        number = Decimal(repr(sent))  # 2.0 is 2: JSON has one kind of numbers
+        return number.quantize(Decimal(1), context=EXACT) if sent.is_integer() else number
     if isinstance(sent, str) and len(sent) <= _LONGEST_NUMBER:
-        return decimal_of(sent.strip())
+        return as_written(sent.strip())
     return None
 
 
@@ -407,6 +427,7 @@ def _fixed_range(settings: _Settings) -> Levels | None:
     return Levels(
         count=count,
         text_at=lambda i: canonical_decimal(_EXACT.add(first, _EXACT.multiply(step, Decimal(i)))),
+        is_real=has_point(first) or has_point(step),
     )
 
 
@@ -421,7 +442,11 @@ def _linspace(settings: _Settings) -> Levels | None:
         return None
     start, width = Fraction(first), Fraction(last) - Fraction(first)
     steps = max(count - 1, 1)
-    return Levels(count=count, text_at=lambda i: canonical(float(start + width * i / steps)))
+    return Levels(
+        count=count,
+        text_at=lambda i: canonical(float(start + width * i / steps)),
+        is_real=has_point(first) or has_point(last) or (width / steps).denominator > 1,
+    )
 
 
 def _list(settings: _Settings) -> Levels | None:
@@ -429,7 +454,11 @@ def _list(settings: _Settings) -> Levels | None:
     if texts is None:
         return None
     return Levels(
-        count=len(texts), text_at=texts.__getitem__, is_numeric=_are_numbers(texts), is_list=True
+        count=len(texts),
+        text_at=texts.__getitem__,
+        is_numeric=_are_numbers(texts),
+        is_list=True,
+        is_real=_are_real(settings.take(_VALUES)[1]),
     )
 
 
@@ -521,7 +550,12 @@ def _discrete(settings: _Settings) -> Distribution | None:
             return None
         top = max(good)
         weights = [weight / top for weight in good]
-    return Discrete(texts=texts, sums=tuple(accumulate(weights)), is_numeric=_are_numbers(texts))
+    return Discrete(
+        texts=texts,
+        sums=tuple(accumulate(weights)),
+        is_numeric=_are_numbers(texts),
+        is_real=_are_real(settings.take(_VALUES)[1]),
+    )
 
 
 def _ascend(settings: _Settings, low: float, high: float) -> bool:

@@ -44,6 +44,24 @@ def decimal_of(text: str) -> Decimal | None:
     return number if is_bounded(number) else None
 
 
+def as_written(text: str) -> Decimal | None:
+    """The same, of the kind that the text is: with an exponent of 0 only where it has no point and
+    no exponent.
+    """
+    number = decimal_of(text)
+    return number if number is None or text.lstrip("+-").isdigit() else as_real(number)
+
+
+def as_real(x: Decimal) -> Decimal:
+    """The same number as one that is written with a point: 2 as 2.0."""
+    return x if has_point(x) else x.quantize(Decimal("0.1"), context=EXACT)
+
+
+def has_point(x: Decimal) -> bool:
+    """Whether it was written with a point or an exponent."""
+    return x.as_tuple().exponent != 0
+
+
 def is_bounded(x: Decimal) -> bool:
     """Whether it is finite, finite as a double too, and can be written out in full."""
     return (
@@ -301,9 +319,10 @@ def printf(spec: str, x: Decimal) -> str:
 def fixed_width(x: Decimal, width: int) -> str:
     """The text of `width` columns that loses least of x, blanks on its left.
 
-    A number that is written without point and exponent stays without; every other has a point, as
-    Fortran and Nastran tell the two kinds apart by it. Exponents are written 1.5E7 and 1.5E-7; the
-    E is left out (1.5-7, as those two read it) where the room for one more digit lessens the loss.
+    A number that is written without point and exponent (see `as_written`) stays without; every
+    other has a point, as Fortran and Nastran tell the two kinds apart by it. Exponents are written
+    1.5E7 and 1.5E-7; the E is left out (1.5-7, as those two read it) where the room for one more
+    digit lessens the loss.
     Raises ValueError where nothing fits, BadPattern for a width that cannot be.
     """
     if not 1 <= width <= MOST_COLUMNS:
@@ -318,7 +337,7 @@ def fixed_width(x: Decimal, width: int) -> str:
 def _texts(x: Decimal, width: int) -> Iterator[tuple[str, Decimal]]:
     """Ways to write x, the plainest first, each with what it loses. Some may be too long."""
     sign, size = "-" if x < 0 else "", abs(x)
-    if x.as_tuple().exponent == 0:
+    if not has_point(x):
         yield (f"{x:f}" if x else "0"), Decimal(0)
     if not size:
         yield "0.", Decimal(0)

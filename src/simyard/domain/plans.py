@@ -58,6 +58,7 @@ class Plan:
     names: tuple[str, ...]  # of the values in a row: the inputs by displayOrder
     notices: tuple[str, ...] = ()
     nominal: Row | None = None  # of the nominal run, whose id is the last one
+    reals: tuple[str, ...] = ()  # variables whose values are real numbers, whatever their texts
     _make: Callable[[], Iterator[Row]]
 
     def rows(self) -> Iterator[Row]:
@@ -92,6 +93,7 @@ def plan(
         names=planning.names,
         notices=tuple(planning.notices),
         nominal=nominal,
+        reals=planning.reals(),
         _make=lambda: iter(()) if study.optimizer else planning.rows(blocks, sample),
     )
 
@@ -222,6 +224,7 @@ class _Planning:
         self._sources: list[_Source] = []
         self._unread: set[str] = set()  # variables whose generator is wrong
         self._relative: dict[str, str] = {}
+        self._between: set[str] = set()  # whole numbers, and a design takes others between them
         if len(study.variables) > MOST_VARIABLES:
             message = f"{len(study.variables)} variables; at most {MOST_VARIABLES} are allowed"
             self.problem(("jobvariables",), message)
@@ -452,6 +455,12 @@ class _Planning:
             self.notices.append(f"Some runs of the {kind.name} design lie beyond the ranges.")
         values = [source.values for source in self._sources]
 
+        for source in self._sources:
+            if source.values.choices() is None:
+                texts = (placed(source.values, place) or "" for place in table.places)
+                if not all(text.lstrip("-").isdigit() for text in texts):
+                    self._between.add(source.name)
+
         def rows() -> Sequence[tuple[Raw, ...]]:
             texts = [{place: placed(v, place) or "" for place in table.places} for v in values]
             return [
@@ -460,6 +469,16 @@ class _Planning:
             ]
 
         return [_Block(names=self._generated_names(), count=table.count, rows=rows)]
+
+    def reals(self) -> tuple[str, ...]:
+        """Variables whose numbers have a point in every run. One that is whole by chance in a run
+        is of the same kind there as in the others.
+        """
+        return tuple(
+            source.name
+            for source in self._sources
+            if source.values.is_real or source.name in self._between
+        )
 
     def _generated_names(self) -> tuple[str, ...]:
         return tuple(source.name for source in self._sources)

@@ -28,9 +28,12 @@ from simyard.domain.numberformat import (
     EXACT,
     NUMBER,
     BadPattern,
+    as_real,
+    as_written,
     canonical_decimal,
     decimal_of,
     fixed_width,
+    has_point,
     is_bounded,
     pattern,
     printf,
@@ -118,12 +121,16 @@ class Template:
         return sorted(found, key=lambda fault: (fault.line, fault.column))[:MOST_FAULTS]
 
     def render(
-        self, values: Mapping[str, Value], relative: Mapping[str, str] = MappingProxyType({})
+        self,
+        values: Mapping[str, Value],
+        relative: Mapping[str, str] = MappingProxyType({}),
+        reals: Collection[str] = (),
     ) -> bytes:
         """The file of one run. Raises CannotRender.
 
         `relative` says by variable how a value with `is_relative` changes the default of each
-        placeholder: "add" or "factor".
+        placeholder: "add" or "factor". `reals`: variables whose values are real numbers, also where
+        they stand without a point.
         """
         if self.faults:
             raise CannotRender(self.faults[0])
@@ -135,7 +142,9 @@ class Template:
                 piece = part
             else:
                 if part.source not in known:
-                    known[part.source] = self._filled(part, values.get(part.name), relative)
+                    known[part.source] = self._filled(
+                        part, values.get(part.name), relative, is_real=part.name in reals
+                    )
                 piece = known[part.source]
             size += len(piece)
             pieces.append(piece)
@@ -143,7 +152,9 @@ class Template:
             raise CannotRender(Fault(1, 1, f"the file would have more than {_mib(MOST_BYTES)}"))
         return b"".join(pieces)
 
-    def _filled(self, insert: _Insert, value: Value | None, relative: Mapping[str, str]) -> bytes:
+    def _filled(
+        self, insert: _Insert, value: Value | None, relative: Mapping[str, str], *, is_real: bool
+    ) -> bytes:
         name, default = insert.name, insert.use.default
         if value is None:
             if default is None and self.keep_unknown:
@@ -152,11 +163,13 @@ class Template:
                 raise insert.fault(f'there is no value for "{name}"')
             text = default
         elif value.is_relative:
-            text = _moved(insert, value.text, relative.get(name))
+            moved = _moved(insert, value.text, relative.get(name))
+            text = canonical_decimal(moved)
+            is_real = is_real or has_point(moved)
         else:
             text = value.text
         if insert.form:
-            text = _formatted(insert, insert.form, text)
+            text = _formatted(insert, insert.form, text, is_real=is_real)
         try:
             return text.encode(self.encoding)
         except UnicodeEncodeError as e:
@@ -167,14 +180,14 @@ class Template:
             ) from e
 
 
-def _moved(insert: _Insert, text: str, how: str | None) -> str:
-    """The default, changed by a value that is relative to it."""
+def _moved(insert: _Insert, text: str, how: str | None) -> Decimal:
+    """The default, changed by a value that is relative to it: real where one of the two is."""
     name, default = insert.name, insert.use.default
     if default is None:
         raise insert.fault(
             f'"{name}" is relative to a default, and there is none here: write ${{{name}!12.3}}'
         )
-    base, step = decimal_of(default), decimal_of(text)
+    base, step = as_written(default), as_written(text)
     if base is None or step is None:
         wrong = default if base is None else text
         raise insert.fault(f'"{name}" is relative to a default, and "{_short(wrong)}" is no number')
@@ -183,17 +196,17 @@ def _moved(insert: _Insert, text: str, how: str | None) -> str:
     moved = EXACT.add(base, step) if how == "add" else EXACT.multiply(base, step)
     if not is_bounded(moved):
         raise insert.fault(f'"{name}" changes its default to a number that no program can read')
-    return canonical_decimal(moved)
+    return as_real(moved) if has_point(base) or has_point(step) else moved
 
 
-def _formatted(insert: _Insert, form: Form, text: str) -> str:
-    number = decimal_of(text)
+def _formatted(insert: _Insert, form: Form, text: str, *, is_real: bool) -> str:
+    number = as_written(text)
     if number is None:
         raise insert.fault(
             f'{insert.asked} needs a number, and "{insert.name}" is "{_short(text)}"'
         )
     try:
-        return form(number)
+        return form(as_real(number) if is_real else number)
     except ValueError as e:
         raise insert.fault(f'"{insert.name}": {e}') from e
 

@@ -113,6 +113,7 @@ class _Rendered:
     def __init__(self, site: Site, job: Job, run: Run) -> None:
         self._site, self._run = site, run
         self._how = templates.relative(job.definition.study)
+        self._reals = templates.reals(job.definition.study)
         self._tasks = {rules.normal_target(task.target): task for task in templates.tasks(job)}
         codes = [task.template for task in self._tasks.values()]
         self._files: Mapping[str, File] = (
@@ -141,7 +142,7 @@ class _Rendered:
             )
             if file.blob.size_bytes + more > _MOST_BYTES:
                 raise _CannotSay("it is too large to be compared")
-            content = template.render(values, self._how)
+            content = template.render(values, self._how, self._reals)
         except (rules.CannotRender, Unrenderable, Damaged) as error:
             raise _CannotSay(f"{file.name}:{error}") from None
         try:

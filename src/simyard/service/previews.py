@@ -1,7 +1,7 @@
 """Looking at the templates of a study before it costs anything."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from simyard.domain import jobs as rules
 from simyard.domain.errors import Invalid, NotFound
@@ -58,7 +58,8 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
     named = [file for _, file in job.definition.files()]
     found = site.db.read(files.usable, named, job.owner_id) if named else {}
     by_name = {value.name: value for value in values}
-    how = templates.relative(job.definition.study)
+    study = job.definition.study
+    how, real = templates.relative(study), templates.reals(study)
     seen: list[tuple[File, Template]] = []
     previews = []
     for task in itertools.islice(templates.tasks(job), _MOST_TEMPLATES):
@@ -68,7 +69,7 @@ def preview(site: Site, viewer: User, code: str, number: int) -> Previews:
         template = site.templates.template(file, keep_unknown=task.keep_unknown)
         seen.append((file, template))
         before = templates.content_of(site.blobs, file, _SHOWN_BYTES)
-        previews.append(_preview(template, file, task.target, before, by_name, how))
+        previews.append(_preview(template, file, task.target, before, by_name, how, real))
     return Previews(values=values, previews=previews, warnings=list(_doubts(seen, by_name)))
 
 
@@ -101,10 +102,11 @@ def _preview(
     before: bytes,
     values: Mapping[str, Value],
     how: Mapping[str, str],
+    real: Collection[str],
 ) -> Preview:
     fault, content = "", b""
     try:
-        content = template.render(values, how)
+        content = template.render(values, how, real)
     except CannotRender as error:
         fault = f"{file.name}:{error}"
     text = content[:_SHOWN_BYTES].decode("utf-8", "replace")

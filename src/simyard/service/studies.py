@@ -88,7 +88,8 @@ def complete(
     planned = None if reading.study.is_plain else _plan(reading)
     study = reading.study
     if planned is not None:
-        study = dataclasses.replace(study, expected_runs=_expected(study, planned))
+        expected = _expected(study, planned)
+        study = dataclasses.replace(study, expected_runs=expected, reals=planned.reals)
     if to_submit:
         reading.problems += _faults(reading, _names(reading, planned))
     wrong = _as_sent(reading.problems, study, sent or Study())

@@ -79,6 +79,11 @@ def relative(study: Study | None) -> dict[str, str]:
     return {v.name: str(v.settings["relative"]) for v in variables if v.settings.get("relative")}
 
 
+def reals(study: Study | None) -> frozenset[str]:
+    """Variables whose values are real numbers."""
+    return frozenset(study.reals if study else ())
+
+
 def rendered(
     book: TemplateBook, job: Job, run: Run, files: Mapping[str, File]
 ) -> Iterator[tuple[str, bytes]]:
@@ -87,12 +92,12 @@ def rendered(
     Raises Unrenderable, or KeyError with the id of a file that is gone.
     """
     values = {value.name: value for value in run.inputs or ()}
-    how = relative(job.definition.study)
+    how, real = relative(job.definition.study), reals(job.definition.study)
     for task in tasks(job):
         file = files[task.template]
         template = book.template(file, keep_unknown=task.keep_unknown)
         try:
-            content = template.render(values, how)
+            content = template.render(values, how, real)
         except CannotRender as error:
             raise Unrenderable(f"{file.name}:{error}") from None
         yield rules.normal_target(task.target), content

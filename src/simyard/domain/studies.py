@@ -45,7 +45,7 @@ class TemplateTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """How the values of the variables with a range are chosen together."""
+    """How the values of the variables with a generator are combined."""
 
     kind: str  # "sobol", "lhs", "box-behnken", ...: domain/designs.py
     count: int | None = None  # runs, where the kind lets one choose

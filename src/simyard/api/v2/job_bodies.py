@@ -148,7 +148,7 @@ class VariableBody(Body):
 
 
 class DesignBody(Body):
-    """Ours: how the values of the variables with a range are chosen together."""
+    """Ours: how the values of the variables with a generator are combined."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})
 

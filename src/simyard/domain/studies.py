@@ -76,7 +76,7 @@ class Study:
     optimizer: Optimizer | None = None
     seed: int | None = None  # of everything random; chosen once, when the job is saved
     expected_runs: int | None = None  # found when the job is saved, and when it is closed
-    reals: tuple[str, ...] = ()  # found when it is saved: what is no whole number in some run
+    reals: tuple[str, ...] = ()  # found when it is saved: variables of real numbers
 
     @property
     def is_plain(self) -> bool:

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { EMPTY, isDrawn, isStudy, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
+import type { StoredFile } from "../src/api/types";
+import { EMPTY, isDrawn, isStudy, placeOf, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
 
 it("a change touches one place, and what the form does not know stays", () => {
   const body = { name: "a", jobanalyses: [{ command: "x", flags: { igCv: true } }, { command: "y", hardware: { coreType: "emerald", slots: 3 } }], customFields: { a: 1 } };
@@ -46,4 +47,10 @@ describe("a variable", () => {
     expect(saidOf(of(""))).toBe("a column of the table");
     expect(saidOf(of("", { direction: "minimize" }, "Objective"))).toBe("Objective: minimize");
   });
+});
+
+it("an upload lies in its folder, what a job left lies by its name", () => {
+  const file = { name: "U", relativePath: "case/0/U", path: "user/user_Kmzwq/U-5b1c0f2e" } as StoredFile;
+  expect(placeOf(file)).toBe("case/0/U");
+  expect(placeOf({ ...file, path: "user/user_Kmzwq/output/job_hTrNa/run1/case/0/U" })).toBe("U");
 });

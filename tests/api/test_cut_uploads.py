@@ -3,17 +3,21 @@
 import base64
 import contextlib
 import hashlib
+import io
 import random
 import socket
+import tarfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from harness import CONFIG, Client, RunningServer, wait_for
+from harness import CONFIG, Client, RunningServer, definition, wait_for
+from studying import created, study
 
 BODY = "application/offset+octet-stream"
 MIB = 1 << 20
@@ -473,6 +477,100 @@ def test_no_more_than_a_thousand(server: RunningServer, somebody: Client) -> Non
     assert reply.json()["detail"].startswith("1000 of your uploads are unfinished")
     somebody.call("DELETE", tus.path, 204)
     somebody.call("POST", "uploads/", 201, headers=headers)
+
+
+# --- folders --------------------------------------------------------------------------------------
+
+
+def from_folder(client: Client, path: str, whole: bytes) -> str:
+    """The id of a file that is uploaded with its folder."""
+    name = path.rsplit("/", 1)[-1]
+    tus = Tus(client, len(whole), name, relativePath=path)
+    return is_the_file(client, tus.patch(whole, 0), whole)
+
+
+def test_a_folder_is_in_the_run_as_it_was_uploaded(somebody: Client) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as out:
+        out.writestr("points", "0 0 0")
+    sent = {
+        "case/system/controlDict": b"of system",
+        "case/0/controlDict": b"of 0",
+        "case/constant/mesh.zip": archive.getvalue(),
+        "case/Allrun": b"#!/bin/sh\nfind . -type f | sort; cat */controlDict\n",
+        "plain.txt": b"plain",
+    }
+    inputs = [from_folder(somebody, path, whole) for path, whole in sent.items()]
+    job = somebody.run("ls; cd case; ./Allrun", inputs=inputs)
+    assert job["notices"] == []
+    assert somebody.log_of(job["id"]).split() == [
+        "case", "plain.txt", "process_output.log",
+        "./0/controlDict", "./Allrun", "./constant/mesh.zip", "./constant/points",
+        "./system/controlDict", "of", "0of", "system",
+    ]  # fmt: skip
+    assert somebody.outputs(job["id"]).items() >= sent.items()
+
+
+def test_a_folder_is_in_each_run_of_a_study(somebody: Client) -> None:
+    inputs = [from_folder(somebody, f"case/{name}/U", name.encode()) for name in ("0", "1")]
+    job = created(
+        somebody, study(somebody, "cat case/0/U case/1/U", table="x\n1\n2\n", inputs=inputs)
+    )
+    somebody.submit(job["id"])
+    somebody.finished(job["id"])
+    logs = somebody.get(f"jobs/{job['id']}/files/?search=process_output.log")["results"]
+    found = [somebody.call("GET", log["downloadUrl"], 200).content for log in logs]
+    assert found == [b"01", b"01"]
+
+
+def test_scripts_and_outputs_are_called_by_their_names(somebody: Client) -> None:
+    """Whatever folder the script came with, and the other job had its output in."""
+    script = from_folder(somebody, "tools/pre.sh", b"#!/bin/sh\ncat result > seen\n")
+    first = somebody.run("mkdir -p out/deep; echo handed on > out/deep/result")
+    (output,) = somebody.get(f"jobs/{first['id']}/files/?search=result")["results"]
+    job = somebody.run("cat seen", inputs=[output["id"]], preProcessScript={"id": script})
+    assert somebody.log_of(job["id"]) == "handed on\n"
+
+
+def test_two_inputs_at_one_place_are_told_of(somebody: Client) -> None:
+    def warnings(*inputs: str) -> list[str]:
+        body = definition(inputs=list(inputs))
+        said = somebody.call("POST", "drafts/validate/", 200, json=body).json()
+        assert said["problems"] == []
+        return [warning["message"] for warning in said["warnings"]]
+
+    one, two = (from_folder(somebody, "case/U", whole) for whole in (b"1", b"2"))
+    other = from_folder(somebody, "case/p", b"p")
+    told = "Several inputs go to case/U: the last of them is what a run sees."
+    assert warnings(one, other) == warnings(one, one) == []
+    assert warnings(one, other, two) == [told]
+    job = somebody.run("cat case/U", inputs=[one, two])
+    assert job["notices"] == [{"code": "inputs-same-path", "message": told}]
+    assert somebody.log_of(job["id"]).splitlines() == [f"[simyard] {told}", "2"]
+    twice = [from_folder(somebody, f"many/{n % 5}", b"x") for n in range(10)]
+    (told,) = warnings(*twice)
+    assert told.startswith("Several inputs go to many/0, many/1, many/2 and 2 more places: ")
+    (told,) = warnings(somebody.upload("case", b"a file")["id"], one)
+    assert told == "case: an input, and a folder of others. No run can start so."
+
+
+def test_no_input_goes_through_a_link(somebody: Client) -> None:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as out:
+        link = tarfile.TarInfo("case")
+        link.type, link.linkname = tarfile.SYMTYPE, "elsewhere"
+        out.addfile(link)
+    inputs = [somebody.upload("a.tar", archive.getvalue())["id"]]
+    inputs.append(from_folder(somebody, "case/U", b"U"))
+    job = somebody.run("true", inputs=inputs)
+    reason = somebody.statuses(job["id"])[0]["statusReason"]
+    assert "case is in the way of the folder of the input case/U" in reason
+
+
+def test_the_name_ends_the_path(somebody: Client) -> None:
+    tus = Tus(somebody, 1, "b.txt", relativePath="case/a.txt")
+    file = somebody.get(f"files/{is_the_file(somebody, tus.patch(b'x', 0), b'x')}/")
+    assert (file["name"], file["relativePath"]) == ("b.txt", "case/b.txt")
 
 
 # --- time -----------------------------------------------------------------------------------------

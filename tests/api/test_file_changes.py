@@ -1,5 +1,6 @@
 """Finding, changing, reading and deleting files (api-v2 reference, 2.2 and 14)."""
 
+import base64
 import json
 import random
 import threading
@@ -186,6 +187,15 @@ def test_an_output_keeps_its_folder_when_it_is_renamed(client: Client) -> None:
     (file,) = client.get(f"jobs/{job['id']}/files/?search=a/a")["results"]
     after = client.call("PATCH", f"files/{file['id']}/", 200, json={"name": "b/c"}).json()
     assert (after["name"], after["relativePath"]) == ("c", "a/a/c")
+
+
+def test_an_upload_keeps_its_folder_when_it_is_renamed(client: Client) -> None:
+    values = {"filename": "U", "relativePath": "case/0/U"}
+    sent = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in values.items())
+    headers = {"Upload-Length": "0", "Upload-Metadata": sent}
+    code = client.call("POST", "uploads/", 201, headers=headers).headers["Simyard-File"]
+    after = client.call("PATCH", f"files/{code}/", 200, json={"name": "p"}).json()
+    assert (after["name"], after["relativePath"]) == ("p", "case/0/p")
 
 
 # --- deleting -------------------------------------------------------------------------------------

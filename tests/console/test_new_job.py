@@ -3,6 +3,7 @@
 import io
 import re
 import zipfile
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
@@ -214,4 +215,31 @@ def test_files_go_on_uploading_on_another_step_and_fail_by_name(visit: Visitor) 
     page.unroute("**/api/v2/uploads/*/")
     next_step(page, "Inputs")
     expect(page.get_by_role("cell", name="cut.bin", exact=True)).to_be_visible()
+    somebody.check()
+
+
+def test_a_folder_is_in_the_run_as_it_was_chosen(
+    client: Client, visit: Visitor, tmp_path: Path
+) -> None:
+    for name in ("system", "0"):
+        (tmp_path / "case" / name).mkdir(parents=True)
+        (tmp_path / "case" / name / "controlDict").write_text(f"of {name}\n")
+    somebody = visit()
+    page = somebody.open("/jobs/new")
+    page.get_by_label("Folder to upload").set_input_files(tmp_path / "case")
+    for path in ("case/0/controlDict", "case/system/controlDict"):
+        expect(page.get_by_role("cell", name=path, exact=True)).to_be_visible()
+    page.get_by_label("Name of the job").fill("A folder")
+    next_step(page, "Software")
+    page.get_by_label("Software", exact=True).select_option("user_included")
+    page.get_by_label("Command", exact=True).fill("cat case/system/controlDict case/0/controlDict")
+    next_step(page, "Hardware")
+    page.get_by_label("Core type").select_option("emerald")
+    expect(page.get_by_text("Core-hours")).to_be_visible()
+    next_step(page, "Review")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
+    job = page.url.rsplit("/", 1)[1]
+    assert client.finished(job) == "Completed successfully"
+    assert client.log_of(job) == "of system\nof 0\n"
     somebody.check()

@@ -1,6 +1,7 @@
 """Hostile and odd archives: nothing lands outside, and each refusal says why."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -357,6 +358,19 @@ def test_links_that_stay_inside(tmp_path: Path) -> None:
     inside = unpack(tmp_path, "a.tar.gz", content)
     assert (inside / "a/up").read_bytes() == (inside / "folder/data").read_bytes() == b"x"
     assert (inside / "a/twin").stat().st_nlink == 2
+
+
+def test_links_of_an_archive_in_a_folder(tmp_path: Path) -> None:
+    """They may lead to what is beside the folder, and not out of the one that all lies in."""
+    folder = tmp_path / "work" / "case"
+    folder.mkdir(parents=True)
+    archive = folder / "a.tgz"
+    for target, is_fine in (("../mesh/points", True), ("../../outside", False)):
+        archive.write_bytes(tar(("U", b"x"), link("points", target)))
+        with contextlib.nullcontext() if is_fine else pytest.raises(ArchiveRefused):
+            budget = Budget(LIMIT_BYTES, LIMIT_ENTRIES, lambda: None)
+            archives.unpack(archive, folder, budget, root=tmp_path / "work")
+    assert (folder / "U").read_bytes() == b"x"
 
 
 def test_what_is_there_is_replaced(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Files: what users upload and what runs leave behind."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from posixpath import splitext
@@ -84,7 +85,7 @@ class File:
     owner_id: int
     owner_email: str
     name: str  # base name
-    relative_path: str  # inputs: the name; outputs: the path below the run's work folder
+    relative_path: str  # uploads: with the folder, if any; outputs: below the run's work folder
     storage_path: str  # `path` on the wire: informative, never opened
     type: FileType
     blob: Blob
@@ -100,6 +101,13 @@ class File:
     @property
     def view_in_browser(self) -> bool:
         return viewable(self.name, self.blob.size_bytes)
+
+    @property
+    def input_path(self) -> str:
+        """Where it lies in the work folder of a run that it is an input of: an upload in the folder
+        that it was uploaded with, an output of another run by its name.
+        """
+        return self.name if self.run_number is not None else beside(self.relative_path, self.name)
 
 
 @dataclass(frozen=True)
@@ -159,6 +167,18 @@ def modified_microseconds(mtime_ns: int) -> int:
 def instant(microseconds: int) -> datetime:
     """A time from its microseconds since 1970."""
     return _BEGINNING + timedelta(microseconds=microseconds)
+
+
+def beside(path: str, name: str) -> str:
+    """The path of another name in the same folder."""
+    return path[: path.rfind("/") + 1] + name
+
+
+def parents(path: str) -> Iterator[str]:
+    """The folders that a path goes through."""
+    for at, character in enumerate(path):
+        if character == "/":
+            yield path[:at]
 
 
 def base_name(sent: str) -> str:

@@ -4,13 +4,14 @@
 of the files, and does no I/O.
 """
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 
 from simyard.domain.catalogue import Catalogue, Machine, Notice, Placement, place
 from simyard.domain.errors import Path, Problem
+from simyard.domain.files import File, parents
 from simyard.domain.lifecycle import State
 from simyard.domain.records import dataclass
 from simyard.domain.studies import Study, TemplateTask
@@ -339,6 +340,42 @@ def notices(
             found[notice.message] = notice
     return tuple(found.values())
 
+
+def clashes(definition: JobDefinition, files: Mapping[str, File]) -> Iterator[Notice]:
+    """What a user should know of inputs that get in each other's way in the work folder.
+
+    files: those of the definition that there are, by id.
+    """
+    lying: dict[str, list[str]] = {}  # path -> ids of those that are laid out there, in order
+    for sent in definition.analyses:
+        for each in sent.input_files:
+            if each.code in files:
+                lying.setdefault(files[each.code].input_path, []).append(each.code)
+        for script in (sent.pre_script, sent.post_script):
+            if script and script in files:
+                lying.setdefault(files[script].name, []).append(script)
+    shared = [path for path, codes in lying.items() if len(set(codes)) > 1]
+    if shared:
+        yield Notice(
+            code="inputs-same-path",
+            message=f"Several inputs go to {_some(shared)}: the last of them is what a run sees.",
+        )
+    folders = {parent for path in lying for parent in parents(path)}
+    blocked = [path for path in lying if path in folders]
+    if blocked:
+        yield Notice(
+            code="inputs-in-the-way",
+            message=f"{_some(blocked)}: an input, and a folder of others. No run can start so.",
+        )
+
+
+def _some(paths: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(paths) - _SHOWN
+    return ", ".join(paths[:_SHOWN]) + (f" and {more} more places" if more > 0 else "")
+
+
+_SHOWN = 3  # paths of a notice
 
 # Kept fields that ask for something which does not happen here, with what asks for nothing.
 _ASKS = {

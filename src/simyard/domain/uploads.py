@@ -14,7 +14,7 @@ class Announced:
     """What a client says of a file before it sends it."""
 
     name: str  # base name
-    relative_path: str  # below the folder that it was chosen with; the name where there is none
+    relative_path: str  # with the folder that it was chosen with; ends with the name
     type: FileType
     batch: str  # the client's word for files that belong together
     fingerprint: str  # the client's word for the content, by which it finds the upload again

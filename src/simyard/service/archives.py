@@ -61,8 +61,10 @@ class Budget:
             raise ArchiveRefused("it unpacks to more than this site allows")
 
 
-def unpack(archive: Path, into: Path, budget: Budget) -> bool:
+def unpack(archive: Path, into: Path, budget: Budget, root: Path | None = None) -> bool:
     """Unpack an archive; False where its name is not that of one. Raises ArchiveRefused.
+
+    root: the folder that no link may lead out of; `into` without it.
 
     Modes are kept (but for set-id bits), scripts are made executable. A file that is there already
     is replaced. Links come last, when no more file is written.
@@ -71,9 +73,9 @@ def unpack(archive: Path, into: Path, budget: Budget) -> bool:
     try:
         # By name, not by content: many formats of solvers and offices are zip files inside.
         if name.endswith(".zip"):
-            _Unpacking(into, budget).run(_zip_entries(archive, budget))
+            _Unpacking(into, budget, root or into).run(_zip_entries(archive, budget))
         elif name.endswith(_TAR_NAMES):
-            _Unpacking(into, budget).run(_tar_entries(archive, budget))
+            _Unpacking(into, budget, root or into).run(_tar_entries(archive, budget))
         else:
             return False
     except _BROKEN as error:
@@ -99,8 +101,9 @@ class _Entry:
 
 
 class _Unpacking:
-    def __init__(self, into: Path, budget: Budget) -> None:
+    def __init__(self, into: Path, budget: Budget, root: Path) -> None:
         self._into = into
+        self._root = root
         self._budget = budget
         self._links: list[tuple[list[str], str]] = []
         self._folder_modes: list[tuple[list[str], int]] = []
@@ -130,8 +133,8 @@ class _Unpacking:
             os.close(descriptor)
         for parts, target in self._links:
             self._link(parts, target)
-        for path in workfolder.links(self._into) if self._links else ():
-            if not workfolder.leads_inside(self._into, path):
+        for path in workfolder.links(self._root) if self._links else ():
+            if not workfolder.leads_inside(self._root, path):
                 raise ArchiveRefused(f"its link {path} leads out of the folder")
 
     def _folder(self, parts: list[str]) -> int:

@@ -165,12 +165,30 @@ def _checked(
     if problems:
         raise Invalid(problems, rules.lengths(definition))
     booked, _ = _project(conn, site, definition.project_id, present=project)
+    inputs = files.usable(conn, (code for _, code in definition.files()), owner.id)
     return _Checked(
         definition=dataclasses.replace(definition, project_id=booked),
-        inputs=files.usable(conn, (code for _, code in definition.files()), owner.id),
+        inputs=inputs,
         analysis_names=tuple(_name(catalogue, a.code) for a in definition.analyses),
-        notices=rules.notices(definition, catalogue, site.machine, site.limits),
+        notices=_notices(site, catalogue, definition, inputs),
     )
+
+
+def notices(
+    conn: Connection, site: Site, catalogue: Catalogue, owner: User, definition: JobDefinition
+) -> tuple[Notice, ...]:
+    """What the owner should know about a job before it runs, whose hardware is good. Files that are
+    not there are passed over.
+    """
+    known = files.usable(conn, (code for _, code in definition.files()), owner.id)
+    return _notices(site, catalogue, definition, known)
+
+
+def _notices(
+    site: Site, catalogue: Catalogue, definition: JobDefinition, known: Mapping[str, File]
+) -> tuple[Notice, ...]:
+    told = rules.notices(definition, catalogue, site.machine, site.limits)
+    return (*told, *rules.clashes(definition, known))
 
 
 def create_job(

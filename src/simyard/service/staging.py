@@ -1,5 +1,6 @@
 """Laying out a run: a fresh folder with its inputs, and what the engine is to start in it."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -121,7 +122,8 @@ def stage(
         raise CannotStart(f"a template could not be written: {error}") from error
     _write_hosts(folder, placement)
     if placement.nodes > 1:
-        (folder.work / "shared").symlink_to(".")
+        with contextlib.suppress(FileExistsError):  # an input's own
+            (folder.work / "shared").symlink_to(".")
     _hand_over(folder)
     _write_manifest(folder, staged, frozenset(written))
     crash_point("stage.done")
@@ -187,17 +189,18 @@ def _lay_out(
 ) -> None:
     for wanted in sent.input_files:
         file = _file(files, wanted.code)
-        path = _put(site.blobs, file, work, budget, staged)
+        path = _put(site.blobs, file, file.input_path, work, budget, staged)
         if wanted.decompress:
             try:
-                archives.unpack(path, work, budget)
+                archives.unpack(path, path.parent, budget, root=work)
             except ArchiveRefused as error:
                 raise ArchiveRefused(f"{file.name}: {error}") from error
             except OSError as error:
                 raise StorageFull(f"{file.name} could not be unpacked: {error.strerror}") from error
     for code in (sent.pre_script, sent.post_script):
         if code:
-            _put(site.blobs, _file(files, code), work, budget, staged)
+            file = _file(files, code)  # called by its name, whatever folder it came with
+            _put(site.blobs, file, file.name, work, budget, staged)
 
 
 def _file(files: Mapping[str, File], code: str) -> File:
@@ -208,25 +211,43 @@ def _file(files: Mapping[str, File], code: str) -> File:
 
 
 def _put(
-    blobs: SealedBlobs, file: File, work: Path, budget: Budget, staged: dict[str, int]
+    blobs: SealedBlobs, file: File, at: str, work: Path, budget: Budget, staged: dict[str, int]
 ) -> Path:
-    """Write an uploaded file into the work folder; one that an archive put there is replaced."""
-    path = work / file.name
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        raise CannotStart(f"the input {file.name} is in the way of a folder of that name")
+    """Write an uploaded file into the work folder, at a path below it; one that an archive put
+    there is replaced.
+    """
+    path = work / at
     try:
+        _make_folders(work, at)
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif path.is_dir():
+            raise CannotStart(f"the input {at} is in the way of a folder of that name")
         with blobs.open(file.blob) as source, path.open("xb") as out:
             for part in source.read_range(0, file.blob.size_bytes):
                 budget.keep_going()
                 out.write(part)
     except OSError as error:
-        raise StorageFull(f"{file.name} could not be laid out: {error.strerror}") from error
+        raise StorageFull(f"{at} could not be laid out: {error.strerror}") from error
     archives.make_scripts_executable(path)
     if file.blob.id is not None:
-        staged[file.name] = file.blob.id
+        staged[at] = file.blob.id
     return path
+
+
+def _make_folders(work: Path, at: str) -> None:
+    """Those that a path below the work folder, which nobody else changes, goes through. A link that
+    an archive put there is not followed.
+    """
+    folder = work
+    for name in at.split("/")[:-1]:
+        folder /= name
+        if folder.is_symlink() or folder.is_file():
+            shown = folder.relative_to(work)
+            raise CannotStart(f"{shown} is in the way of the folder of the input {at}")
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.chmod(0o755)  # whatever the server's umask
 
 
 def _write_log(folder: Folder, messages: list[str]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from simyard.blobs.protocol import Bytes
 from simyard.domain.errors import Invalid, NotFound, OutOfStep, Problem, Refused, StorageFull
 from simyard.domain.faults import crash_point
-from simyard.domain.files import Blob, File, FileType, base_name
+from simyard.domain.files import Blob, File, FileType, base_name, beside
 from simyard.domain.uploads import KEPT, UNFINISHED_MOST, Announced, Part, Upload
 from simyard.domain.users import User
 from simyard.service import files, idempotency, quotas
@@ -59,7 +59,7 @@ def announced(sent: Mapping[str, str], size_bytes: int) -> Announced:
         raise Invalid(problems)
     return Announced(
         name=name,
-        relative_path=path or name,
+        relative_path=beside(path, name),
         type=kind,
         batch=sent.get("batch", ""),
         fingerprint=sent.get("fingerprint", ""),

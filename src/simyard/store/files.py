@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from simyard.domain.files import Blob, DeletedFile, File, FileType
+from simyard.domain.files import Blob, DeletedFile, File, FileType, beside
 from simyard.domain.lifecycle import State
 from simyard.domain.lists import Found
 from simyard.domain.records import dataclass
@@ -420,9 +420,7 @@ def deleted(conn: Connection, wanted: Iterable[str]) -> dict[str, DeletedFile]:
 
 
 def change(conn: Connection, file: File, *, name: str, file_type: FileType) -> None:
-    relative_path = name
-    if file.run_number is not None:
-        relative_path = file.relative_path.removesuffix(file.name) + name
+    relative_path = beside(file.relative_path, name)
     if file.job_id is not None and file.run_number is not None:
         runs.change_outputs(conn, file.job_id, file.run_number, count=0, size_bytes=0)
     conn.execute(

@@ -1,5 +1,7 @@
 /** The body of a job while it is filled in: as it is sent, and how one place of it is changed. */
 
+import type { StoredFile } from "../../api/types";
+
 export type FileRef = { id: string; decompress?: boolean };
 export type Template = { templateFile: { id: string }; processedFilename: string };
 export type Variable = {
@@ -139,6 +141,9 @@ export function saidOf(variable: Variable): string {
         : "";
   return [first, all].filter(Boolean).join(": ");
 }
+/** Where a file lies in a run: an upload in its folder, what another job left by its name. */
+export const placeOf = (file: StoredFile): string =>
+  file.path.includes("/output/job_") ? file.name : file.relativePath;
 
 /** Lines NAME=value, and back. Lines without "=" are kept to be seen and told about. */
 export function variablesOf(text: string): { envVars: Record<string, string>; bad: string[] } {

@@ -7,6 +7,7 @@ import { plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
 import { Button, Bytes, Empty, Failure, Skeleton, Time } from "../../ui/parts";
 import { Table, UnseenHead } from "../../ui/scroll";
+import { placeOf } from "./body";
 
 const TYPING_MS = 250;
 const MOST = 200;
@@ -83,14 +84,14 @@ export function Picker({ taken, onChoose, onClose, isSingle }: Props) {
                     <input
                       type={isSingle ? "radio" : "checkbox"}
                       name="chosen"
-                      aria-label={file.name}
+                      aria-label={placeOf(file)}
                       disabled={taken.has(file.id)}
                       checked={chosen.has(file.id) || taken.has(file.id)}
                       onChange={() => toggle(file)}
                     />
                   </td>
                   <td>
-                    <bdi title={file.relativePath}>{file.name}</bdi>
+                    <bdi>{placeOf(file)}</bdi>
                   </td>
                   <td>
                     <Time at={file.dateUploaded} />

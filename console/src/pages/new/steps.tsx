@@ -17,6 +17,7 @@ import {
   isOutput,
   kindOf,
   saidOf,
+  placeOf,
   textOf,
   variablesOf,
   withAnalysis,
@@ -114,14 +115,14 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
           <tbody>
             {files.map((each, n) => {
               const file = names.get(each.id);
-              const name = file?.name ?? each.id;
+              const name = file ? placeOf(file) : each.id;
               return (
                 <tr key={each.id}>
                   <td>
                     {file === null ? (
                       <span class="tone-bad">not found, or not yours: {each.id}</span>
                     ) : (
-                      <bdi title={file?.relativePath ?? ""}>{name}</bdi>
+                      <bdi>{name}</bdi>
                     )}
                     <Messages
                       id={`${path}.${n}`}
@@ -651,7 +652,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                 ...templates,
                 ...found.map((file) => ({
                   templateFile: { id: file.id },
-                  processedFilename: file.name.replace(/\.(template|tpl|tmpl)$/, ""),
+                  processedFilename: placeOf(file).replace(/\.(template|tpl|tmpl)$/, ""),
                 })),
               ]);
             pick("");

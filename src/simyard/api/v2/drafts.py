@@ -33,7 +33,6 @@ from simyard.api.v2.catalogue import catalogue_of
 from simyard.api.v2.job_checks import Sent
 from simyard.api.v2.job_shapes import encode_job
 from simyard.api.v2.studies import ESTIMATE, encode_estimate
-from simyard.domain import jobs as rules
 from simyard.domain.catalogue import Catalogue, Notice
 from simyard.domain.drafts import Draft, DraftSummary
 from simyard.domain.errors import Changed, Invalid, Path, Problem
@@ -221,7 +220,7 @@ def _checked(
     estimate = None
     if not any(_is_of_size(problem.path) for problem in job.problems):
         estimate = encode_estimate(site.db.read(estimates.estimate, site, user, definition))
-        notices += rules.notices(definition, catalogue, site.machine, site.limits)
+        notices += site.db.read(job_service.notices, site, catalogue, user, definition)
     if not job.problems:
         wrong, waits = site.db.read(job_service.check_room, site, catalogue, user, definition)
         job.add(wrong)

@@ -43,7 +43,9 @@ FILE = object_(
     name=text("cavity.zip"),
     typeId=integer(1, "1 input, 2 template, 3 parameter, 4 script, 5 output, 12 snapshot, ..."),
     dateUploaded=instant(),
-    relativePath=text("cavity.zip", "Below the run's work folder, or what a client said."),
+    relativePath=text(
+        "cavity.zip", "Of an output below the work folder; of an upload with its folder."
+    ),
     encodedEncryptionKey=nullable(text("q0J3bGVzc0tleUZvclNhbXBsZURhdGFPbmx5MDAwMDA=")),
     downloadUrl=text("https://simyard.example.org/api/v2/files/bQfWmc/contents/"),
     sharedWith=array(text("bob@lab.example"), "Who sees it through a job."),

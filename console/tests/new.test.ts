@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { StoredFile } from "../src/api/types";
-import { EMPTY, isDrawn, isStudy, placeOf, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
+import { EMPTY, formField, isDrawn, isStudy, placeOf, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
 
 it("a change touches one place, and what the form does not know stays", () => {
   const body = { name: "a", jobanalyses: [{ command: "x", flags: { igCv: true } }, { command: "y", hardware: { coreType: "emerald", slots: 3 } }], customFields: { a: 1 } };
@@ -53,4 +53,24 @@ it("an upload lies in its folder, what a job left lies by its name", () => {
   const file = { name: "U", relativePath: "case/0/U", path: "user/user_Kmzwq/U-5b1c0f2e" } as StoredFile;
   expect(placeOf(file)).toBe("case/0/U");
   expect(placeOf({ ...file, path: "user/user_Kmzwq/output/job_hTrNa/run1/case/0/U" })).toBe("U");
+});
+
+it("what is said of something below a field is said at the field", () => {
+  const places = {
+    "jobanalyses.0.envVars.A.B C": "jobanalyses.0.envVars",
+    "jobanalyses.1.analysis": "jobanalyses.1.analysis.code",
+    "jobanalyses.1.postProcessScript.id": "jobanalyses.1.postProcessScript",
+    "jobanalyses.1.postProcessScriptCommand": "jobanalyses.1.postProcessScriptCommand",
+    "jobanalyses.0.templateTasks.12.templateFile.id": "jobanalyses.0.templateTasks.12",
+    "jobanalyses.0.templateTasks.12.processedFilename": "jobanalyses.0.templateTasks.12.processedFilename",
+    "jobanalyses.0.inputFiles.3.id": "jobanalyses.0.inputFiles.3",
+    "jobvariables.1.valueGeneratorSettings.values.2": "jobvariables.1.valueGeneratorSettings.values",
+    "jobvariables.1.valueGeneratorSettings.relative": "jobvariables.1",
+    "paramFile.id": "paramFile",
+    "tags": "",
+    "projectId": "",
+    "names": "",
+    "jobanalyses.0.flags": "",
+  };
+  for (const [field, place] of Object.entries(places)) expect(formField(field), field).toBe(place);
 });

@@ -243,3 +243,51 @@ def test_a_folder_is_in_the_run_as_it_was_chosen(
     assert client.finished(job) == "Completed successfully"
     assert client.log_of(job) == "of system\nof 0\n"
     somebody.check()
+
+
+def test_each_link_of_the_summary_leads_to_its_message(client: Client, visit: Visitor) -> None:
+    """Also where a program wrote the draft, and where its files were deleted since."""
+    gone = {"id": "GoneAA"}
+    body = {
+        "name": "Of a program",
+        "jobanalyses": [
+            {
+                "analysis": {"code": "user_included"},
+                "command": "true",
+                "hardware": {"coreType": "emerald", "coresPerSlot": 1},
+                "envVars": {"A B": "5"},
+                "preProcessScript": gone,
+                "postProcessScript": gone,
+                "templateTasks": [{"templateFile": gone, "processedFilename": "a"}],
+                "inputFiles": [gone],
+            }
+        ],
+        "paramFile": gone,
+        "projectId": "nobody's",
+        "tags": ["x" * 101],
+        "isLowPriority": "perhaps",
+    }
+    draft = client.call("POST", "drafts/", 201, json=body).json()
+    somebody = visit()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}&step=review")
+    links = page.get_by_role("alert").get_by_role("link")
+    expect(links).to_have_count(9)
+    for text in links.all_inner_texts():
+        next_step(page, "Review")
+        links.get_by_text(text, exact=True).first.click()
+        place = page.locator("form .field:focus-within, form label:focus-within")
+        expect(place.last).to_contain_text(text.partition(": ")[2])
+    somebody.check(404)
+
+
+def test_a_bad_name_of_a_variable_is_told_at_the_field(visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new?step=software")
+    field = page.get_by_label("Environment variables")
+    field.fill("A B=5")
+    page.get_by_label("Command", exact=True).focus()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(
+        page.get_by_text("A B: Not a name that an environment variable can have.")
+    ).to_be_visible()
+    somebody.check()

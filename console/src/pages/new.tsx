@@ -18,7 +18,7 @@ import { Banner, Button, Failure, Panel, Skeleton, Time, fieldId } from "../ui/p
 import { Code, Table } from "../ui/scroll";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
-import { EMPTY, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
+import { EMPTY, formField, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
 import { useDraft, type Draft, type Problem, type Saving } from "./new/draft";
 import { Runs, Templates } from "./new/runs";
 import { Hardware, Inputs, Parameters, Post, Software, useUploadedInputs } from "./new/steps";
@@ -51,6 +51,13 @@ const LABELS: [RegExp, string][] = [
   [/\.slots$/, "Runs at once"],
   [/\.walltime$/, "Walltime"],
   [/\.inputFiles/, "Inputs"],
+  [/\.envVars/, "Environment variables"],
+  [/\.preProcessScript/, "Script before the run"],
+  [/\.postProcessScript$/, "Script after the run"],
+  [/\.postProcessScriptCommand/, "Command after the run"],
+  [/^isLowPriority/, "Low priority"],
+  [/^projectId/, "Project"],
+  [/^tags/, "Tags"],
   [/^paramFile/, "Table of runs"],
   [/^caseFile/, "Table of cases"],
   [/^jobvariables/, "Variables"],
@@ -61,6 +68,12 @@ const LABELS: [RegExp, string][] = [
 /** What the form calls a field; its path in the body where it has none. */
 const labelOf = (field: string): string => LABELS.find(([pattern]) => pattern.test(field))?.[1] ?? field;
 
+/** A message, with the name of what it is about where its field is of many. */
+const textAt = ({ field, message }: Problem): string => {
+  const variable = /\.envVars\.(.+)$/.exec(field)?.[1];
+  return variable ? `${variable}: ${message}` : message;
+};
+
 /** Fields that make a job a study are shown in their own step; the server counts them to the others. */
 const stepOf = (problem: Problem): Step =>
   problem.field === "name"
@@ -68,6 +81,9 @@ const stepOf = (problem: Problem): Step =>
     : /jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field)
       ? "parameters"
       : problem.step;
+
+/** Where it is said: a field of the form, or among the rest of its step. */
+const placeOfProblem = ({ field }: Problem): string => formField(field) || field;
 
 /** Which of the analyses it is about, as the address has it. */
 const atOf = ({ path }: Problem): string => (/^\d+$/.test(String(path[1])) ? String(path[1]) : "");
@@ -115,9 +131,9 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       </Banner>
     );
   }
-  const shows = (problem: Problem): boolean => isTried || step === "review" || touched.has(problem.field);
+  const shows = (problem: Problem): boolean => isTried || step === "review" || touched.has(placeOfProblem(problem));
   const errors = (field: string): string[] =>
-    problems.filter((each) => each.field === field && shows(each)).map((each) => each.message);
+    problems.filter((each) => placeOfProblem(each) === field && shows(each)).map(textAt);
   const of = (name: Step): Problem[] => problems.filter((each) => stepOf(each) === name);
   const pending = uploads.value.filter(
     (each) => each.batch.startsWith(batch) && (each.state === "sending" || each.state === "waiting"),
@@ -152,8 +168,8 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
       class="page new-job"
       onFocusOut={(event) => {
         const id = (event.target as HTMLElement).id;
-        const field = problems.find((each) => fieldId(each.field) === id)?.field;
-        const all = field ? [field] : fieldOf(id);
+        const found = problems.find((each) => fieldId(placeOfProblem(each)) === id);
+        const all = found ? [placeOfProblem(found)] : fieldOf(id);
         if (all.length) touch((before) => new Set([...before, ...all]));
       }}
     >
@@ -217,11 +233,13 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
                 <Link
                   href={`/jobs/new?${write({ ...place, step: stepOf(problem), at: atOf(problem) })}`}
                   onClick={() => {
-                    setTimeout(() => document.getElementById(fieldId(problem.field))?.focus(), 50);
+                    const field = placeOfProblem(problem);
+                    touch((before) => new Set([...before, field]));
+                    setTimeout(() => document.getElementById(fieldId(field))?.focus(), 50);
                   }}
                 >
                   {problem.field ? `${labelOf(problem.field)}: ` : ""}
-                  {problem.message}
+                  {textAt(problem)}
                 </Link>
               </li>
             ))}
@@ -244,6 +262,11 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
           {step === "hardware" ? <Hardware {...props} isStudy={study} /> : null}
           {step === "post" ? <Post {...props} /> : null}
           {step === "review" ? <Review body={body} warnings={validation?.warnings ?? []} /> : null}
+          <Rest
+            problems={of(step).filter(
+              (each) => each.field && !formField(each.field) && shows(each) && ["", String(at)].includes(atOf(each)),
+            )}
+          />
           <Moves
             steps={steps.map(([name]) => name)}
             step={step}
@@ -276,6 +299,22 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
         <Conflict mine={body} theirs={draft.conflict} onTheirs={draft.takeTheirs} onMine={draft.keepMine} />
       ) : null}
     </div>
+  );
+}
+
+/** What is said of something that the form has no field for: a script may have put it into the draft. */
+function Rest({ problems }: { problems: Problem[] }) {
+  if (!problems.length) return null;
+  return (
+    <ul class="stack-small plain-list">
+      {problems.map((each) => (
+        <li key={`${each.field}-${each.message}`} id={fieldId(each.field)} tabIndex={-1} class="field">
+          <span class="error">
+            {labelOf(each.field)}: {each.message}
+          </span>
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -18,7 +18,9 @@ export type JobAnalysis = {
   inputFiles?: FileRef[];
   envVars?: Record<string, string>;
   useMpi?: boolean;
+  postProcessScript?: { id: string } | null;
   postProcessScriptCommand?: string;
+  preProcessScript?: { id: string } | null;
   preProcessScriptCommand?: string;
   templateTasks?: Template[];
   [kept: string]: unknown;
@@ -141,6 +143,27 @@ export function saidOf(variable: Variable): string {
         : "";
   return [first, all].filter(Boolean).join(": ");
 }
+
+/** The fields of the form, those that are in another one first. */
+const FIELDS = [
+  /^(name|isLowPriority|monteCarloIterations|paramFile)\b/,
+  /^(jobvariables\.\d+\.name)\b/,
+  /^(jobvariables\.\d+\.valueGeneratorType)\b/,
+  /^(jobvariables\.\d+\.valueGeneratorSettings\.(minvalue|maxvalue|increment|count|values|mean|standardDeviation))\b/,
+  /^(jobvariables(\.\d+)?)\b/,
+  /^(jobanalyses\.\d+\.inputFiles(\.\d+)?)\b/,
+  /^(jobanalyses\.\d+\.templateTasks\.\d+(\.processedFilename)?)\b/,
+  /^(jobanalyses\.\d+\.analysis\.(code|version))\b/,
+  /^(jobanalyses\.\d+\.hardware\.(coreType|coresPerSlot|slots|walltime))\b/,
+  /^(jobanalyses\.\d+\.(command|envVars|preProcessScript|postProcessScript|postProcessScriptCommand))\b/,
+];
+
+/** The field of the form at which something is said of a field of the body; "" where there is none. */
+export function formField(field: string): string {
+  if (/^jobanalyses\.\d+\.analysis$/.test(field)) return `${field}.code`;
+  return FIELDS.map((pattern) => pattern.exec(field)?.[1]).find(Boolean) ?? "";
+}
+
 /** Where a file lies in a run: an upload in its folder, what another job left by its name. */
 export const placeOf = (file: StoredFile): string =>
   file.path.includes("/output/job_") ? file.name : file.relativePath;

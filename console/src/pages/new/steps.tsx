@@ -124,10 +124,7 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
                     ) : (
                       <bdi>{name}</bdi>
                     )}
-                    <Messages
-                      id={`${path}.${n}`}
-                      errors={[...errors(`${path}.${n}`), ...errors(`${path}.${n}.id`)]}
-                    />
+                    <Messages id={`${path}.${n}`} errors={errors(`${path}.${n}`)} />
                   </td>
                   <td class="number">
                     <Bytes value={file?.decryptedSize} />
@@ -181,8 +178,33 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
 function Messages({ id, errors }: { id: string; errors: string[] }) {
   return (
     <span id={fieldId(id)} tabIndex={-1} class="field">
-      {errors.length ? <span class="error">{errors.join(" ")}</span> : null}
+      <Said errors={errors} />
     </span>
+  );
+}
+
+function Said({ errors }: { errors: string[] }) {
+  return errors.length ? <span class="error">{errors.join(" ")}</span> : null;
+}
+
+/** A script that a draft has from a job or from a program: it can be seen and taken out. */
+function ScriptFile({ label, field, at, body, edit, errors }: Omit<StepProps, "batch"> & {
+  label: string;
+  field: "preProcessScript" | "postProcessScript";
+}) {
+  const id = analysisAt(body, at)[field]?.id;
+  const names = useNames(id ? [id] : []);
+  if (!id) return null;
+  return (
+    <div class="row">
+      <span>{label}</span>
+      <FileText size={16} class="icon" />
+      <bdi>{names.get(id)?.name ?? id}</bdi>
+      <Button small onClick={() => edit((now) => withAnalysis(now, at, { [field]: null }))}>
+        Without it
+      </Button>
+      <Messages id={`jobanalyses.${at}.${field}`} errors={errors(`jobanalyses.${at}.${field}`)} />
+    </div>
   );
 }
 
@@ -213,7 +235,7 @@ export function Software({ body, at, edit, errors }: StepProps) {
       <Choice
         label="Software"
         name={`${path}.analysis.code`}
-        errors={[...errors(`${path}.analysis.code`), ...errors(`${path}.analysis`)]}
+        errors={errors(`${path}.analysis.code`)}
         hint={chosen && !chosen.installed ? `Not installed here. ${chosen.installHint}` : chosen?.vendorName}
         value={mine.analysis?.code ?? ""}
         set={(code) => {
@@ -299,6 +321,7 @@ export function Software({ body, at, edit, errors }: StepProps) {
           edit((now) => withAnalysis(now, at, { envVars }));
         }}
       />
+      <ScriptFile label="Script before the run" field="preProcessScript" {...{ at, body, edit, errors }} />
     </div>
   );
 }
@@ -355,7 +378,7 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
           />
         )}
       </Field>
-      {isStudy ? (
+      {isStudy || errors(`${path}.slots`).length ? (
         <Field label="Runs at once" name={`${path}.slots`} errors={errors(`${path}.slots`)}>
           {(props) => (
             <input
@@ -394,14 +417,17 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
       </Field>
       <label class="row">
         <input
+          id={fieldId("isLowPriority")}
           type="checkbox"
-          checked={body.isLowPriority ?? false}
+          aria-invalid={errors("isLowPriority").length ? "true" : undefined}
+          checked={body.isLowPriority === true}
           onChange={(event) => {
             const isLowPriority = event.currentTarget.checked;
             edit((now) => ({ ...now, isLowPriority }));
           }}
         />
         Low priority: others go first
+        <Said errors={errors("isLowPriority")} />
       </label>
     </div>
   );
@@ -422,6 +448,7 @@ export function Post({ body, at, edit, errors }: StepProps) {
         value={mine.postProcessScriptCommand ?? ""}
         set={(postProcessScriptCommand) => edit((now) => withAnalysis(now, at, { postProcessScriptCommand }))}
       />
+      <ScriptFile label="Script after the run" field="postProcessScript" {...{ at, body, edit, errors }} />
     </div>
   );
 }
@@ -549,10 +576,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
                 label={`Without ${variable.name || "this variable"}`}
                 onClick={() => setVariables(variables.filter((_, m) => m !== n))}
               />
-              <Messages
-                id={`jobvariables.${n}`}
-                errors={[...errors(`jobvariables.${n}`), ...errors(`jobvariables.${n}.valueGeneratorSettings`)]}
-              />
+              <Messages id={`jobvariables.${n}`} errors={errors(`jobvariables.${n}`)} />
             </div>
           );
         })}
@@ -627,10 +651,7 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
             />
             <Messages
               id={`jobanalyses.${at}.templateTasks.${n}`}
-              errors={[
-                ...errors(`jobanalyses.${at}.templateTasks.${n}`),
-                ...errors(`jobanalyses.${at}.templateTasks.${n}.templateFile`),
-              ]}
+              errors={errors(`jobanalyses.${at}.templateTasks.${n}`)}
             />
           </div>
         ))}

@@ -380,3 +380,16 @@ def test_a_disk_without_room(fresh) -> None:
 def fresh_client(server: RunningServer) -> Client:
     """A user without any files."""
     return server.client(server.key(f"{uuid.uuid4().hex}@lab.example"))
+
+
+def test_files_by_their_ids(client: Client, server: RunningServer) -> None:
+    """Those that may be named in a job, in this order, however large a page is asked for."""
+    one, two = (client.upload(name, b"x")["id"] for name in ("one", "two"))
+    theirs = server.somebody().upload("theirs", b"x")["id"]
+    found = client.get(f"files/?ids={two},{theirs},GoneAA,{one},{two}&page_size=1&search=nothing")
+    assert [file["id"] for file in found["results"]] == [two, one]
+    assert (found["count"], found["next"], found["previous"]) == (2, None, None)
+    assert found["results"][1] == client.get(f"files/{one}/")
+    assert client.get("files/?ids=")["results"] == []
+    reply = client.call("GET", f"files/?ids={','.join(['GoneAA'] * 201)}", 400)
+    assert reply.json() == {"ids": ["Ensure this field has no more than 200 elements."]}

@@ -291,3 +291,24 @@ def test_a_bad_name_of_a_variable_is_told_at_the_field(visit: Visitor) -> None:
         page.get_by_text("A B: Not a name that an environment variable can have.")
     ).to_be_visible()
     somebody.check()
+
+
+def test_a_draft_of_many_inputs_asks_for_their_names_at_once(
+    client: Client, visit: Visitor, tmp_path: Path
+) -> None:
+    inputs = [{"id": client.upload(f"in{n}.txt", b"x")["id"]} for n in range(12)]
+    body = {"jobanalyses": [{"inputFiles": [*inputs, {"id": "GoneAA"}]}]}
+    draft = client.call("POST", "drafts/", 201, json=body).json()
+    for n in range(5):
+        (tmp_path / f"up{n}.txt").write_text("y")
+    somebody = visit()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}")
+    expect(page.get_by_role("cell", name="in11.txt", exact=True)).to_be_visible()
+    expect(page.get_by_text("not found, or not yours: GoneAA")).to_be_visible()
+    page.get_by_label("Files to upload").set_input_files(sorted(tmp_path.iterdir()))
+    for n in range(5):
+        expect(page.get_by_role("cell", name=f"up{n}.txt", exact=True)).to_be_visible()
+    somebody.quiet(page)
+    asked = [request.url for request in somebody.requests if "/api/v2/files/" in request.url]
+    assert len(asked) == 1, asked
+    somebody.check()

@@ -1,7 +1,7 @@
 """Uploading, finding, reading, changing and deleting files."""
 
 import codecs
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import PurePosixPath
 
 from sqlalchemy import Connection
@@ -126,6 +126,12 @@ def list_files(
         within = Within(owner_id=viewer.id)
         return store.search(conn, within, offset=offset, size=size, text=text, file_type=file_type)
     return store.page_of_owner(conn, viewer.id, offset=offset, size=size)
+
+
+def named_files(conn: Connection, viewer: User, codes: Sequence[str]) -> list[File]:
+    """Those of these files that the viewer may name in a job, in this order."""
+    found = store.usable(conn, codes, viewer.id)
+    return store.labelled(conn, [found[code] for code in dict.fromkeys(codes) if code in found])
 
 
 def change_file(

@@ -2,6 +2,8 @@
 
 import type { StoredFile } from "../../api/types";
 
+/** What the form shows of a file. */
+export type Named = Pick<StoredFile, "name" | "relativePath" | "path" | "decryptedSize">;
 export type FileRef = { id: string; decompress?: boolean };
 export type Template = { templateFile: { id: string }; processedFilename: string };
 export type Variable = {
@@ -165,7 +167,7 @@ export function formField(field: string): string {
 }
 
 /** Where a file lies in a run: an upload in its folder, what another job left by its name. */
-export const placeOf = (file: StoredFile): string =>
+export const placeOf = (file: Named): string =>
   file.path.includes("/output/job_") ? file.name : file.relativePath;
 
 /** Lines NAME=value, and back. Lines without "=" are kept to be seen and told about. */

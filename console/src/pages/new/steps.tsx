@@ -1,7 +1,7 @@
 /** The steps of a new job. Each shows what the server said of its fields, at the field. */
 
-import { useEffect, useState } from "preact/hooks";
-import { api, part } from "../../api/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { api } from "../../api/client";
 import { useGet } from "../../api/queries";
 import type { Page, Schemas, StoredFile } from "../../api/types";
 import { number } from "../../lib/format";
@@ -24,6 +24,7 @@ import {
   withHardware,
   type Body,
   type FileRef,
+  type Named,
   type Template,
   type Variable,
 } from "./body";
@@ -39,24 +40,32 @@ type StepProps = {
 
 // --- inputs ---------------------------------------------------------------------------------------
 
-/** Names of files by id, for a body has ids only. */
-export function useNames(ids: string[]): Map<string, StoredFile | null> {
-  const [known, learn] = useState<Map<string, StoredFile | null>>(new Map());
-  const wanted = ids.filter((id) => id && !known.has(id)).join(",");
+const MOST_IDS = 200; // of a request
+
+/** Names of files by id, for a body has ids only; null of those that are not there. */
+export function useNames(ids: string[]): Map<string, Named | null> {
+  const [known, learn] = useState<Map<string, Named | null>>(new Map());
+  const asked = useRef(new Set<string>());
+  const wanted = ids.filter((id) => id && !asked.current.has(id));
   useEffect(() => {
-    if (!wanted) return;
-    let isOver = false;
-    void Promise.all(
-      wanted
-        .split(",")
-        .map(async (id) => [id, await api<StoredFile>("GET", `files/${part(id)}/`).catch(() => null)] as const),
-    ).then((found) => {
-      if (!isOver) learn((before) => new Map([...before, ...found]));
-    });
-    return () => {
-      isOver = true;
+    const found = new Map<string, Named>(); // what was uploaded here is known
+    for (const { file, name, path, size } of uploads.peek())
+      if (file) found.set(file, { name, relativePath: path, path: "", decryptedSize: size });
+    const more = (some: [string, Named | null][]): void => learn((before) => new Map([...before, ...some]));
+    const here = wanted.filter((id) => found.has(id));
+    if (here.length) more(here.map((id) => [id, found.get(id)!]));
+    const others = wanted.filter((id) => !found.has(id));
+    for (const id of wanted) asked.current.add(id);
+    const ask = async (): Promise<void> => {
+      for (let n = 0; n < others.length; n += MOST_IDS) {
+        const some = others.slice(n, n + MOST_IDS);
+        const page = await api<Page<StoredFile>>("GET", "files/", { query: { ids: some.join(",") } });
+        const files = new Map(page.results.map((each) => [each.id, each]));
+        more(some.map((id) => [id, files.get(id) ?? null]));
+      }
     };
-  }, [wanted]);
+    ask().catch(() => others.forEach((id) => asked.current.delete(id))); // asked again with the next change
+  }, [wanted.join(",")]);
   return known;
 }
 

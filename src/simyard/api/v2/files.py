@@ -27,6 +27,7 @@ from simyard.api.shapes import (
     page_of,
     text,
 )
+from simyard.api.v2.rows import codes_of
 from simyard.domain.errors import Invalid, Problem, SimyardError
 from simyard.domain.files import DeletedFile, File, FileType, normalized
 from simyard.domain.lists import Found
@@ -120,6 +121,9 @@ def encode_tag(name: str) -> dict[str, str]:
     return {"name": name, "normalizedName": normalized(name)}
 
 
+_IDS_MOST = 200
+
+
 class TagBody(Body):
     name: LooseText = needed("")
 
@@ -197,12 +201,18 @@ async def upload(request: Request) -> Response:
     query("limit", "The same as `page_size`."),
     query("ordering", "Passed over: the newest come first."),
     query("owner", "Passed over: the list has your own files only."),
+    query("ids", "These files, at most 200, others' too that you may name in a job; nothing else."),
     reply=page_of(FILE),
+    also=(400,),
     v3=True,
 )
 async def list_files(request: Request) -> Response:
     site, page = site_of(request), paging.asked(request)
     asked = request.query_params
+    if "ids" in asked:
+        codes = codes_of(",".join(asked.getlist("ids")), "ids", _IDS_MOST)
+        named = await run_in_threadpool(site.db.read, service.named_files, caller(request), codes)
+        return reply(encode_page(request, paging.Page(1, _IDS_MOST), Found(len(named), named)))
     text = asked.get("search", "")
     file_type = _type(asked.get("type_id") or asked.get("typeId") or "")
 

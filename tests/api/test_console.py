@@ -54,6 +54,7 @@ def test_it_is_sent_again_only_where_it_is_another(server: RunningServer) -> Non
     known = {"If-None-Match": first.headers["etag"]}
     again = cid.call("GET", "console/", 304, headers=known)
     assert not again.content and again.headers["etag"] == first.headers["etag"]
+    assert again.headers["x-simyard-now"] > first.headers["x-simyard-now"] == first.json()["now"]
     assert cid.get("console/")["now"] > first.json()["now"]
     admin = server.client((server.data / "admin.key").read_text().strip())
     code = first.json()["user"]["code"]

@@ -1,9 +1,11 @@
 """What stands around every page: signing in, one stream for all tabs, keys, silence."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -255,4 +257,25 @@ def test_an_unknown_page_says_so(visit: Visitor) -> None:
     somebody = visit()
     page = somebody.open("/nowhere/at/all")
     expect(page.get_by_text("There is no such page")).to_be_visible()
+    somebody.check()
+
+
+def test_the_clock_is_the_server_s_whatever_the_browser_has_kept(
+    client: Client, visit: Visitor
+) -> None:
+    job = client.create("sleep 600", job={"name": "Long under way"})["id"]
+    client.submit(job)
+    wait_for(lambda: client.status(job) == "Executing", "Executing")
+    started = datetime.fromisoformat(client.get(f"jobs/{job}/runs/1/")["dateStarted"])
+    somebody = visit()
+    page = somebody.open(f"/jobs/{job}")
+    shown = page.locator(".job-head").get_by_text(re.compile(r"^(\d+ min )?[\d.]+ s$"))
+    expect(shown).to_be_visible()
+    page.wait_for_timeout(6_000)
+    page.reload()
+    *minutes, seconds = re.findall(r"[\d.]+", shown.inner_text())
+    passed = (datetime.now(UTC) - started).total_seconds()
+    assert passed - 60 * float((minutes or [0])[0]) - float(seconds) < 3
+    client.call("POST", f"jobs/{job}/stop/", 202)
+    client.finished(job)
     somebody.check()

@@ -110,10 +110,15 @@ async def console(request: Request) -> Response:
     content = _encode(site, who(request), catalogue)
     content["prefix"] = parts(base_url(request))[1]
     digest = hashlib.sha256(reply(content).body).hexdigest()  # of all but the time
-    headers = {"ETag": f'"{digest[:32]}"', "Cache-Control": "private, no-cache"}
+    now = instant_text(site.clock())
+    headers = {
+        "ETag": f'"{digest[:32]}"',
+        "Cache-Control": "private, no-cache",
+        "X-Simyard-Now": str(now),  # of a 304 too, whose body is that of an earlier reply
+    }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return reply({**content, "now": instant_text(site.clock())}, 200, headers)
+    return reply({**content, "now": now}, 200, headers)
 
 
 def _encode(site: Site, caller: Caller, catalogue: Catalogue) -> dict[str, Any]:

@@ -316,3 +316,36 @@ def test_the_told_commands_do_what_they_say(client: Client, visit: Visitor, tmp_
     (program,) = told("Log")
     assert "an error, they say\n" in run(sys.executable, "-c", program)
     somebody.check()
+
+
+@pytest.mark.parametrize("has_events", [True, False])
+def test_who_may_not_see_it_any_more_is_told_while_he_watches(
+    server: RunningServer, visit: Visitor, has_events: bool
+) -> None:
+    mine, other = server.somebody("sharer"), server.somebody("watcher")
+    job = begun(mine, "while sleep 0.2; do echo step; done", f"watched-{has_events}")
+    with_whom = {"email": other.get("users/me/")["email"]}
+    mine.call("POST", f"jobs/{job}/share/", 200, json=with_whom)
+    somebody = visit(key=other.key)
+    if not has_events:
+        somebody.context.route("**/api/v2/events/**", lambda route: route.abort())
+    page = somebody.open(f"/jobs/{job}/log")
+    expect(page.locator(".log-status")).to_contain_text("following")
+    mine.call("DELETE", f"jobs/{job}/share/", 204, json=with_whom)
+    expect(page.get_by_text("This job: not found, or not shared with you.")).to_be_visible()
+    expect(page.locator(".job-head")).to_have_count(0)
+    mine.call("POST", f"jobs/{job}/stop/", 202)
+    mine.finished(job)
+    somebody.check(404)
+
+
+def test_a_job_that_is_deleted_elsewhere_is_not_shown_on(client: Client, visit: Visitor) -> None:
+    job = client.run("true")["id"]
+    somebody = visit()
+    page = somebody.open(f"/jobs/{job}")
+    expect(badge(page, "Completed")).to_be_visible()
+    expect(page.locator(".connection")).to_contain_text("live")
+    client.call("DELETE", f"jobs/{job}/", 204)
+    expect(page.get_by_text("This job: not found, or not shared with you.")).to_be_visible()
+    expect(page.locator(".job-head")).to_have_count(0)
+    somebody.check(404)

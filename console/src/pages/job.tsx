@@ -144,7 +144,7 @@ function useEvents(id: string, run: string): { isOn: boolean; count: number } {
   useEffect(() => {
     set({ isOn: false, count: 0 });
     const hear = (name: string, data: Record<string, unknown>): boolean => {
-      if ((name === "job" ? data["id"] : data["job"]) !== id) return false;
+      if ((data["job"] ?? data["id"]) !== id) return false; // a notice has the job as its id
       if (name === "run" && data["run"] === run) set({ isOn: data["state"] === "collecting", count: 0 });
       if (name === "files" && data["run"] === run) set((before) => ({ ...before, count: Number(data["count"]) }));
       return true;

@@ -5,7 +5,8 @@
 
 import { signal, type Signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { runPath } from "../../api/jobs";
+import { jobPath, runPath } from "../../api/jobs";
+import { changed } from "../../api/queries";
 import { listen, type Connection, type Told } from "../../lib/sse";
 
 const HIDDEN_MS = 30_000;
@@ -20,9 +21,11 @@ export class Live {
   private isOver = false;
   private stop: (() => void) | null = null;
 
+  /** onRefused: called where the server will not tell of it any more, before its end. */
   constructor(
     private readonly path: string,
     private readonly log: string,
+    private readonly onRefused: () => void,
   ) {}
 
   on(handler: Handler): () => void {
@@ -40,7 +43,9 @@ export class Live {
       signal: over.signal,
       isOver: () => this.isOver,
       onState: (state) => {
-        if (!over.signal.aborted) this.state.value = state;
+        if (over.signal.aborted) return;
+        this.state.value = state;
+        if (state === "ended" && !this.isOver) this.onRefused();
       },
       onEvent: (told) => {
         if (told.id) this.lastId = told.id;
@@ -62,7 +67,9 @@ const nobody = signal<Connection>("ended");
 export function useLive(job: string, run: string, log: string, isOn: boolean): Live | null {
   const held = useRef<{ key: string; live: Live } | null>(null);
   const key = `${job} ${run} ${log}`;
-  if (isOn && held.current?.key !== key) held.current = { key, live: new Live(runPath(job, run), log) };
+  if (isOn && held.current?.key !== key) {
+    held.current = { key, live: new Live(runPath(job, run), log, () => changed(jobPath(job))) };
+  }
   const live = isOn ? held.current!.live : null;
   useEffect(() => {
     if (!live) return;

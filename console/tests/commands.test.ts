@@ -28,6 +28,9 @@ describe("requests to copy", () => {
     );
     const file = { title: "t", method: "POST" as const, path: "files/contents/", form: "a b.zip" };
     expect(cli(file)).toBe("simyard api files/contents/ \\\n  --file 'a b.zip'");
+    const saved = { title: "t", method: "GET" as const, path: "examples/a/contents/", into: "a b.zip" };
+    expect(cli(saved)).toBe("simyard api examples/a/contents/ \\\n  -o 'a b.zip'");
+    expect(curl("http://h/", saved)).toContain(" \\\n  -o 'a b.zip' \\\n  http://h/examples/a/contents/");
     expect(cliServer("https://lab/sim/api/v2/")).toBe("export SIMYARD_URL=https://lab/sim");
   });
 

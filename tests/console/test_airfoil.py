@@ -65,14 +65,21 @@ def test_the_first_minutes_run_the_airfoil_and_it_is_watched(
 
         expect(first.get_by_role("link", name="Look at its results")).to_be_visible()
         told = first.locator("pre.code").inner_text()
-        calls = ("files/contents/", "api/v2/jobs/ ", f"jobs/{job}/submit/", f"jobs/{job}/files/")
-        for call in calls:
-            assert call.strip() in told, call
+        for call in (
+            "-o airfoil2d.zip",
+            "file=@airfoil2d.zip",
+            "api/v2/jobs/",
+            f"jobs/{job}/submit/",
+            f"jobs/{job}/files/",
+        ):
+            assert call in told, call
+        assert told.count("# Get the results") == 1
         first.get_by_role("button", name="CLI").click()
         server_is, *told = first.locator("pre.code").inner_text().split("\n\n")
         assert server_is == f"export SIMYARD_URL={here.address}"
-        assert f"simyard api POST jobs/{job}/submit/" in told[2]
-        assert "simyard api files/contents/ " in told[0]
+        assert "simyard api examples/airfoil/contents/ \\\n  -o airfoil2d.zip" in told[0]
+        assert "simyard api files/contents/ " in told[1]
+        assert f"simyard api POST jobs/{job}/submit/" in told[3]
         somebody.check(404)
 
 

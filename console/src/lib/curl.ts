@@ -10,6 +10,7 @@ export type Call = {
   json?: unknown;
   form?: string; // a file that is sent, of an example here
   isText?: boolean; // a reply that is no JSON
+  into?: string; // the file that the reply becomes
 };
 
 /** In a shell, as one word. text: without anything UNSEEN. */
@@ -27,6 +28,7 @@ export function curl(base: string, call: Call): string {
   words.push('-H "Authorization: Token $SIMYARD_API_KEY"');
   if (call.json !== undefined) words.push(`-H 'Content-Type: application/json' --data ${quoted(json(call.json))}`);
   if (call.form) words.push(`-F ${quoted(`file=@${call.form}`)}`);
+  if (call.into) words.push(`-o ${quoted(call.into)}`);
   words.push(quoted(`${base}${call.path}${queried(call.query)}`));
   return words.join(" \\\n  ");
 }
@@ -42,6 +44,7 @@ export function cli(call: Call): string {
   if (isPlain) for (const pair of pairs) lines.push(`-q ${quoted(pair)}`);
   if (call.json !== undefined) lines.push(`--json ${quoted(json(call.json))}`);
   if (call.form) lines.push(`--file ${quoted(call.form)}`);
+  if (call.into) lines.push(`-o ${quoted(call.into)}`);
   return lines.join(" \\\n  ");
 }
 

@@ -1,6 +1,6 @@
 /** The first minutes: what works here, and a real job from upload to result, with the calls that it took. */
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Link } from "wouter-preact";
 import { boot } from "../api/boot";
 import { address, api, part, request } from "../api/client";
@@ -106,13 +106,6 @@ function Run({ example }: { example: Example }) {
   const [calls, record] = useState<Call[]>([]);
   const [job, created] = useState("");
   const [status, told] = useState<Status | null>(null);
-  const isOver = useRef(false);
-  useEffect(
-    () => () => {
-      isOver.current = true;
-    },
-    [],
-  );
   const made = (call: Call): void => record((before) => [...before, call]);
 
   const go = async (): Promise<void> => {
@@ -122,7 +115,9 @@ function Run({ example }: { example: Example }) {
     told(null);
     try {
       enter("upload");
-      const archive = await (await request("GET", `examples/${part(example.name)}/contents/`)).blob();
+      const path = `examples/${part(example.name)}/contents/`;
+      const archive = await (await request("GET", path)).blob();
+      made({ title: "Download the case", method: "GET", path, into: example.fileName });
       const form = new FormData();
       form.append("file", archive, example.fileName);
       const file = await api<StoredFile>("POST", "files/contents/", { body: form });
@@ -147,20 +142,26 @@ function Run({ example }: { example: Example }) {
   // The events say when to look.
   useEffect(() => {
     if (!job || stage !== "watch") return;
+    let isOver = false; // looks overlap: the first that sees the end is the last that counts
     const look = async (): Promise<void> => {
       const page = await api<Page<Status>>("GET", `${jobPath(job)}statuses/`).catch(() => null);
       const newest = page?.results[0];
-      if (!newest || isOver.current) return;
+      if (!newest || isOver) return;
       told(newest);
       if (newest.status !== "Completed") return;
+      isOver = true;
       made({ title: "Get the results", method: "GET", path: `${jobPath(job)}files/` });
       if (newest.statusReason === "Completed successfully") enter("results");
       else fail(newest.statusReason ?? "The job ended.");
     };
     void look();
-    return onEvent((_name, data) => {
+    const stop = onEvent((_name, data) => {
       if (data["id"] === job || data["job"] === job) void look();
     });
+    return () => {
+      isOver = true;
+      stop();
+    };
   }, [job, stage]);
 
   const at = stage === "" ? -1 : STAGES.findIndex(([name]) => name === stage);

@@ -6,7 +6,7 @@ import { standing, timeline } from "../src/pages/job/standing";
 import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
 
 vi.stubGlobal("document", { baseURI: "http://lab:8420/" });
-const { calls, literal, python } = await import("../src/pages/job/commands");
+const { asked, calls, literal, python } = await import("../src/pages/job/commands");
 
 describe("requests to copy", () => {
   it("are one word each in a shell, whatever is in them", () => {
@@ -47,7 +47,7 @@ describe("requests to copy", () => {
     }
     expect(literal(bad)).toBe(`"${escaped}"`);
     expect(json({ a: bad }, 2)).toBe(`{\n  "a": "${escaped}"\n}`);
-    const screen = (text: string) => calls({ job: "x", run: "1", path: text, q: text }).flatMap((group) => group.calls);
+    const screen = (text: string) => calls({ job: "x", run: "1", place: { path: text, q: text, sel: `+${text}` } }).flatMap((group) => group.calls);
     for (const call of screen(bad)) {
       for (const text of [call.title, cli(call), curl("http://h/", call)]) {
         expect(text.replaceAll(" \\\n  ", "")).not.toMatch(UNSEEN);
@@ -66,8 +66,15 @@ describe("requests to copy", () => {
   });
 
   it("have what the view shows now", () => {
-    const log = calls({ job: "a/b", run: "2", path: "x/log.y", q: "NaN" }).find((group) => group.view === "Log")!;
+    const log = calls({ job: "a/b", run: "2", place: { path: "x/log.y", q: "NaN" } }).find((group) => group.view === "Log")!;
     expect(log.calls[1]).toMatchObject({ path: "jobs/a%2Fb/runs/2/log/search/", query: { path: "x/log.y", q: "NaN" } });
+    const place = asked({ q: "a+", regex: "1", case: "1", sel: "+a/|-a/b.txt", at: "7", wrap: "1" });
+    expect(place).toEqual({ path: "", q: "a+", regex: "1", case: "1", sel: "+a/|-a/b.txt" });
+    const all = calls({ job: "x", run: "2", place }).flatMap((group) => group.calls);
+    expect(all.find((call) => call.path.endsWith("search/"))!.query).toEqual({ q: "a+", regex: "1", case: "1" });
+    const zip = all.find((call) => call.path.endsWith("archives/"))!;
+    expect(zip.json).toEqual({ include: ["a/"], exclude: ["a/b.txt"], runs: [2] });
+    expect(zip.title).toContain("what is chosen");
   });
 });
 

@@ -9,6 +9,7 @@ import { jobHref } from "../lib/hrefs";
 import { usePlace, type Place } from "../lib/query";
 import { Empty, Failure, Skeleton } from "../ui/parts";
 import { useCrumbs } from "../ui/shell";
+import { asked } from "./job/commands";
 import { Commands } from "./job/commands-view";
 import { FilesView } from "./job/files";
 import { Header } from "./job/header";
@@ -65,7 +66,7 @@ export default function Page({ params }: { params: Record<string, string | undef
   const known = run.data?.id === runId ? run.data : undefined;
   const href = (name: string): string => {
     const log = name === "log" && mainLog !== DEFAULT_LOG ? (mainLog ?? "") : "";
-    const shown: Place = name === "api" ? { path: place["path"] ?? "", q: place["q"] ?? "" } : { path: log };
+    const shown: Place = name === "api" ? asked(place) : { path: log };
     return jobHref(id, name === "overview" ? "" : name, { run: runId, ...shown });
   };
   const isFull = view === "log" || view === "files";

@@ -15,7 +15,7 @@ export function Commands({ job, run }: { job: Job; run: string }) {
   const isPython = lang === "python";
   const base = new URL(address(""), window.location.href).toString();
   const told = (call: Call): string => (lang === "cli" ? cli(call) : curl(base, call));
-  const all = calls({ job: job.id, run, path: place["path"] ?? "", q: place["q"] ?? "" });
+  const all = calls({ job: job.id, run, place });
   return (
     <div class="stack setup">
       <p class="quiet">

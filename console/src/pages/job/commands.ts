@@ -3,6 +3,8 @@
 import { jobPath, runPath } from "../../api/jobs";
 import type { Call } from "../../lib/curl";
 import { json } from "../../lib/pasted";
+import type { Place } from "../../lib/query";
+import { isNothing, read, sent } from "./rules";
 import { DEFAULT_LOG } from "./standing";
 
 /** As Python writes a value. */
@@ -37,20 +39,28 @@ export function python(base: string, calls: readonly Call[]): string {
   return lines.join("\n") + "\n";
 }
 
-export type Screen = { job: string; run: string; path: string; q: string };
+/** place: what the view has in its address. */
+export type Screen = { job: string; run: string; place: Place };
+
+/** Of a place, what the requests of the views depend on. */
+export const asked = (place: Place): Place =>
+  Object.fromEntries(["path", "q", "regex", "case", "sel"].map((name) => [name, place[name] ?? ""]));
 
 /** The requests behind each view, with what it shows now. */
 export function calls(screen: Screen): { view: string; calls: Call[] }[] {
   const job = jobPath(screen.job);
   const run = runPath(screen.job, screen.run);
-  const log: Record<string, string> = screen.path && screen.path !== DEFAULT_LOG ? { path: screen.path } : {};
+  const { path = "", q = "", regex, case: isExact, sel } = screen.place;
+  const log: Record<string, string> = path && path !== DEFAULT_LOG ? { path } : {};
+  const how = { ...(regex === "1" ? { regex } : {}), ...(isExact === "1" ? { case: isExact } : {}) };
   const get = (title: string, path: string, query: Record<string, string> = {}): Call => ({
     title,
     method: "GET",
     path,
     query,
   });
-  const all = { runs: [Number(screen.run)] };
+  const rules = read(sel);
+  const runs = [Number(screen.run)];
   return [
     {
       view: "Overview",
@@ -67,9 +77,10 @@ export function calls(screen: Screen): { view: string; calls: Call[] }[] {
       view: "Log",
       calls: [
         { ...get("The end of the log", `${run}log/`, { ...log, offset: "-65536", align: "line" }), isText: true },
-        get(screen.q ? `Where it has ${json(screen.q)}` : "Where it has a text", `${run}log/search/`, {
+        get(q ? `Where it has ${json(q)}` : "Where it has a text", `${run}log/search/`, {
           ...log,
-          q: screen.q || "error",
+          q: q || "error",
+          ...how,
         }),
         get("Where errors and warnings are", `${run}log/marks/`, log),
       ],
@@ -77,12 +88,12 @@ export function calls(screen: Screen): { view: string; calls: Call[] }[] {
     {
       view: "Files",
       calls: [
-        get("The files, folder by folder", `${run}tree/`, screen.q ? { q: screen.q } : {}),
+        get("The files, folder by folder", `${run}tree/`, q ? { q } : {}),
         {
-          title: "A zip of all of them: its address is in the reply",
+          title: `A zip of ${isNothing(rules) ? "all of them" : "what is chosen"}: its address is in the reply`,
           method: "POST",
           path: `${job}archives/`,
-          json: all,
+          json: isNothing(rules) ? { runs } : { ...sent(rules), runs },
         },
       ],
     },

@@ -191,6 +191,14 @@ def test_converged() -> None:
     assert judged(curve([0.0] * 50)).state is State.CONVERGED
 
 
+@pytest.mark.parametrize(("dx", "at"), [(1.0, r"1\d\d"), (100.0, r"1\d\d\d\d"), (0.01, r"1\.\d+")])
+def test_iterations_are_told_whole_and_times_are_not(dx: float, at: str) -> None:
+    y = [10 ** (-0.0263 * n) for n in range(101)]
+    steps = Curve("residuals/p", "p", [(n + 1) * dx for n in range(101)], y)
+    found = judged(steps, targets={"p": 1e-4})
+    assert re.search(rf"; 0\.0001 at about iteration {at}\.$", found.sentence), found.sentence
+
+
 def test_no_time_is_told_of_a_run_that_is_over() -> None:
     found = judged(curve([1e-2] * 100), last_x=1000.0, seconds_a_step=(1.0, 2.0), is_over=True)
     assert found.state is State.STALLED and found.eta is None

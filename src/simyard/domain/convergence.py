@@ -205,11 +205,14 @@ def _words(fit: _Fit, state: State, course: Course) -> tuple[str, str]:
             steps = fit.steps_left(fit.slope)
             if fit.target is None:
                 return f"{text}; it is at {level}, and no target is known", rule
-            x = fit.curve.x[-1] + steps * _dx(fit.curve)
+            last, dx = fit.curve.x[-1], _dx(fit.curve)
+            x = last + steps * dx
             if course.last_x is not None and x > course.last_x:
                 end = f"at the end, {step} {course.last_x:g}, it will not be at {fit.target:.2g}"
                 return f"{text}; {end}", rule
-            return f"{text}; {fit.target:.2g} at about {step} {x:.4g}", rule
+            is_counted = last % 1 == dx % 1 == 0
+            at = f"{math.ceil(x)}" if is_counted else f"{x:.4g}"
+            return f"{text}; {fit.target:.2g} at about {step} {at}", rule
         case State.DIVERGING:
             text = f"{label} rose by {fit.change:.1f} decades in the last {fit.window} {step}s"
             return f"{text}, to {level}", f"it rises by {_RISES:g} decade or more"

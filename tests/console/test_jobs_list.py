@@ -1,10 +1,12 @@
 """The list of jobs in the browser: found, looked through by keys, kept up to date, acted on."""
 
+import io
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Download, Locator, Page, expect
 
 from browsing import Visit, Visitor, violations
 from harness import GO, Client, RunningServer, begun, definition, wait_for, work_folder
@@ -316,4 +318,34 @@ def test_names_are_text_and_the_list_is_accessible(server: RunningServer, visit:
         assert not page.evaluate(wide)
         page.get_by_label(f"Select {evil}").click()
         expect(page.get_by_text("1 selected")).to_have_count(0)
+    somebody.check()
+
+
+def test_what_several_jobs_wrote_is_downloaded(server: RunningServer, visit: Visitor) -> None:
+    mine = server.somebody("collector")
+    for n in range(2):
+        mine.run(f"echo of job {n} > answer", job={"name": f"job {n}"})
+    named(mine, "a draft")
+    for n in range(9):
+        named(mine, f"more {n}")
+    somebody = visit(key=mine.key)
+    page = listed(somebody)
+    button = page.get_by_role("toolbar").get_by_role("button", name="Download")
+    for name in ("job 0", "a draft", "job 1"):
+        page.get_by_label(f"Select {name}").check()
+    expect(button).to_have_attribute("title", re.compile("a zip of its own, of at most 10 jobs"))
+    zips: list[zipfile.ZipFile] = []
+
+    def keep(download: Download) -> None:
+        zips.append(zipfile.ZipFile(io.BytesIO(download.path().read_bytes())))
+
+    page.on("download", keep)
+    button.click()
+    expect(page.get_by_text(re.compile("^a draft: "))).to_be_visible()
+    wait_for(lambda: page.wait_for_timeout(50) or len(zips) == 2, "both zips")
+    found = [z.read(name) for z in zips for name in z.namelist() if name.endswith("answer")]
+    assert sorted(found) == [b"of job 0\n", b"of job 1\n"]
+    page.get_by_role("toolbar").get_by_role("button", name="Select all 12 that match").click()
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_attribute("title", re.compile("^Select fewer jobs"))
     somebody.check()

@@ -96,6 +96,7 @@ export default function Jobs() {
     choose(book.count === rows.length && book.isExact ? Selection.of(rows.map((row) => row.id)) : Selection.all());
   };
   const chosen = selection.isAll ? [] : (book?.rows() ?? []).filter((row) => selection.has(row.id));
+  const zipped = selection.isAll ? (book && book.rows().length === book.count ? book.rows() : null) : chosen;
   const target: Target = selection.isAll ? { query } : { rows: chosen };
   const chosenOr = (row: JobRow): Target => (selection.isEmpty ? { rows: [row] } : target);
   const no = whyNot();
@@ -116,13 +117,22 @@ export default function Jobs() {
     });
   const edit = (row: JobRow): void =>
     attempt(async () => go(draftHref((await copyOf(row.id)).id)));
-  const download = (row: JobRow): void =>
-    attempt(async () => {
-      const link = document.createElement("a");
-      link.href = await archiveOf(row.id);
-      link.download = "";
-      link.click();
-    });
+  /** A zip for each, begun one after the other. Those that have none are named. */
+  const download = async (rows: readonly JobRow[]): Promise<void> => {
+    const failed: string[] = [];
+    for (const row of rows) {
+      try {
+        if (notRun(row)) throw new Error(notRun(row));
+        const link = document.createElement("a");
+        link.href = await archiveOf(row.id);
+        link.download = "";
+        link.click();
+      } catch (error) {
+        failed.push(`${row.name || "Untitled"}: ${messageOf(error)}`);
+      }
+    }
+    if (failed.length) toast(failed.join(" "), "bad");
+  };
   const open = (row: JobRow): void => go(jobHref(row.id));
 
   const acts = { open, again, edit, download, ask, no };
@@ -152,10 +162,11 @@ export default function Jobs() {
             target={target}
             count={selection.isAll ? (book?.isExact ? book.count : null) : chosen.length}
             all={selection.isAll || !book || chosen.length === book.count ? null : book.isExact ? (book.count ?? 0) : 0}
+            zipped={zipped}
             onAll={() => choose(Selection.all())}
             onClear={() => choose(Selection.none)}
             ask={(action) => ask({ action, target })}
-            download={() => chosen[0] && download(chosen[0])}
+            download={() => void download(zipped ?? [])}
           />
         )}
         <News feed={feed} reload={reload} />
@@ -199,7 +210,7 @@ export default function Jobs() {
               label: "Stop",
               run: (row) => unless(no, () => ask({ action: "stop", target: chosenOr(row) })),
             },
-            { keys: "d", label: "Download", run: (row) => unless(notRun(row), () => download(row)) },
+            { keys: "d", label: "Download", run: (row) => unless(notRun(row), () => void download([row])) },
           ]}
           handle={grid}
         />
@@ -228,7 +239,7 @@ type Acts = {
   open: (row: JobRow) => void;
   again: (row: JobRow) => void;
   edit: (row: JobRow) => void;
-  download: (row: JobRow) => void;
+  download: (rows: readonly JobRow[]) => Promise<void>;
   ask: (asking: Asking) => void;
   no: string;
 };
@@ -243,7 +254,7 @@ const itemsOf =
       { label: "Open", icon: FolderOpen, run: () => open(row) },
       { label: "Run again", icon: Play, run: () => again(row), why: no || notRun(row) },
       { label: "Edit a copy", icon: Copy, run: () => edit(row), why: no },
-      { label: "Download", icon: Download, run: () => download(row), why: notRun(row) },
+      { label: "Download", icon: Download, run: () => void download([row]), why: notRun(row) },
       { label: "Tag", icon: Tag, run: asks("tag"), why: no || mine },
       {
         label: "Stop",

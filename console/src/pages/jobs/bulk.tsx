@@ -14,6 +14,8 @@ import { toast } from "../../ui/toasts";
 import { canStop, doTo, doToAll, tryAll, type Action, type Bulk, type Trial } from "./actions";
 
 const NAMED_MOST = 10;
+const DOWNLOADS_MOST = 10; // each has a connection of the browser while it lasts
+const ZIPS = `The files of each job come as a zip of its own, of at most ${DOWNLOADS_MOST} jobs at once`;
 
 /** Which jobs: these, or all that match. */
 export type Target = { rows: JobRow[] } | { query: Query };
@@ -23,18 +25,20 @@ type ToolbarProps = {
   target: Target;
   count: number | null; // chosen; null: all that match, which nobody has counted
   all: number | null; // what could be chosen with one press; null: everything is
+  zipped: readonly JobRow[] | null; // to be downloaded; null: more than are here
   onAll: () => void;
   onClear: () => void;
   ask: (action: Action) => void;
   download: () => void;
 };
 
-export function Toolbar({ target, count, all, onAll, onClear, ask, download }: ToolbarProps) {
+export function Toolbar({ target, count, all, zipped, onAll, onClear, ask, download }: ToolbarProps) {
   const no = whyNot();
   const rows = "rows" in target ? target.rows : null;
   const mine = rows === null || rows.some((row) => row.isMine) ? "" : "These jobs are somebody else's.";
   const stops = rows === null || rows.some(canStop) ? "" : "None of these is on its way.";
-  const one = rows?.length === 1 ? "" : "Select one job: its files come as one zip.";
+  const many = zipped && zipped.length <= DOWNLOADS_MOST ? "" : `Select fewer jobs. ${ZIPS}.`;
+  const drafts = zipped?.some((row) => row.status) ? "" : "None of these was submitted.";
   return (
     <div role="toolbar" aria-label="With the selected jobs" class="row jobs-toolbar" tabIndex={-1} onKeyDown={arrows}>
       <strong aria-live="polite">{count === null ? "All that match" : `${grouped(count)} selected`}</strong>
@@ -46,7 +50,7 @@ export function Toolbar({ target, count, all, onAll, onClear, ask, download }: T
       <Button small icon={Square} why={no || mine || stops} onClick={() => ask("stop")}>
         Stop
       </Button>
-      <Button small icon={Download} why={one} onClick={download}>
+      <Button small icon={Download} why={many || drafts} title={ZIPS} onClick={download}>
         Download
       </Button>
       <Button small icon={Tag} why={no || mine} onClick={() => ask("tag")}>

@@ -1,5 +1,6 @@
 """Library, keys, usage, studies and the first minutes."""
 
+import csv
 from collections.abc import Callable
 
 import pytest
@@ -118,6 +119,16 @@ def test_a_study_is_watched_repaired_and_taken_away(client: Client, visit: Visit
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="Parquet").click()
     assert download.value.path().read_bytes().startswith(b"PAR1")
+    for typed, rows_of_it in (("", 1), ("f > 10 or x = 3", 1), ("f > 10", 0)):
+        page.get_by_label("Filter", exact=True).fill(typed)
+        page.get_by_role("button", name="Filter", exact=True).click()
+        if "status=failed" not in page.url:
+            page.get_by_role("button", name="failed 1", exact=True).click()
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as download:
+            page.get_by_role("menuitem", name="CSV").click()
+        exported = list(csv.DictReader(download.value.path().read_text().splitlines()))
+        assert [run["id"] for run in exported] == ["3"] * rows_of_it
     page.get_by_role("button", name="Re-run failed (1)").click()
     page.get_by_role("dialog").get_by_role("button", name="Run again").click()
     wait_for(

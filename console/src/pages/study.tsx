@@ -216,7 +216,10 @@ function Actions({ id, summary }: { id: string; summary: Summary }) {
   const [isAsking, ask] = useState(false);
   const [place] = usePlace();
   const failed = summary.counts.failed;
-  const file = (format: string): string => address(`${jobPath(id)}study/export/`, { format, filter: place["filter"] });
+  const { filter = "", status = "" } = place;
+  const isState = status ? `status = "${status}"` : "";
+  const shown = filter && isState ? `(${filter}) and ${isState}` : filter || isState;
+  const file = (format: string): string => address(`${jobPath(id)}study/export/`, { format, filter: shown });
   return (
     <div class="row">
       <Link class="button" href={jobHref(id)}>

@@ -1,7 +1,7 @@
 import { describe, expect, it, vi } from "vitest";
 import { cli, cliServer, curl, quoted } from "../src/lib/curl";
 import { differences } from "../src/lib/differences";
-import { UNSEEN, json } from "../src/lib/pasted";
+import { UNSEEN, json, seen } from "../src/lib/pasted";
 import { standing, timeline } from "../src/pages/job/standing";
 import { added, flattened, parentOf, type TreePage } from "../src/pages/job/tree";
 
@@ -56,6 +56,12 @@ describe("requests to copy", () => {
     const lines = python("http://h/", screen(bad)).split("\n");
     expect(lines.filter((line) => UNSEEN.test(line))).toEqual([]);
     expect(lines).toHaveLength(python("http://h/", screen("a")).split("\n").length);
+  });
+
+  it("has names in which everything is seen", () => {
+    expect(seen("rtl\u202egnp.exe")).toBe("rtl<U+202E>gnp.exe");
+    expect(seen("a\nb\tc\x7f\x9b\u2028")).toBe("a\u240ab\u2409c\u2421<U+009B><U+2028>");
+    expect(seen("Flügel \u{1f600}/מהירות 1.vtu")).toBe("Flügel \u{1f600}/מהירות 1.vtu");
   });
 
   it("are Python's values", () => {

@@ -350,3 +350,15 @@ def test_a_job_that_is_deleted_elsewhere_is_not_shown_on(client: Client, visit: 
     expect(page.get_by_text("This job: not found, or not shared with you.")).to_be_visible()
     expect(page.locator(".job-head")).to_have_count(0)
     somebody.check(404)
+
+
+def test_names_of_files_hide_nothing(client: Client, visit: Visitor) -> None:
+    command = r"""touch "$(printf 'rtl\342\200\256gnp.exe')" "$(printf 'two\nlines')" """
+    job = client.run(command)["id"]
+    somebody = visit()
+    page = somebody.open(f"/jobs/{job}/files")
+    expect(page.get_by_text("rtl<U+202E>gnp.exe", exact=True)).to_be_visible()
+    expect(page.get_by_text("two\u240alines", exact=True)).to_be_visible()
+    page.get_by_text("rtl<U+202E>gnp.exe", exact=True).click()
+    expect(page.get_by_role("heading", name="rtl<U+202E>gnp.exe")).to_be_visible()
+    somebody.check()

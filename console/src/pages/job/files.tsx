@@ -8,6 +8,7 @@ import { bytes, grouped, number } from "../../lib/format";
 import { archiveHref } from "../../lib/hrefs";
 import { useKeys } from "../../lib/keys";
 import { COARSE, PHONE, useMedia } from "../../lib/media";
+import { seen } from "../../lib/pasted";
 import { usePlace } from "../../lib/query";
 import { messageOf, plural } from "../../lib/words";
 import {
@@ -364,13 +365,13 @@ function TreeRow({ row, index, isAt, file, rules, set, show, job, run, onFocus, 
       aria-selected={isChosen(rules, row.path) ? "true" : "false"}
     >
       <span role="gridcell" class="cell-check">
-        <Check rules={rules} path={row.path} label={row.name} set={set} />
+        <Check rules={rules} path={row.path} label={seen(row.name)} set={set} />
       </span>
       <span role="gridcell" class="cell-name" style={{ paddingLeft: `${(row.level - 1) * 16}px` }}>
-        <button type="button" class="name" tabIndex={-1} title={row.path} onClick={() => show(row)}>
+        <button type="button" class="name" tabIndex={-1} title={seen(row.path)} onClick={() => show(row)}>
           {isFolder ? <Fold size={14} class="icon" /> : <span class="no-fold" />}
           <Icon size={16} class="icon" />
-          <bdi class="ellipsis">{q ? row.path : row.name}</bdi>
+          <bdi class="ellipsis">{seen(q ? row.path : row.name)}</bdi>
           {isFolder ? <span class="quiet nowrap">{grouped(row.count)}</span> : null}
         </button>
       </span>
@@ -387,7 +388,7 @@ function TreeRow({ row, index, isAt, file, rules, set, show, job, run, onFocus, 
             tabIndex={-1}
             href={href}
             download={row.name}
-            aria-label={`Download ${row.name}`}
+            aria-label={`Download ${seen(row.name)}`}
             title="Download"
           >
             <Download size={16} class="icon" />
@@ -465,7 +466,7 @@ function Chosen({
       )}
       {rules.exclude.length ? (
         <span class="quiet">
-          without {rules.exclude.length === 1 ? rules.exclude[0] : `${rules.exclude.length} parts`}
+          without {rules.exclude.length === 1 ? seen(rules.exclude[0]!) : `${rules.exclude.length} parts`}
         </span>
       ) : null}
       <span class="grow" />

@@ -7,6 +7,7 @@ import { useGet } from "../../api/queries";
 import type { Schemas } from "../../api/types";
 import { bytes, grouped } from "../../lib/format";
 import { useKeys } from "../../lib/keys";
+import { seen } from "../../lib/pasted";
 import { usePlace } from "../../lib/query";
 import { baseName, plural } from "../../lib/words";
 import { Dialog } from "../../ui/dialog";
@@ -365,10 +366,10 @@ function Files({
   return (
     <label class="log-files">
       <span class="hidden-visually">File</span>
-      <select class="input" value={log} title={log} onChange={(event) => choose(event.currentTarget.value)}>
+      <select class="input" value={log} title={seen(log)} onChange={(event) => choose(event.currentTarget.value)}>
         {names.map((name) => (
           <option key={name} value={name}>
-            {name}
+            {seen(name)}
           </option>
         ))}
       </select>
@@ -387,7 +388,7 @@ function SaveLog({ job, run, log, isOver }: { job: string; run: string; log: str
   const name = baseName(log);
   if (isOver && !id) return null;
   return (
-    <a class="button small" href={contentHref(job, run, log, id)} download={name} title={`Download ${name}`}>
+    <a class="button small" href={contentHref(job, run, log, id)} download={name} title={`Download ${seen(name)}`}>
       <Download size={16} class="icon" />
       Download
     </a>

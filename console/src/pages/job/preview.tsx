@@ -5,6 +5,7 @@ import { address } from "../../api/client";
 import { useGet } from "../../api/queries";
 import type { Schemas } from "../../api/types";
 import { bytes, grouped, number } from "../../lib/format";
+import { seen } from "../../lib/pasted";
 import { baseName } from "../../lib/words";
 import { Download, FileText, X } from "../../ui/icons";
 import { Button, Bytes, Failure, Skeleton } from "../../ui/parts";
@@ -20,10 +21,10 @@ export function Preview({ job, run, path, file, onClose }: Props) {
   const peek = found.data;
   const name = baseName(file);
   return (
-    <section class="panel preview" aria-label={`Preview of ${name}`}>
+    <section class="panel preview" aria-label={`Preview of ${seen(name)}`}>
       <div class="panel-head">
-        <h2 class="grow" title={file}>
-          <bdi>{name}</bdi>
+        <h2 class="grow" title={seen(file)}>
+          <bdi>{seen(name)}</bdi>
         </h2>
         {peek?.text ? (
           <Link class="button small" href={logHref(job, run, file)}>
@@ -101,7 +102,7 @@ function Shown({ peek, path }: { peek: Peek; path: string }) {
               {archive.entries.map((entry, n) => (
                 <tr key={n}>
                   <td>
-                    <bdi>{entry.name}</bdi>
+                    <bdi>{seen(entry.name)}</bdi>
                   </td>
                   <td class="number">{entry.isFolder ? "" : bytes(entry.bytes)}</td>
                 </tr>

@@ -7,7 +7,7 @@ import type { Job, Schemas, StoredFile } from "../../api/types";
 import { differences } from "../../lib/differences";
 import { bytes, number } from "../../lib/format";
 import { fileHref, jobHref } from "../../lib/hrefs";
-import { json } from "../../lib/pasted";
+import { json, seen } from "../../lib/pasted";
 import { plural } from "../../lib/words";
 import { Banner, CopyButton, Panel, Time } from "../../ui/parts";
 import { Code, Table } from "../../ui/scroll";
@@ -167,14 +167,14 @@ function Input({ file }: { file: StoredFile }) {
   if (file.isDeleted) {
     return (
       <>
-        <bdi>{file.name}</bdi> <span class="quiet">(deleted)</span>
+        <bdi>{seen(file.name)}</bdi> <span class="quiet">(deleted)</span>
       </>
     );
   }
   return (
     <>
       <a href={fileHref(file.id)} download={file.name}>
-        <bdi>{file.name}</bdi>
+        <bdi>{seen(file.name)}</bdi>
       </a>{" "}
       <span class="quiet">{bytes(file.decryptedSize)}</span>
     </>

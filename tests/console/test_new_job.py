@@ -5,7 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from browsing import Visitor
 from harness import Client, wait_for
@@ -311,4 +311,87 @@ def test_a_draft_of_many_inputs_asks_for_their_names_at_once(
     somebody.quiet(page)
     asked = [request.url for request in somebody.requests if "/api/v2/files/" in request.url]
     assert len(asked) == 1, asked
+    somebody.check()
+
+
+class Held:
+    """The bytes of a page's uploads are on their way until they are let go."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._routes: list[Route] = []
+        page.route("**/api/v2/uploads/*/", self._asked)
+
+    def _asked(self, route: Route) -> None:
+        if route.request.method == "PATCH":
+            self._routes.append(route)
+        else:
+            route.continue_()
+
+    def come(self) -> None:
+        wait_for(lambda: self._page.wait_for_timeout(50) or self._routes, "the bytes")
+
+    def let(self) -> None:
+        for route in self._routes:
+            route.continue_()
+        self._page.unroute("**/api/v2/uploads/*/")
+
+
+def drop(page: Page, name: str, content: bytes = b"x" * 1000) -> None:
+    page.get_by_label("Files to upload").set_input_files(
+        {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    )
+
+
+def look_away(page: Page) -> None:
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Usage").click()
+    page.wait_for_url("**/usage")
+
+
+def has_file(client: Client, name: str) -> bool:
+    return name in [each["name"] for each in client.get("files/")["results"]]
+
+
+def test_what_arrives_while_another_page_is_looked_at_is_an_input(
+    client: Client, visit: Visitor
+) -> None:
+    somebody = visit()
+    draft = client.call("POST", "drafts/", 201, json={"name": "Away"}).json()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}")
+    held = Held(page)
+    drop(page, "away.dat")
+    held.come()
+    look_away(page)
+    held.let()
+    wait_for(lambda: page.wait_for_timeout(50) or has_file(client, "away.dat"), "the file")
+    page.go_back()
+    expect(page.get_by_role("cell", name="away.dat", exact=True)).to_be_visible()
+    expect(page.get_by_text(re.compile("^saved"))).to_be_visible()
+    (analysis,) = client.get(f"drafts/{draft['id']}/")["body"]["jobanalyses"]
+    assert len(analysis["inputFiles"]) == 1
+    # Taken out by hand, it stays out.
+    page.get_by_role("button", name="Without away.dat").click()
+    look_away(page)
+    page.go_back()
+    expect(page.get_by_text("No inputs yet")).to_be_visible()
+    expect(page.get_by_text("uploaded", exact=True)).to_be_visible()
+    page.wait_for_timeout(500)
+    expect(page.get_by_text("No inputs yet")).to_be_visible()
+    somebody.check()
+
+
+def test_a_file_under_way_is_found_again_with_the_draft_that_it_began(
+    client: Client, visit: Visitor
+) -> None:
+    somebody = visit()
+    page = somebody.open("/jobs/new")
+    held = Held(page)
+    drop(page, "first.dat")
+    held.come()
+    page.wait_for_url(re.compile(r"draft="))
+    look_away(page)
+    page.go_back()
+    expect(page.get_by_role("listitem").filter(has_text="first.dat")).to_be_visible()
+    held.let()
+    expect(page.get_by_role("cell", name="first.dat", exact=True)).to_be_visible()
     somebody.check()

@@ -22,6 +22,7 @@ export type Upload = {
   state: "waiting" | "sending" | "done" | "failed" | "paused";
   error: string;
   file: string; // id of the file that it became
+  isTaken: boolean; // the page that it is for has put it where it belongs
 };
 
 const AT_ONCE = 3;
@@ -54,6 +55,7 @@ export function add(dropped: Dropped[], batch = ""): Upload[] {
       state: "waiting",
       error: "",
       file: "",
+      isTaken: false,
     }),
   );
   added.forEach((upload, n) => contents.set(upload.key, dropped[n]!.file));
@@ -84,6 +86,16 @@ export function drop(key: string): void {
   uploads.value = uploads.value.filter((each) => each.key !== key);
   if (upload && upload.state !== "done") void sender?.abort(true).catch(() => {});
   next();
+}
+
+/** Once: what is done with it afterwards stays. */
+export const markTaken = (key: string): void => update(key, { isTaken: true });
+
+/** A page that became a draft: what is uploaded for it, under this word or one that begins with it, is the draft's. */
+export function moveBatch(from: string, to: string): void {
+  uploads.value = uploads.value.map((each) =>
+    each.batch.startsWith(from) ? { ...each, batch: to + each.batch.slice(from.length) } : each,
+  );
 }
 
 /** What is known of a file without reading it: the same again is taken for the same file. */

@@ -10,7 +10,7 @@ import { bytes, duration, moment, number, ago } from "../lib/format";
 import { draftHref, jobHref } from "../lib/hrefs";
 import { list, usePlace, write } from "../lib/query";
 import { whyNot } from "../lib/rights";
-import { uploads } from "../lib/uploads";
+import { moveBatch, uploads } from "../lib/uploads";
 import { messageOf, plural } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Check, TriangleAlert } from "../ui/icons";
@@ -91,13 +91,18 @@ const atOf = ({ path }: Problem): string => (/^\d+$/.test(String(path[1])) ? Str
 function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const [place, go] = usePlace();
   const [, open] = useLocation();
-  const [batch] = useState(() => place["draft"] ?? `new-${Date.now()}`);
+  const [batch, rename] = useState(() => place["draft"] ?? `new-${Date.now()}`);
   const [begin] = useState<Body>(() =>
     place["files"]
       ? withAnalysis(EMPTY, 0, { inputFiles: list(place["files"]).map((id) => ({ id, decompress: true })) })
       : EMPTY,
   );
+  const isHere = useRef(true);
+  useEffect(() => () => void (isHere.current = false), []);
   const draft = useDraft(place["draft"] ?? "", begin, (id) => {
+    moveBatch(batch, id);
+    if (!isHere.current) return; // it was saved when one had gone on to another page
+    rename(id);
     onCreated(id); // the address has it from now on, and the page stays
     go({ draft: id, files: "" }, { replace: true });
   });
@@ -111,12 +116,18 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const summary = useRef<HTMLDivElement>(null);
   const form = useRef<HTMLFormElement>(null);
   useCrumbs({ label: "Jobs", href: "/jobs" }, { label: body.name || "New job" });
-  useUploadedInputs({ at: 0, batch, edit });
   const study = isStudyAsked || isStudy(body);
   const steps = STEPS.filter(([name]) => study || name !== "parameters");
   const step = steps.find(([name]) => name === place["step"])?.[0] ?? "inputs";
   const problems = refusal.length ? refusal : (validation?.problems ?? []);
   const at = Math.min(Number(place["at"]) || 0, Math.max(0, (body.jobanalyses?.length ?? 1) - 1));
+  const isReady = !place["draft"] || (draft.draft !== null && !draft.draft.job);
+  useUploadedInputs({ at: 0, batch, edit, isReady });
+  // Who drops a file and looks at another page finds a draft to come back to.
+  const isFirst = isReady && !draft.draft && uploads.value.some((each) => each.batch.startsWith(batch));
+  useEffect(() => {
+    if (isFirst) edit((now) => now);
+  }, [isFirst]);
   useEffect(() => refuse([]), [body]);
   useEffect(() => {
     if (isTried) summary.current?.focus();

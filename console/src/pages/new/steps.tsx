@@ -5,7 +5,7 @@ import { api } from "../../api/client";
 import { useGet } from "../../api/queries";
 import type { Page, Schemas, StoredFile } from "../../api/types";
 import { number } from "../../lib/format";
-import { onUploaded, uploads } from "../../lib/uploads";
+import { markTaken, onUploaded, uploads, type Upload } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
 import { Button, Bytes, Choice, Field, Script, fieldId } from "../../ui/parts";
 import { Table, UnseenHead } from "../../ui/scroll";
@@ -69,22 +69,33 @@ export function useNames(ids: string[]): Map<string, Named | null> {
   return known;
 }
 
-/** What is uploaded for this page becomes an input as soon as it is there, also while another step is looked at. */
-export function useUploadedInputs({ at, batch, edit }: Pick<StepProps, "at" | "batch" | "edit">): void {
+/**
+ * What is uploaded for this page becomes an input as soon as it is there, also while another step is looked at;
+ * what arrives while another page is, when one comes back. Once: who takes it out again is not contradicted.
+ *
+ * isReady: the draft is there; what is put into the body before is overwritten by it.
+ */
+export function useUploadedInputs({
+  at,
+  batch,
+  edit,
+  isReady,
+}: Pick<StepProps, "at" | "batch" | "edit"> & { isReady: boolean }): void {
   useEffect(() => {
-    const take = (id: string): void =>
+    if (!isReady) return;
+    const take = ({ key, state, file: id, isTaken, batch: itsBatch }: Upload): void => {
+      if (itsBatch !== batch || state !== "done" || !id || isTaken) return;
+      markTaken(key);
       edit((body) => {
         const files = analysisAt(body, at).inputFiles ?? [];
         return files.some((each) => each.id === id)
           ? body
           : withAnalysis(body, at, { inputFiles: [...files, { id, decompress: true }] });
       });
-    for (const upload of uploads.value)
-      if (upload.batch === batch && upload.state === "done" && upload.file) take(upload.file);
-    return onUploaded((upload) => {
-      if (upload.batch === batch && upload.file) take(upload.file);
-    });
-  }, [at, batch]);
+    };
+    uploads.value.forEach(take);
+    return onUploaded(take);
+  }, [at, batch, isReady]);
 }
 
 export function Inputs({ body, at, batch, edit, errors }: StepProps) {

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { StoredFile } from "../src/api/types";
 import { EMPTY, formField, isDrawn, isStudy, placeOf, saidOf, single, textOf, variablesOf, withAnalysis, withHardware, type Variable } from "../src/pages/new/body";
 
@@ -73,4 +73,15 @@ it("what is said of something below a field is said at the field", () => {
     "jobanalyses.0.flags": "",
   };
   for (const [field, place] of Object.entries(places)) expect(formField(field), field).toBe(place);
+});
+
+it("a job is not submitted without files that are meant for it", async () => {
+  vi.stubGlobal("document", { baseURI: "http://127.0.0.1/" });
+  const { whatIsMissing } = await import("../src/lib/uploads");
+  const said = (...states: ("waiting" | "sending" | "done" | "failed" | "paused")[]): string =>
+    whatIsMissing(states.map((state) => ({ state })));
+  expect(said("done", "done")).toBe("");
+  expect(said("done", "sending", "waiting")).toBe("2 uploads under way.");
+  expect(said("failed", "paused")).toBe("1 upload failed: try again or take it off the list.");
+  expect(said("paused", "paused")).toBe("2 uploads paused: go on or take them off the list.");
 });

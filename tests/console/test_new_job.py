@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, Route, expect
 
 from browsing import Visitor
-from harness import Client, wait_for
+from harness import Client, definition, wait_for
 from studying import created, study
 
 
@@ -395,3 +395,29 @@ def test_a_file_under_way_is_found_again_with_the_draft_that_it_began(
     held.let()
     expect(page.get_by_role("cell", name="first.dat", exact=True)).to_be_visible()
     somebody.check()
+
+
+def test_a_job_is_not_submitted_without_a_file_that_failed(client: Client, visit: Visitor) -> None:
+    somebody = visit()
+    body = definition(job={"name": "Without a file"})
+    draft = client.call("POST", "drafts/", 201, json=body).json()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}")
+    refusal = {"status": 413, "content_type": "application/json", "body": '{"detail": "Too much."}'}
+    page.route(
+        "**/api/v2/uploads/*/",
+        lambda r: r.fulfill(**refusal) if r.request.method == "PATCH" else r.continue_(),
+    )
+    drop(page, "refused.dat")
+    expect(page.get_by_text("Too much.")).to_be_visible()
+    next_step(page, "Review")
+    why = "1 upload failed: try again or take it off the list."
+    expect(page.get_by_text(why)).to_be_visible()
+    submit = page.get_by_role("button", name="Submit")
+    expect(submit).to_have_attribute("title", why)
+    submit.click(force=True)
+    next_step(page, "Inputs")
+    page.get_by_role("button", name="Take refused.dat off the list").click()
+    next_step(page, "Review")
+    submit.click()
+    page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
+    somebody.check(413)

@@ -11,6 +11,7 @@ import type { Upload as Sender } from "tus-js-client";
 import { boot } from "../api/boot";
 import { address, newKey } from "../api/client";
 import { keptAs } from "./resuming";
+import { plural } from "./words";
 
 export type Upload = {
   key: string;
@@ -96,6 +97,20 @@ export function moveBatch(from: string, to: string): void {
   uploads.value = uploads.value.map((each) =>
     each.batch.startsWith(from) ? { ...each, batch: to + each.batch.slice(from.length) } : each,
   );
+}
+
+/** Why what they are for cannot do with them yet; "" where all are there. */
+export function whatIsMissing(some: Pick<Upload, "state">[]): string {
+  const count = (is: (state: Upload["state"]) => boolean): number => some.filter((each) => is(each.state)).length;
+  const failed = count((state) => state === "failed");
+  const paused = count((state) => state === "paused");
+  const going = count((state) => state !== "done");
+  const [n, words] = failed
+    ? [failed, `failed: try again or take ${failed === 1 ? "it" : "them"} off the list`]
+    : paused
+      ? [paused, `paused: go on or take ${paused === 1 ? "it" : "them"} off the list`]
+      : [going, "under way"];
+  return n ? `${n} ${plural(n, "upload")} ${words}.` : "";
 }
 
 /** What is known of a file without reading it: the same again is taken for the same file. */

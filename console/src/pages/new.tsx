@@ -10,7 +10,7 @@ import { bytes, duration, moment, number, ago } from "../lib/format";
 import { draftHref, jobHref } from "../lib/hrefs";
 import { list, usePlace, write } from "../lib/query";
 import { whyNot } from "../lib/rights";
-import { moveBatch, uploads } from "../lib/uploads";
+import { moveBatch, uploads, whatIsMissing } from "../lib/uploads";
 import { messageOf, plural } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Check, TriangleAlert } from "../ui/icons";
@@ -146,9 +146,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const errors = (field: string): string[] =>
     problems.filter((each) => placeOfProblem(each) === field && shows(each)).map(textAt);
   const of = (name: Step): Problem[] => problems.filter((each) => stepOf(each) === name);
-  const pending = uploads.value.filter(
-    (each) => each.batch.startsWith(batch) && (each.state === "sending" || each.state === "waiting"),
-  );
+  const missing = whatIsMissing(uploads.value.filter((each) => each.batch.startsWith(batch)));
   const props = { body, at, batch, edit, errors };
 
   const submit = async (): Promise<void> => {
@@ -258,6 +256,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
         </div>
       ) : null}
       {said ? <Banner tone="bad">{said}</Banner> : null}
+      {missing && step === "review" ? <Banner tone="warning">{missing}</Banner> : null}
       <div class="new-columns">
         <form
           class="grow stack"
@@ -289,7 +288,7 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
               <Button
                 kind="primary"
                 disabled={isBusy}
-                why={whyNot() || (pending.length ? `${pending.length} uploads are under way.` : "")}
+                why={whyNot() || missing}
                 onClick={() => void submit()}
               >
                 Submit

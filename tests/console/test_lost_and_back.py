@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from browsing import Visitor
 from harness import Client, RunningServer, wait_for
@@ -73,3 +73,65 @@ def test_a_page_that_was_asleep_catches_up(client: Client, visit: Visitor) -> No
     chromium.send("Page.setWebLifecycleState", {"state": "active"})
     expect(page.get_by_text("Stopped").first).to_be_visible()
     somebody.check()
+
+
+def sending(page: Page) -> list[Route]:
+    """Have an upload under way whose bytes do not arrive."""
+    bytes_sent: list[Route] = []
+    page.route(
+        "**/api/v2/uploads/*/",
+        lambda r: bytes_sent.append(r) if r.request.method == "PATCH" else r.continue_(),
+    )
+    page.get_by_label("Files to upload").set_input_files(
+        {"name": "mesh.bin", "mimeType": "application/octet-stream", "buffer": b"x" * 1000}
+    )
+    wait_for(lambda: page.wait_for_timeout(50) or bytes_sent, "the bytes")
+    return bytes_sent
+
+
+def test_an_upload_goes_on_by_itself_when_the_network_is_back(visit: Visitor) -> None:
+    somebody = visit()
+    page = somebody.open("/library")
+    (under_way,) = sending(page)
+    somebody.context.set_offline(True)
+    under_way.abort("internetdisconnected")
+    expect(page.get_by_role("status").get_by_text("waiting for the connection")).to_be_visible()
+    page.wait_for_timeout(4_000)  # it is tried meanwhile
+    page.unroute("**/api/v2/uploads/*/")
+    somebody.context.set_offline(False)
+    expect(page.get_by_text("1 of 1 uploaded")).to_be_visible()
+    assert page.evaluate("Object.keys(localStorage).filter(each => /mesh/.test(each))") == []
+    somebody.check()
+
+
+def test_an_upload_goes_on_once_somebody_is_signed_in_again(client: Client, visit: Visitor) -> None:
+    made = client.call("POST", "keys/", 201, json={"label": "short"}).json()
+    somebody = visit(key=made["key"])
+    page = somebody.open("/library")
+    (under_way,) = sending(page)
+    begun = client.get("uploads/")["results"]
+    client.call("DELETE", f"keys/{made['id']}/", 204)
+    under_way.continue_()
+    page.unroute("**/api/v2/uploads/*/")
+    dialog = page.get_by_role("dialog", name="Sign in to Simyard")
+    dialog.get_by_label("API key").fill(client.key)
+    dialog.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("1 of 1 uploaded")).to_be_visible()
+    assert [each["filename"] for each in begun] == ["mesh.bin"]
+    assert client.get("uploads/")["results"] == []  # it went on, and nothing was begun anew
+    somebody.check(401)
+
+
+def test_a_file_that_was_changed_meanwhile_is_no_lost_connection(
+    visit: Visitor, tmp_path: Path
+) -> None:
+    somebody = visit()
+    page = somebody.open("/library")
+    page.route("**/api/v2/uploads/*/", lambda r: r.abort())
+    (tmp_path / "mesh.bin").write_bytes(b"first")
+    page.get_by_label("Files to upload").set_input_files(tmp_path / "mesh.bin")
+    with page.expect_request(lambda request: request.method == "PATCH"):
+        pass
+    (tmp_path / "mesh.bin").unlink()
+    somebody.context.set_offline(True)
+    expect(page.get_by_text("The file is not there any more, or was changed.")).to_be_visible()

@@ -9,7 +9,7 @@
 import { signal } from "@preact/signals";
 import type { Upload as Sender } from "tus-js-client";
 import { boot } from "../api/boot";
-import { address, newKey } from "../api/client";
+import { address, newKey, request } from "../api/client";
 import { keptAs } from "./resuming";
 import { plural } from "./words";
 
@@ -20,7 +20,7 @@ export type Upload = {
   path: string; // with its folders, as it was dropped
   size: number;
   sent: number;
-  state: "waiting" | "sending" | "done" | "failed" | "paused";
+  state: "waiting" | "sending" | "lost" | "done" | "failed" | "paused"; // lost: it goes on by itself
   error: string;
   file: string; // id of the file that it became
   isTaken: boolean; // the page that it is for has put it where it belongs
@@ -28,12 +28,14 @@ export type Upload = {
 
 const AT_ONCE = 3;
 const CHUNK = 8 * 1024 * 1024; // bytes of a request: what is sent again at most
+const AGAIN_MS = 2_000;
 const PAUSES_MS = [0, 500, 1_000, 3_000, 5_000, 10_000, 15_000, 15_000, 15_000, 15_000];
 
 export const uploads = signal<Upload[]>([]);
 
 const contents = new Map<string, File>();
 const senders = new Map<string, Sender>();
+let held: Promise<void> | null = null; // nothing is sent before
 const finished = new Set<(upload: Upload) => void>();
 
 /** Be told of each upload that is done; returns how to stop. */
@@ -122,13 +124,14 @@ function update(key: string, change: Partial<Upload>): void {
 }
 
 function next(): void {
+  if (held) return;
   let free = AT_ONCE - uploads.value.filter((each) => each.state === "sending").length;
   for (const upload of uploads.value) {
     if (free <= 0) return;
     if (upload.state !== "waiting") continue;
     free -= 1;
     update(upload.key, { state: "sending" });
-    void send(upload).catch((error: unknown) => failed(upload.key, error));
+    void send(upload).catch((error: unknown) => ended(upload.key, error));
   }
 }
 
@@ -146,11 +149,16 @@ async function send({ key, path, batch }: Upload): Promise<void> {
     fingerprint: () => Promise.resolve(keptAs(boot.value?.user.email ?? "", mark)),
     removeFingerprintOnSuccess: true,
     onProgress: (sent) => update(key, { sent }),
-    onAfterResponse: (_request, response) => {
+    onAfterResponse: (asked, response) => {
+      const status = response.getStatus();
+      if (asked.getMethod() === "HEAD" && LOST.includes(status)) {
+        if (status === 401) hold();
+        throw new Error("Not now."); // else it is taken for an upload that is gone, and begun anew
+      }
       const id = response.getHeader("Simyard-File");
       if (id) update(key, { file: id });
     },
-    onError: (error) => failed(key, error),
+    onError: (error) => void ended(key, error),
     onSuccess: () => {
       senders.delete(key);
       contents.delete(key);
@@ -167,21 +175,64 @@ async function send({ key, path, batch }: Upload): Promise<void> {
   sender.start();
 }
 
-function failed(key: string, error: unknown): void {
+type Reply = { getBody(): string; getStatus(): number };
+
+// No answer, no session, or a proxy's word that the server is not there: nobody refused the file.
+const LOST = [0, 401, 502, 503, 504];
+
+async function ended(key: string, error: unknown): Promise<void> {
+  const reply = (error as { originalResponse?: Reply | null }).originalResponse;
+  const isLost = LOST.includes(reply?.getStatus() ?? 0);
+  const isGone = isLost && !(await isReadable(contents.get(key)));
   senders.delete(key);
-  update(key, { state: "failed", error: reason(error) });
+  if (uploads.value.find((each) => each.key === key)?.state !== "sending") return; // paused meanwhile
+  if (isGone) update(key, { state: "failed", error: "The file is not there any more, or was changed." });
+  else if (isLost) update(key, { state: "lost" });
+  else update(key, { state: "failed", error: reason(reply!) });
+  if (isLost && !isGone) hold();
   next();
 }
 
+/** A file that was moved or written to cannot be sent, and looks like a lost connection. */
+const isReadable = async (file: File | undefined): Promise<boolean> =>
+  file === undefined ||
+  (await file
+    .slice(0, 1)
+    .arrayBuffer()
+    .then(
+      () => true,
+      () => false,
+    ));
+
+/** Sends nothing until the server answers again, and answers somebody who is signed in; then all that was lost. */
+function hold(): void {
+  held ??= reachable().then(() => {
+    held = null;
+    uploads.value = uploads.value.map((each) => (each.state === "lost" ? { ...each, state: "waiting" } : each));
+    next();
+  });
+}
+
+async function reachable(): Promise<void> {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    try {
+      await request("GET", "session/"); // asks for a session where there is none
+      return;
+    } catch {
+      // Not yet.
+    }
+  }
+}
+
 /** The server's own words, where it said any. */
-function reason(error: unknown): string {
-  const reply = (error as { originalResponse?: { getBody(): string } | null }).originalResponse;
+function reason(reply: Reply): string {
   try {
-    const body = JSON.parse(reply?.getBody() ?? "") as Record<string, unknown>;
+    const body = JSON.parse(reply.getBody()) as Record<string, unknown>;
     const first = body["detail"] ?? Object.values(body)[0];
     return Array.isArray(first) ? String(first[0]) : String(first);
   } catch {
-    return reply ? "The server refused it." : "The connection was lost.";
+    return "The server refused it.";
   }
 }
 
@@ -220,6 +271,6 @@ export const chosen = (files: FileList | null): Dropped[] =>
 // Leaving the page would end what is being sent; it would go on when the file is chosen again.
 if (typeof window !== "undefined") {
   window.addEventListener("beforeunload", (event) => {
-    if (uploads.value.some((each) => each.state === "sending" || each.state === "waiting")) event.preventDefault();
+    if (uploads.value.some((each) => ["sending", "waiting", "lost"].includes(each.state))) event.preventDefault();
   });
 }

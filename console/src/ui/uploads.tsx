@@ -68,10 +68,12 @@ export function UploadList({ batch }: { batch?: string }) {
   if (!mine.length) return null;
   const done = mine.filter((each) => each.state === "done").length;
   const failed = mine.filter((each) => each.state === "failed").length;
+  const isLost = mine.some((each) => each.state === "lost");
   return (
     <section aria-label="Uploads" class="stack-small">
       <div class="row" role="status">
         {done} of {mine.length} uploaded{failed ? `, ${failed} failed` : ""}
+        {isLost ? ", waiting for the connection" : ""}
         {done ? (
           <Button
             small
@@ -101,6 +103,7 @@ function Row({ upload }: { upload: Upload }) {
           <TriangleAlert size={14} class="icon" /> {error}
         </span>
       ) : null}
+      {state === "lost" ? <span class="quiet ellipsis">waiting for the connection</span> : null}
       {state === "done" ? (
         <span class="quiet row">
           <CircleCheck size={14} class="icon" /> uploaded
@@ -109,7 +112,7 @@ function Row({ upload }: { upload: Upload }) {
         <Progress value={size ? sent / size : 0} label={`${path} sent`} />
       )}
       <span class="quiet nowrap number">{bytes(size)}</span>
-      {state === "sending" || state === "waiting" ? (
+      {state === "sending" || state === "waiting" || state === "lost" ? (
         <Button small kind="plain" icon={Pause} label={`Pause ${path}`} onClick={() => pause(key)} />
       ) : null}
       {state === "paused" ? (

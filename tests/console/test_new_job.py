@@ -421,3 +421,36 @@ def test_a_job_is_not_submitted_without_a_file_that_failed(client: Client, visit
     submit.click()
     page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
     somebody.check(413)
+
+
+def test_what_is_typed_without_a_server_is_saved_from_another_page(
+    client: Client, visit: Visitor
+) -> None:
+    somebody = visit()
+    draft = client.call("POST", "drafts/", 201, json={"name": "Before"}).json()
+    page = somebody.open(f"/jobs/new?draft={draft['id']}")
+    name = page.get_by_label("Name of the job")
+    expect(name).to_have_value("Before")
+    somebody.context.set_offline(True)
+    name.fill("Typed while offline")
+    expect(page.get_by_text("not saved: the server does not answer")).to_be_visible()
+    look_away(page)
+    page.go_back()
+    expect(name).to_have_value("Typed while offline")
+    look_away(page)
+    asked: list[str] = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    page.close(run_before_unload=True)
+    wait_for(lambda: page.wait_for_timeout(50) or asked == ["beforeunload"], "the question")
+    somebody.context.set_offline(False)
+    wait_for(
+        lambda: (
+            page.wait_for_timeout(50)
+            or client.get(f"drafts/{draft['id']}/")["name"] == "Typed while offline"
+        ),
+        "what was typed",
+    )
+    page.go_back()
+    expect(name).to_have_value("Typed while offline")
+    expect(page.get_by_text(re.compile("^saved"))).to_be_visible()
+    somebody.check()

@@ -10,6 +10,7 @@ import { signal } from "@preact/signals";
 import type { Upload as Sender } from "tus-js-client";
 import { boot } from "../api/boot";
 import { address, newKey, request } from "../api/client";
+import { askBefore } from "./leaving";
 import { keptAs } from "./resuming";
 import { plural } from "./words";
 
@@ -269,8 +270,4 @@ export const chosen = (files: FileList | null): Dropped[] =>
   [...(files ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
 
 // Leaving the page would end what is being sent; it would go on when the file is chosen again.
-if (typeof window !== "undefined") {
-  window.addEventListener("beforeunload", (event) => {
-    if (uploads.value.some((each) => ["sending", "waiting", "lost"].includes(each.state))) event.preventDefault();
-  });
-}
+askBefore(() => uploads.value.some((each) => ["sending", "waiting", "lost"].includes(each.state)));

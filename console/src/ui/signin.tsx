@@ -4,6 +4,7 @@ import { useState } from "preact/hooks";
 import { ApiError, api, signedIn, signedOut } from "../api/client";
 import { boot, start } from "../api/boot";
 import type { Schemas } from "../api/types";
+import { reload } from "../lib/leaving";
 import { messageOf } from "../lib/words";
 import { Dialog } from "./dialog";
 import { Button, Field } from "./parts";
@@ -36,7 +37,7 @@ export function SignIn({ said = "" }: { said?: string }) {
     try {
       const session = await api<Schemas["Session"]>("POST", "session/", { json: { key: key.trim() }, quiet: true });
       // What the page shows, and the requests that wait, are those of who was here before.
-      if (boot.value && boot.value.user.email !== session.user.email) return window.location.reload();
+      if (boot.value && boot.value.user.email !== session.user.email) return reload();
       setKey("");
       fail("");
       signedIn();

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from browsing import Visitor
@@ -135,3 +136,33 @@ def test_a_file_that_was_changed_meanwhile_is_no_lost_connection(
     (tmp_path / "mesh.bin").unlink()
     somebody.context.set_offline(True)
     expect(page.get_by_text("The file is not there any more, or was changed.")).to_be_visible()
+
+
+@pytest.mark.parametrize("how", ["failed", "paused", "lost"])
+def test_of_an_upload_that_is_taken_off_the_list_nothing_is_left(
+    client: Client, visit: Visitor, how: str
+) -> None:
+    somebody = visit()
+    page = somebody.open("/library")
+    (under_way,) = sending(page)
+    (begun,) = client.get("uploads/")["results"]
+    if how == "failed":
+        under_way.fulfill(status=413, content_type="application/json", body='{"detail": "No."}')
+        expect(page.get_by_text("No.", exact=True)).to_be_visible()
+    elif how == "paused":
+        page.get_by_role("button", name="Pause mesh.bin").click()
+        under_way.abort()
+    else:
+        somebody.context.set_offline(True)
+        under_way.abort("internetdisconnected")
+        status = page.get_by_role("status")
+        expect(status.get_by_text("waiting for the connection")).to_be_visible()
+    page.get_by_role("button", name="Take mesh.bin off the list").click()
+    somebody.context.set_offline(False)
+    wait_for(
+        lambda: page.wait_for_timeout(50) or client.get("uploads/")["results"] == [],
+        f"the end of {begun['id']}",
+    )
+    expect(page.get_by_text("Uploads that were interrupted")).to_have_count(0)
+    assert page.evaluate("Object.keys(localStorage).filter(each => /mesh/.test(each))") == []
+    somebody.check(413)

@@ -10,6 +10,7 @@ import { signal } from "@preact/signals";
 import type { Upload as Sender } from "tus-js-client";
 import { boot } from "../api/boot";
 import { address, newKey, request } from "../api/client";
+import { changed } from "../api/queries";
 import { askBefore } from "./leaving";
 import { keptAs } from "./resuming";
 import { plural } from "./words";
@@ -35,7 +36,7 @@ const PAUSES_MS = [0, 500, 1_000, 3_000, 5_000, 10_000, 15_000, 15_000, 15_000, 
 export const uploads = signal<Upload[]>([]);
 
 const contents = new Map<string, File>();
-const senders = new Map<string, Sender>();
+const senders = new Map<string, Sender>(); // also of what is paused, lost or failed: they know where it is
 let held: Promise<void> | null = null; // nothing is sent before
 const finished = new Set<(upload: Upload) => void>();
 
@@ -70,7 +71,6 @@ export function add(dropped: Dropped[], batch = ""): Upload[] {
 
 export function pause(key: string): void {
   void senders.get(key)?.abort();
-  senders.delete(key);
   update(key, { state: "paused" });
   next();
 }
@@ -88,8 +88,20 @@ export function drop(key: string): void {
   senders.delete(key);
   contents.delete(key);
   uploads.value = uploads.value.filter((each) => each.key !== key);
-  if (upload && upload.state !== "done") void sender?.abort(true).catch(() => {});
+  if (sender && upload?.state !== "done") void forget(sender);
   next();
+}
+
+/** Has the server give up what it has of an upload: at once, or when it can be reached again. */
+async function forget(sender: Sender): Promise<void> {
+  void sender.abort();
+  try {
+    await held;
+    await sender.abort(true);
+  } catch {
+    // Then it is given up once it is too old.
+  }
+  changed("uploads/");
 }
 
 /** Once: what is done with it afterwards stays. */
@@ -185,7 +197,6 @@ async function ended(key: string, error: unknown): Promise<void> {
   const reply = (error as { originalResponse?: Reply | null }).originalResponse;
   const isLost = LOST.includes(reply?.getStatus() ?? 0);
   const isGone = isLost && !(await isReadable(contents.get(key)));
-  senders.delete(key);
   if (uploads.value.find((each) => each.key === key)?.state !== "sending") return; // paused meanwhile
   if (isGone) update(key, { state: "failed", error: "The file is not there any more, or was changed." });
   else if (isLost) update(key, { state: "lost" });

@@ -105,7 +105,10 @@ def test_an_upload_goes_on_by_itself_when_the_network_is_back(visit: Visitor) ->
     somebody.check()
 
 
-def test_an_upload_goes_on_once_somebody_is_signed_in_again(client: Client, visit: Visitor) -> None:
+def test_an_upload_goes_on_once_somebody_is_signed_in_again(
+    server: RunningServer, visit: Visitor
+) -> None:
+    client = server.somebody("uploader")
     made = client.call("POST", "keys/", 201, json={"label": "short"}).json()
     somebody = visit(key=made["key"])
     page = somebody.open("/library")
@@ -124,9 +127,9 @@ def test_an_upload_goes_on_once_somebody_is_signed_in_again(client: Client, visi
 
 
 def test_a_file_that_was_changed_meanwhile_is_no_lost_connection(
-    visit: Visitor, tmp_path: Path
+    server: RunningServer, visit: Visitor, tmp_path: Path
 ) -> None:
-    somebody = visit()
+    somebody = visit(key=server.somebody("uploader").key)
     page = somebody.open("/library")
     page.route("**/api/v2/uploads/*/", lambda r: r.abort())
     (tmp_path / "mesh.bin").write_bytes(b"first")
@@ -140,9 +143,10 @@ def test_a_file_that_was_changed_meanwhile_is_no_lost_connection(
 
 @pytest.mark.parametrize("how", ["failed", "paused", "lost"])
 def test_of_an_upload_that_is_taken_off_the_list_nothing_is_left(
-    client: Client, visit: Visitor, how: str
+    server: RunningServer, visit: Visitor, how: str
 ) -> None:
-    somebody = visit()
+    client = server.somebody("uploader")
+    somebody = visit(key=client.key)
     page = somebody.open("/library")
     (under_way,) = sending(page)
     (begun,) = client.get("uploads/")["results"]

@@ -105,9 +105,10 @@ class File:
     @property
     def input_path(self) -> str:
         """Where it lies in the work folder of a run that it is an input of: an upload in the folder
-        that it was uploaded with, an output of another run by its name.
+        that it was uploaded with, what a run left by its name, also once it is that run's no more.
         """
-        return self.name if self.run_number is not None else beside(self.relative_path, self.name)
+        is_output = "/output/job_" in self.storage_path
+        return self.name if is_output else beside(self.relative_path, self.name)
 
 
 @dataclass(frozen=True)

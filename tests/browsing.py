@@ -129,6 +129,7 @@ def steady(visit: Visit, path: str, page: Page | None = None, style: str = STEAD
     if page is None:
         page = visit.open(path)
         page.add_style_tag(content=style)
+        visit.quiet(page)
     else:
         visit.go(path, page)
     expect(page.locator("main [aria-busy=true]")).to_have_count(0)

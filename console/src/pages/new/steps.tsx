@@ -38,6 +38,32 @@ type StepProps = {
   errors: (field: string) => string[]; // the server's messages at a path
 };
 
+type CountProps = Omit<Parameters<typeof Field>[0], "children"> & {
+  value: number | null | undefined;
+  set: (to: number | undefined) => void;
+};
+
+/** A field for a number from 1 on, or none. */
+function Count({ value, set, ...field }: CountProps) {
+  return (
+    <Field {...field}>
+      {(props) => (
+        <input
+          {...props}
+          class="input"
+          type="number"
+          min="1"
+          value={value ?? ""}
+          onInput={(event) => {
+            const text = event.currentTarget.value;
+            set(text.trim() === "" ? undefined : Number(text));
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
 // --- inputs ---------------------------------------------------------------------------------------
 
 const MOST_IDS = 200; // of a request
@@ -354,7 +380,6 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
   const path = `jobanalyses.${at}.hardware`;
   const all = types.data?.results ?? [];
   const chosen = all.find((each) => each.code === hardware.coreType);
-  const count = (text: string): number | undefined => (text.trim() === "" ? undefined : Number(text));
   return (
     <div class="stack">
       <Choice
@@ -378,63 +403,31 @@ export function Hardware({ body, at, edit, errors, isStudy }: StepProps & { isSt
           </optgroup>
         ))}
       </Choice>
-      <Field
+      <Count
         label={isStudy ? "Cores for each run" : "Cores"}
         name={`${path}.coresPerSlot`}
         errors={errors(`${path}.coresPerSlot`)}
         hint={chosen ? `A node has ${chosen.cores.join(", ")}` : ""}
-      >
-        {(props) => (
-          <input
-            {...props}
-            class="input"
-            type="number"
-            min="1"
-            value={hardware.coresPerSlot ?? ""}
-            onInput={(event) => {
-              const coresPerSlot = count(event.currentTarget.value);
-              edit((now) => withHardware(now, at, { coresPerSlot }));
-            }}
-          />
-        )}
-      </Field>
+        value={hardware.coresPerSlot}
+        set={(coresPerSlot) => edit((now) => withHardware(now, at, { coresPerSlot }))}
+      />
       {isStudy || errors(`${path}.slots`).length ? (
-        <Field label="Runs at once" name={`${path}.slots`} errors={errors(`${path}.slots`)}>
-          {(props) => (
-            <input
-              {...props}
-              class="input"
-              type="number"
-              min="1"
-              value={hardware.slots ?? ""}
-              onInput={(event) => {
-                const slots = count(event.currentTarget.value);
-                edit((now) => withHardware(now, at, { slots }));
-              }}
-            />
-          )}
-        </Field>
+        <Count
+          label="Runs at once"
+          name={`${path}.slots`}
+          errors={errors(`${path}.slots`)}
+          value={hardware.slots}
+          set={(slots) => edit((now) => withHardware(now, at, { slots }))}
+        />
       ) : null}
-      <Field
+      <Count
         label="Walltime, hours"
         name={`${path}.walltime`}
         errors={errors(`${path}.walltime`)}
         hint="Empty: as long as this server allows"
-      >
-        {(props) => (
-          <input
-            {...props}
-            class="input"
-            type="number"
-            min="1"
-            value={hardware.walltime ?? ""}
-            onInput={(event) => {
-              const walltime = count(event.currentTarget.value) ?? null;
-              edit((now) => withHardware(now, at, { walltime }));
-            }}
-          />
-        )}
-      </Field>
+        value={hardware.walltime}
+        set={(walltime) => edit((now) => withHardware(now, at, { walltime: walltime ?? null }))}
+      />
       <label class="row">
         <input
           id={fieldId("isLowPriority")}
@@ -615,27 +608,14 @@ export function Parameters({ body, at, batch, edit, errors }: StepProps) {
           <Messages id="jobvariables" errors={errors("jobvariables")} />
         </div>
         {draws !== null || errors("monteCarloIterations").length || isDrawnFrom ? (
-          <Field
+          <Count
             label="Number of draws"
             name="monteCarloIterations"
             errors={errors("monteCarloIterations")}
             hint="So many runs, each with values of its own of what is drawn; at each point of the ranges and tables, where there are any"
-          >
-            {(props) => (
-              <input
-                {...props}
-                class="input"
-                type="number"
-                min="1"
-                value={draws ?? ""}
-                onInput={(event) => {
-                  const text = event.currentTarget.value;
-                  const monteCarloIterations = text.trim() === "" ? null : Number(text);
-                  edit((now) => ({ ...now, monteCarloIterations }));
-                }}
-              />
-            )}
-          </Field>
+            value={draws}
+            set={(monteCarloIterations) => edit((now) => ({ ...now, monteCarloIterations: monteCarloIterations ?? null }))}
+          />
         ) : null}
       </section>
       <section class="stack-small">

@@ -151,7 +151,7 @@ def _engine_alone(count: int) -> float:
             data=folder,
             on_news=news.put,
             sandbox="required",
-            network=False,
+            network=True,
             job_uid=65534,
             options={},
         )
@@ -181,7 +181,7 @@ def _nothing(token: str) -> AttemptSpec:
         env={},
         path=["/usr/bin", "/bin"],
         binds=[],
-        network=False,
+        network=True,
         allowance=Allowance(walltime=600),
         grace_seconds=1.0,
     )

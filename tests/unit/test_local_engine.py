@@ -16,12 +16,14 @@ from typing import Any
 import pytest
 
 from simyard.domain.runs import Allowance, Cause, Ending, Resource
-from simyard.engines import attempts, cgroups, meter, supervisor
+from simyard.engines import attempts, cgroups, meter, payload, sandbox, supervisor
 from simyard.engines.local import LocalEngine
 from simyard.engines.protocol import AttemptSpec, Phase, Request, Step
 from simyard.engines.sandbox import Sandbox
 
 NO_BOX = Sandbox("none", "for this test", None)
+# Processes are known by it on the whole machine, where others run the same tests.
+ONE = f"a-{os.getpid()}"
 HOG = "python3 -c 'import time; x = bytearray({0} << 20); x[::4096] = x[::4096]; time.sleep({1})'"
 
 
@@ -36,10 +38,10 @@ def engine(tmp_path: Path) -> Iterator[LocalEngine]:
 class Grouped:
     """An engine with the control groups of this machine, and a way to wait for it."""
 
-    def __init__(self, root: Path, groups: cgroups.Cgroups) -> None:
+    def __init__(self, root: Path, groups: cgroups.Cgroups, box: Sandbox = NO_BOX) -> None:
         self.news: queue.Queue[str] = queue.Queue()
         self.groups = groups
-        self.engine = LocalEngine(root, NO_BOX, self.news.put, network=False, groups=groups)
+        self.engine = LocalEngine(root, box, self.news.put, network=False, groups=groups)
 
     def start(self, token: str, command: str, *then: str, **allowance: int) -> Path:
         """Begin an attempt. Returns its folder."""
@@ -107,13 +109,23 @@ def watched(tmp_path: Path) -> Iterator[Grouped]:
     close(made)
 
 
+@pytest.fixture
+def boxed(tmp_path: Path) -> Iterator[Grouped]:
+    """In the sandbox and the control groups of this machine."""
+    root = tmp_path / "runs"
+    box = sandbox.probe("required", 65534, tmp_path / "probe")
+    made = Grouped(root, cgroups.probe(root), box)
+    yield made
+    close(made)
+
+
 def test_what_was_laid_out_before_the_machine_started_is_laid_out_again(
     engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = engine.prepare("a", Request(cores=1))
-    assert engine.observe(["a"])["a"].phase is Phase.UNKNOWN
+    folder = engine.prepare(ONE, Request(cores=1))
+    assert engine.observe([ONE])[ONE].phase is Phase.UNKNOWN
     monkeypatch.setattr(time, "clock_gettime", lambda _clock: -60.0)  # as if it starts in a minute
-    assert engine.observe(["a"])["a"].phase is Phase.VANISHED
+    assert engine.observe([ONE])[ONE].phase is Phase.VANISHED
     # A start that was under way all the same comes too late.
     command = [sys.executable, "-I", "-S", supervisor.__file__, str(folder.root)]
     assert subprocess.run(command, check=False).returncode == supervisor.ENDED
@@ -124,15 +136,15 @@ def test_an_attempt_without_a_folder_has_vanished(engine: LocalEngine) -> None:
 
 
 def test_attempts_are_listed_and_removed(engine: LocalEngine) -> None:
-    folder = engine.prepare("a", Request(cores=1))
+    folder = engine.prepare(ONE, Request(cores=1))
     (folder.work / "deep").mkdir()
     (folder.work / "deep" / "file").write_text("x")
     (folder.work / "out").symlink_to("/etc/hostname")
-    assert engine.tokens() == ["a"]
-    engine.remove("a")
+    assert engine.tokens() == [ONE]
+    engine.remove(ONE)
     assert engine.tokens() == []
     assert Path("/etc/hostname").exists()
-    engine.remove("a")  # once more does nothing
+    engine.remove(ONE)  # once more does nothing
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -240,16 +252,16 @@ def test_sizes_in_words(size: int, text: str) -> None:
 
 def test_what_a_run_used(grouped: Grouped) -> None:
     busy = "python3 -c 'x = bytes(80 << 20).replace(bytes(1), bytes([1])); sum(range(10**7))'"
-    folder = grouped.start("a", f"head -c 2M /dev/zero > x; {busy}; sleep 2.2; echo end")
+    folder = grouped.start(ONE, f"head -c 2M /dev/zero > x; {busy}; sleep 2.2; echo end")
     until = time.monotonic() + 20
-    while not grouped.engine.samples("a") and time.monotonic() < until:
+    while not grouped.engine.samples(ONE) and time.monotonic() < until:
         time.sleep(0.05)
-    (first, *_) = grouped.engine.samples("a")
+    (first, *_) = grouped.engine.samples(ONE)
     assert 0.9 < first.seconds < 10
     assert first.processes is not None and first.processes >= 2
-    so_far = grouped.engine.usage("a")
+    so_far = grouped.engine.usage(ONE)
     assert so_far is not None and so_far.cpu_seconds is not None
-    usage = grouped.end("a").usage
+    usage = grouped.end(ONE).usage
     assert usage is not None
     assert usage.cpu_seconds is not None and 0.1 < usage.cpu_seconds < 20
     assert usage.memory is not None and 84e6 < usage.memory < 120e6
@@ -257,7 +269,7 @@ def test_what_a_run_used(grouped: Grouped) -> None:
     assert usage.files is not None and 3 <= usage.files <= 4  # work, its log and x
     assert usage.log == 4
     assert usage.free_bytes and usage.disk_bytes and usage.free_bytes < usage.disk_bytes
-    points = grouped.engine.samples("a")
+    points = grouped.engine.samples(ONE)
     assert [p.seconds for p in points] == sorted(p.seconds for p in points)
     assert points[-1].cpu_seconds == pytest.approx(usage.cpu_seconds, abs=0.05)
     assert not (folder / "samples.new").exists()
@@ -328,10 +340,10 @@ def begun(grouped: Grouped, token: str, command: str, *then: str, **allowance: i
 
 def test_what_handles_a_signal_ends_in_its_own_way(grouped: Grouped) -> None:
     """And what does not is let be, and no other step begins."""
-    root = begun(grouped, "a", f"sleep 21 & {HANDLES}", "touch never")
+    root = begun(grouped, ONE, f"sleep 21 & {HANDLES}", "touch never")
     for _ in range(3):  # asked again it changes nothing
-        grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=20)
-    ending = grouped.end("a", 10)
+        grouped.engine.cancel(ONE, signal=signal.SIGUSR1, after_seconds=20)
+    ending = grouped.end(ONE, 10)
     assert (ending.cause, ending.exit_code) == (Cause.STOPPED, 3)
     assert (root / "home/work/process_output.log").read_text() == "asked\n"
     assert not (root / "home/work/never").exists()
@@ -339,45 +351,45 @@ def test_what_handles_a_signal_ends_in_its_own_way(grouped: Grouped) -> None:
 
 def test_what_does_not_end_in_its_own_way_is_told_to(grouped: Grouped) -> None:
     began = time.monotonic()
-    begun(grouped, "a", "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
-    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=1.5)
-    assert grouped.end("a").cause is Cause.STOPPED
+    begun(grouped, ONE, "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
+    grouped.engine.cancel(ONE, signal=signal.SIGUSR1, after_seconds=1.5)
+    assert grouped.end(ONE).cause is Cause.STOPPED
     assert time.monotonic() - began > 1.5
 
 
 def test_nobody_is_waited_for_who_does_not_handle_it(grouped: Grouped) -> None:
-    begun(grouped, "a", "touch up; sleep 25")
-    grouped.engine.cancel("a", signal=signal.SIGUSR2, after_seconds=25)
-    assert grouped.end("a", 10).cause is Cause.STOPPED
+    begun(grouped, ONE, "touch up; sleep 25")
+    grouped.engine.cancel(ONE, signal=signal.SIGUSR2, after_seconds=25)
+    assert grouped.end(ONE, 10).cause is Cause.STOPPED
 
 
 def test_a_second_stop_does_not_wait(grouped: Grouped) -> None:
-    begun(grouped, "a", "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
-    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)
+    begun(grouped, ONE, "trap 'echo asked' USR1; touch up; while :; do sleep 0.1; done")
+    grouped.engine.cancel(ONE, signal=signal.SIGUSR1, after_seconds=25)
     time.sleep(0.3)
-    seen = grouped.engine.observe(["a"])["a"]
+    seen = grouped.engine.observe([ONE])[ONE]
     assert seen.phase is Phase.RUNNING, seen.ending
-    grouped.engine.cancel("a")
-    grouped.engine.cancel("a", signal=signal.SIGUSR1, after_seconds=25)  # too late to be patient
-    assert grouped.end("a", 10).cause is Cause.STOPPED
+    grouped.engine.cancel(ONE)
+    grouped.engine.cancel(ONE, signal=signal.SIGUSR1, after_seconds=25)  # too late to be patient
+    assert grouped.end(ONE, 10).cause is Cause.STOPPED
 
 
 def test_an_end_that_is_brought_about_elsewhere_is_waited_for(grouped: Grouped) -> None:
     """A solver that looks for a file, say: there is no signal to send."""
-    root = begun(grouped, "a", "touch up; while [ ! -e stop ]; do sleep 0.05; done; exit 4")
-    grouped.engine.cancel("a", after_seconds=20)
+    root = begun(grouped, ONE, "touch up; while [ ! -e stop ]; do sleep 0.05; done; exit 4")
+    grouped.engine.cancel(ONE, after_seconds=20)
     time.sleep(0.3)
-    assert grouped.engine.observe(["a"])["a"].phase is Phase.RUNNING
+    assert grouped.engine.observe([ONE])[ONE].phase is Phase.RUNNING
     (root / "home/work/stop").touch()
-    ending = grouped.end("a", 10)
+    ending = grouped.end(ONE, 10)
     assert (ending.cause, ending.exit_code) == (Cause.STOPPED, 4)
 
 
 def test_a_request_outlives_the_server(grouped: Grouped) -> None:
     """It lies in the folder; that the supervisor is told of it only makes it quicker."""
-    root = begun(grouped, "a", HANDLES)
+    root = begun(grouped, ONE, HANDLES)
     attempts.request(root, signal.SIGUSR1, 20.0)
-    assert grouped.end("a", 10).exit_code == 3
+    assert grouped.end(ONE, 10).exit_code == 3
 
 
 # --- an upgrade -----------------------------------------------------------------------------------
@@ -385,15 +397,15 @@ def test_a_request_outlives_the_server(grouped: Grouped) -> None:
 
 def test_an_attempt_that_was_laid_out_by_the_version_before(grouped: Grouped) -> None:
     """No limits, no group: it runs, and is told as far as it is known."""
-    grouped.engine.prepare("a", Request(cores=1))
-    grouped.engine._write_spec(grouped.engine.folder("a"), attempt("a", "echo old; exit 5"))
-    path = grouped.engine.folder("a").root / "spec.json"
+    grouped.engine.prepare(ONE, Request(cores=1))
+    grouped.engine._write_spec(grouped.engine.folder(ONE), attempt(ONE, "echo old; exit 5"))
+    path = grouped.engine.folder(ONE).root / "spec.json"
     spec = json.loads(path.read_text())
     for name in ("allowance", "group", "own_pids"):
         del spec[name]
     path.write_text(json.dumps(spec))
-    grouped.engine.submit(attempt("a", "echo new"))
-    ending = grouped.end("a")
+    grouped.engine.submit(attempt(ONE, "echo new"))
+    ending = grouped.end(ONE)
     assert (ending.cause, ending.exit_code) == (Cause.EXITED, 5)
     assert ending.allowance == Allowance(walltime=30)
     assert ending.usage is not None and ending.usage.cpu_seconds is not None
@@ -401,14 +413,14 @@ def test_an_attempt_that_was_laid_out_by_the_version_before(grouped: Grouped) ->
 
 def test_an_attempt_whose_supervisor_is_of_the_version_before(grouped: Grouped) -> None:
     """It writes neither use nor samples, and takes any request for the plain one."""
-    root = grouped.engine.prepare("a", Request(cores=1)).root
-    (root / "spec.json").write_text(json.dumps({"labels": ["x"], "walltime": 9, "token": "a"}))
+    root = grouped.engine.prepare(ONE, Request(cores=1)).root
+    (root / "spec.json").write_text(json.dumps({"labels": ["x"], "walltime": 9, "token": ONE}))
     end = {"cause": "walltime", "message": "", "code": 143, "started_at": 1.0, "ended_at": 10.0}
     (root / "exit.json").write_text(json.dumps(end))
-    ending = grouped.end("a")
+    ending = grouped.end(ONE)
     assert ending.cause is Cause.WALLTIME and ending.message == "the walltime of 9 s was exceeded"
     assert ending.usage is None and ending.allowance == Allowance(walltime=9)
-    assert grouped.engine.samples("a") == [] and grouped.engine.usage("a") is None
+    assert grouped.engine.samples(ONE) == [] and grouped.engine.usage(ONE) is None
 
 
 def test_groups_of_attempts_that_are_known_no_more_are_removed(grouped: Grouped) -> None:
@@ -422,3 +434,222 @@ def test_groups_of_attempts_that_are_known_no_more_are_removed(grouped: Grouped)
         assert left.wait(timeout=5) == -signal.SIGKILL
         grouped.groups.sweep(keep=[])
     assert grouped.groups.tokens() == set()
+
+
+# --- one supervisor after another -----------------------------------------------------------------
+
+
+def supervisor_of(made: Grouped, token: str) -> int:
+    path = made.engine.folder(token).root / "pid.json"
+    return int(json.loads(path.read_text())["supervisor"])
+
+
+def idle(made: Grouped, token: str) -> int:
+    """The supervisor of an attempt that ended, once it waits for the next."""
+    pid = supervisor_of(made, token)
+    until = time.monotonic() + 10
+    while not (said := Path(f"/proc/{pid}/wchan").read_text()).startswith(("__skb_wait", "unix_")):
+        assert time.monotonic() < until, f"it does not wait for another: {said}"
+        if said == "0" and until - time.monotonic() < 9:  # a kernel that does not tell
+            break
+        time.sleep(0.01)
+    return pid
+
+
+def test_a_supervisor_takes_one_attempt_after_another(grouped: Grouped) -> None:
+    grouped.start("large", f"{HOG.format(80, 0.2)}; exit 3")
+    first = grouped.end("large")
+    pid = idle(grouped, "large")
+    grouped.start("small", "exit 4")
+    second = grouped.end("small")
+    assert supervisor_of(grouped, "small") == pid
+    assert (first.exit_code, second.exit_code) == (3, 4)
+    assert first.usage is not None and second.usage is not None
+    assert first.usage.memory is not None and first.usage.memory > 80e6
+    assert second.usage.memory is not None and second.usage.memory < 40e6, "the first one's"
+    assert first.usage.cpu_seconds is not None and second.usage.cpu_seconds is not None
+    assert second.usage.cpu_seconds < first.usage.cpu_seconds
+
+
+@pytest.mark.parametrize("kind", ["grouped", "boxed"])
+def test_nothing_of_an_attempt_is_left_with_its_supervisor(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    grouped = request.getfixturevalue(kind)
+    held = []
+    for name, command in (("p", "true"), ("q", "exit 3"), ("r", "kill -9 $$")):
+        grouped.start(name, command)
+        grouped.end(name)
+        pid = idle(grouped, name)
+        held.append((pid, sorted(os.listdir(f"/proc/{pid}/fd"))))
+    assert held[0] == held[1] == held[2]
+
+
+def test_what_an_attempt_used_without_groups_is_not_that_of_the_one_before(
+    watched: Grouped,
+) -> None:
+    watched.start("large", HOG.format(80, 0.2))
+    first = watched.end("large")
+    pid = idle(watched, "large")
+    watched.start("small", "true")
+    second = watched.end("small")
+    assert supervisor_of(watched, "small") == pid
+    assert first.usage is not None and second.usage is not None
+    assert first.usage.memory is not None and first.usage.memory > 80e6
+    assert second.usage.memory is not None and second.usage.memory < 40e6
+    assert first.usage.cpu_seconds is not None and second.usage.cpu_seconds is not None
+    assert second.usage.cpu_seconds < first.usage.cpu_seconds
+
+
+def test_never_two_attempts_at_a_time(watched: Grouped) -> None:
+    watched.start("before", "true")
+    watched.end("before")
+    idle(watched, "before")
+    names = ["x", "y", "z"]
+    for name in names:
+        watched.start(name, "touch up; while [ ! -e ../go ]; do sleep 0.05; done")
+    for name in names:
+        wait_for_file(watched.engine.folder(name).work / "up")
+    assert len({supervisor_of(watched, name) for name in names}) == 3
+    for name in names:
+        (watched.engine.folder(name).home / "go").touch()
+        assert watched.end(name).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD])
+def test_what_was_meant_for_the_attempt_before_does_not_end_the_next(
+    watched: Grouped, number: int
+) -> None:
+    """A request may arrive when its attempt has ended, and its supervisor has another."""
+    watched.start("before", "true")
+    watched.end("before")
+    pid = idle(watched, "before")
+    os.kill(pid, number)  # while it waits
+    watched.start("next", "touch up; while [ ! -e ../go ]; do sleep 0.05; done; exit 6")
+    wait_for_file(watched.engine.folder("next").work / "up")
+    assert supervisor_of(watched, "next") == pid
+    supervisor.wake({"supervisor": pid, "wake": signal.SIGUSR1})  # and while it has the next
+    watched.engine.cancel("before")
+    time.sleep(0.3)
+    (watched.engine.folder("next").home / "go").touch()
+    ending = watched.end("next")
+    assert (ending.cause, ending.exit_code) == (Cause.EXITED, 6)
+
+
+def test_a_supervisor_that_is_killed_while_it_waits_is_not_missed(watched: Grouped) -> None:
+    watched.start("before", "true")
+    watched.end("before")
+    os.kill(idle(watched, "before"), signal.SIGKILL)
+    watched.start("next", "exit 5")  # may be lost with it
+    until = time.monotonic() + 20
+    while watched.engine.observe(["next"])["next"].phase is Phase.UNKNOWN:
+        watched.engine.submit(attempt("next", "exit 5"))  # as the worker asks again
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert watched.end("next").exit_code == 5
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_who_waits_in_vain_goes_away(watched: Grouped, closed: bool) -> None:
+    watched.start("before", "true")
+    watched.end("before")
+    pid = idle(watched, "before")
+    if closed:  # at once, for there will be none
+        watched.engine._forks.close()
+    until = time.monotonic() + (1.5 if closed else 20)
+    while os.path.exists(f"/proc/{pid}"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    if not closed:
+        watched.start("next", "exit 5")
+        assert watched.end("next").exit_code == 5
+        assert supervisor_of(watched, "next") != pid
+
+
+def test_scripts_that_are_alike_are_one_file(tmp_path: Path) -> None:
+    steps = [Step(label="it", command="echo same", env={}, is_told=True, is_lenient=True)]
+    others = [Step(label="it", command="echo other", env={})]
+    alike: dict[bytes, str] = {}
+    for name, wanted in (("a", steps), ("b", steps), ("c", others)):
+        payload.write_scripts(tmp_path / name, wanted, alike)
+    inode = {name: (tmp_path / name / "0.cmd").stat().st_ino for name in "abc"}
+    assert inode["a"] == inode["b"] != inode["c"]
+    assert sorted(os.listdir(tmp_path / "b")) == ["0.cmd", "0.env", "0.lenient", "0.told"]
+    payload.write_scripts(tmp_path / "b", others, alike)  # a layout that is made again
+    assert (tmp_path / "b" / "0.cmd").read_text() == "echo other\n"
+    assert (tmp_path / "a" / "0.cmd").read_text() == "echo same\n"
+    for name in "abc":
+        attempts.remove_tree(tmp_path / name)
+    payload.write_scripts(tmp_path / "d", steps, alike)  # what it would link to is gone
+    assert (tmp_path / "d" / "0.cmd").read_text() == "echo same\n"
+
+
+# --- the sandbox ----------------------------------------------------------------------------------
+
+
+def log_of(made: Grouped, token: str) -> str:
+    return (made.engine.folder(token).work / attempts.LOG_NAME).read_text()
+
+
+def test_what_a_payload_in_a_sandbox_begins_with(boxed: Grouped) -> None:
+    ours = Path("/proc/self/oom_score_adj").read_text().strip()
+    shown = "umask; cat /proc/self/oom_score_adj; ls -l /proc/self/fd | wc -l; pwd; echo >&2 both"
+    signals = "while read name mask; do case $name in SigBlk:|SigIgn:) echo $mask;; esac; done"
+    boxed.start(ONE, f"{shown}; exec sh -c '{signals}' < /proc/self/status")
+    assert boxed.end(ONE).exit_code == 0
+    umask, score, descriptors, at, both, blocked, ignored = log_of(boxed, ONE).split()
+    assert (umask, score, at, both) == ("0022", "500", "/home/job/work", "both")
+    assert int(descriptors) == 5, "a line for their number, standard ones, and that of ls"
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGTERM):
+        assert not int(ignored, 16) >> (number - 1) & 1, number
+    assert int(blocked, 16) == 0
+    pid = idle(boxed, ONE)
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == ours
+
+
+def test_a_sandbox_that_cannot_be_set_up_says_why(boxed: Grouped) -> None:
+    folder = boxed.engine.prepare(ONE, Request(cores=1))
+    attempts.remove_tree(folder.root / "tmp")
+    boxed.engine.submit(attempt(ONE, "touch ../never"))
+    ending = boxed.end(ONE)
+    assert ending.cause is Cause.REFUSED
+    assert ending.message.startswith("its sandbox could not be set up: bwrap: Can't find source")
+    assert "bwrap: Can't find source path" in log_of(boxed, ONE)
+    assert not (folder.home / "never").exists()
+
+
+def test_a_log_that_cannot_be_opened_is_told(boxed: Grouped) -> None:
+    folder = boxed.engine.prepare(ONE, Request(cores=1))
+    (folder.work / attempts.LOG_NAME).mkdir()
+    boxed.engine.submit(attempt(ONE, "touch ../never"))
+    ending = boxed.end(ONE)
+    assert ending.cause is Cause.REFUSED
+    assert "it could not be started: [Errno 21] Is a directory" in ending.message
+    assert boxed.groups.tokens() == set()
+    boxed.start("after", "exit 3")
+    assert boxed.end("after").exit_code == 3
+
+
+def test_without_a_supervisor_a_sandbox_does_nothing(
+    boxed: Grouped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when the sandbox is there and has not been told to begin."""
+    folder = boxed.engine.prepare(ONE, Request(cores=1))
+    boxed.engine._write_spec(folder, attempt(ONE, "touch ../done"))
+    (folder.work / attempts.LOG_NAME).touch()
+    crash = {"SIMYARD_CRASH_AT": "supervisor.pid-written", "SIMYARD_CRASH_ONCE": f"{folder.root}/x"}
+    command = [sys.executable, "-I", "-S", supervisor.__file__, str(folder.root)]
+    killed = subprocess.run(command, env=crash, check=False, stderr=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    seen = boxed.engine.observe([ONE])[ONE]
+    assert seen.phase is Phase.VANISHED
+    assert not (folder.home / "done").exists()
+    assert log_of(boxed, ONE) == "", "nothing was said to anybody"
+    boxed.engine.remove(ONE)
+
+
+def wait_for_file(path: Path) -> None:
+    until = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < until, path
+        time.sleep(0.01)

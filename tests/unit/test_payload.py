@@ -13,7 +13,7 @@ from simyard.engines.protocol import Step
 
 def drive(folder: Path, *steps: Step) -> tuple[int, str, Record]:
     """Run steps; returns the exit status, what they said, and the driver's record."""
-    write_scripts(folder / "scripts", steps)
+    write_scripts(folder / "scripts", steps, {})
     (folder / "driver").write_text(DRIVER)
     (folder / "home" / "work").mkdir(parents=True)
     with open(folder / "log", "ab") as log:

@@ -62,6 +62,7 @@ class AttemptFolders:
         self._mode = mode
         self._supervised_as = supervised_as
         self._laying_out = threading.Lock()
+        self._alike: dict[bytes, str] = {}  # for scripts
         root.mkdir(mode=mode, parents=True, exist_ok=True)
         root.chmod(mode)
         sandbox.write_shared(root / SHARED)
@@ -163,7 +164,9 @@ class AttemptFolders:
         more: Mapping[str, Any],
     ) -> None:
         box = self._box(attempt.token)
-        payload.write_scripts(folder.root / "scripts", attempt.steps)
+        # Only where no payload could write to them.
+        alike = self._alike if box.bwrap else {}
+        payload.write_scripts(folder.root / "scripts", attempt.steps, alike)
         argv = box.argv(
             folder.root,
             self._root / SHARED,
@@ -251,9 +254,14 @@ def request(root: Path, signal: int | None, after_seconds: float) -> None:
 
 
 def measured(root: Path) -> dict[str, Any]:
-    """What the supervisor wrote down of the use so far; may be lost with the machine."""
+    """What the supervisor wrote down of the use: with the end, or so far, which may be lost with
+    the machine.
+    """
+    found: dict[str, Any] = supervisor.read_json(f"{root}/exit.json") or {}
+    if "points" in found:
+        return found
     try:
-        found: dict[str, Any] = json.loads((root / meter.SAMPLES).read_text())
+        found = json.loads((root / meter.SAMPLES).read_text())
     except (OSError, ValueError):
         return {}
     return found

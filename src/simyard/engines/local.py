@@ -142,7 +142,7 @@ class LocalEngine(AttemptFolders):
                 self._on_news(token)
         elif supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pids["supervisor"], signals.SIGTERM)
+                supervisor.wake(pids)
 
     def close(self) -> None:
         self._forks.close()

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 
 TYPE_CHECKING = False  # as typing has it, which is dear where each attempt has a process
 if TYPE_CHECKING:
+    import resource
     from collections.abc import Iterator
     from typing import Any
 
@@ -71,6 +71,8 @@ class Meter:
         self._log = _open_log(spec["log"])
         self._began = self._grown_at = self._busy_at = time.monotonic()
         self._saved_at = self._began - _SAVE_SECONDS + 1.5 * _SECONDS
+        self._ended_cpu = 0.0  # seconds, and the memory of the largest, of all that was reaped
+        self._ended_memory = 0
         self._cpu = 0.0
         self._cpu_at = self._began
         self._processes: list[list[int]] = []
@@ -78,6 +80,11 @@ class Meter:
         self._apart = 0.0  # seconds between two points
         self._tree = _Tree([os.path.join(folder, "home"), os.path.join(folder, "tmp")])
         self._over: dict[str, int] = {}  # walks in a row that found more than the limit
+
+    def ended(self, used: resource.struct_rusage) -> None:
+        """A process of the attempt was reaped, with all below it that it had reaped itself."""
+        self._ended_cpu += used.ru_utime + used.ru_stime
+        self._ended_memory = max(self._ended_memory, used.ru_maxrss * 1024)
 
     def look(self) -> str | None:
         """Take a sample. Returns the resource of which more is used than may be, if any is."""
@@ -94,12 +101,9 @@ class Meter:
         return over
 
     def finish(self) -> dict[str, Any]:
-        """The last look. Returns what was used, for the record."""
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        now = self._measure()
-        now["memory"] = None  # of nobody any more; the largest process tells of shorter runs
-        now["processes"] = None
-        largest: float = children.ru_maxrss * 1024
+        """The last look. Returns what was used and its points, for the record."""
+        now = self._measure(is_last=True)
+        largest: float = self._ended_memory
         if self._group is not None:
             # What it shares with others' processes is not all its own.
             largest = min(largest, groups.read(self._group, "memory_peak") or largest)
@@ -109,9 +113,9 @@ class Meter:
             if self.usage["oom_kills"]:
                 self._note({"memory": _whole(groups.read(self._group, "memory_peak"))})
         self._add_point(now)
-        self._processes = []
-        self.save()
-        return self.usage
+        if self._log is not None:
+            os.close(self._log)
+        return {"usage": self.usage, "points": self._points}
 
     def save(self) -> None:
         """Write down what is known, in one piece. Not worth a word where there is no room."""
@@ -134,14 +138,18 @@ class Meter:
 
     # --- one look ---------------------------------------------------------------------------------
 
-    def _measure(self) -> dict[str, Any]:
+    def _measure(self, *, is_last: bool = False) -> dict[str, Any]:
+        """is_last: nobody is there any more who uses memory or is a process."""
         moment = time.monotonic()
         now: dict[str, Any] = {"seconds": moment - self._began}
-        if self._group is None:
+        if self._group is None and is_last:
+            now.update(cpu_seconds=max(self._ended_cpu, self._cpu), memory=None, processes=None)
+        elif self._group is None:
             self._from_proc(now)
         else:
             for name in ("memory", "processes", "oom_kills", "fork_refusals"):
-                now[name] = _whole(groups.read(self._group, name))
+                skip = is_last and name in ("memory", "processes")
+                now[name] = None if skip else _whole(groups.read(self._group, name))
             now["cpu_seconds"] = groups.read(self._group, "cpu_seconds")
         try:
             if self._log is not None:
@@ -167,8 +175,7 @@ class Meter:
         return now
 
     def _from_proc(self, now: dict[str, Any]) -> None:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # those that we have reaped
-        cpu, memory, processes, seen = children.ru_utime + children.ru_stime, 0, 0, []
+        cpu, memory, processes, seen = self._ended_cpu, 0, 0, []
         found = descendants(os.getpid())
         for pid in found:
             try:

@@ -6,6 +6,7 @@ that may fail it says which bytes of the log are its own (`aside FROM TO`).
 """
 
 import contextlib
+import hashlib
 import os
 import re
 import shlex
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from simyard.engines.protocol import Step
 
+_MOST_ALIKE = 100
 _LINE = re.compile(r"(begin|end|exit|aside)((?: [0-9]{1,15})*)")  # of the record
 DRIVER = r"""#!/bin/sh
 # driver SCRIPTS OWN-PIDS: run SCRIPTS/0.cmd, 1.cmd, ... until one fails. OWN-PIDS is 1 where
 # /proc shows the processes of this run only. Where there is an N.told, what N.cmd prints is kept in
 # a file of its own too; where there is an N.lenient, it does not matter how it ends.
+exec 2>&1  # until here the supervisor has listened
 scripts=$1 own_pids=$2 stopping= last=
 trap 'stopping=1' TERM  # a step may end in its own way; we wait for it
 trap 'last=1' USR1  # it was asked to end in its own way: with it we are done
@@ -56,20 +59,37 @@ exit "$code"
 """
 
 
-def write_scripts(folder: Path, steps: Sequence[Step]) -> None:
-    """For each step, its variables and its command."""
+def write_scripts(folder: Path, steps: Sequence[Step], alike: dict[bytes, str]) -> None:
+    """For each step, its variables and its command.
+
+    alike: where the last files of some contents lie. The runs of a study have links to the same
+    ones, for making files is dear; what is written here is noted there.
+    """
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder)
     os.chmod(folder, 0o755)
+    if len(alike) > _MOST_ALIKE:
+        alike.clear()
     for n, step in enumerate(steps):
         exports = [f"export {name}={shlex.quote(value)}\n" for name, value in step.env.items()]
-        write(f"{folder}/{n}.env", "".join(exports))
+        _put(f"{folder}/{n}.env", "".join(exports), alike)
         # A command that came from Windows must not carry carriage returns into the shell.
-        write(f"{folder}/{n}.cmd", step.command.replace("\r\n", "\n") + "\n")
+        _put(f"{folder}/{n}.cmd", step.command.replace("\r\n", "\n") + "\n", alike)
         if step.is_told:
-            write(f"{folder}/{n}.told", "")
+            _put(f"{folder}/{n}.told", "", alike)
         if step.is_lenient:
-            write(f"{folder}/{n}.lenient", "")
+            _put(f"{folder}/{n}.lenient", "", alike)
+
+
+def _put(path: str, content: str, alike: dict[bytes, str]) -> None:
+    key = hashlib.sha256(content.encode()).digest()
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a layout that was broken off: it may be a link
+    try:
+        os.link(alike[key], path)
+    except (KeyError, OSError):  # that attempt's folder is gone, or there are too many links
+        write(path, content)
+    alike[key] = path
 
 
 def write(path: str | Path, content: str, mode: int = 0o644) -> None:

@@ -71,11 +71,7 @@ class Sandbox:
             command += ["--unshare-user"]
         if not network:
             command += ["--unshare-net"]
-        for path in _SYSTEM:
-            if os.path.islink(path):
-                command += ["--symlink", os.readlink(path), path]
-            elif os.path.isdir(path):
-                command += ["--ro-bind", path, path]
+        command += _system(os.stat("/").st_mtime_ns)
         command += ["--ro-bind", "/etc", "/etc"]
         command += ["--ro-bind", f"{shared}/passwd", "/etc/passwd"]
         command += ["--ro-bind", f"{shared}/group", "/etc/group"]
@@ -118,6 +114,18 @@ class Sandbox:
             aside.write_text(content)
             aside.chmod(0o644)
             aside.rename(shared / name)
+
+
+@lru_cache(maxsize=1)
+def _system(_as_of: int) -> list[str]:
+    """How the system's folders are shown. _as_of: when something of the root was last changed."""
+    found = []
+    for path in _SYSTEM:
+        if os.path.islink(path):
+            found += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            found += ["--ro-bind", path, path]
+    return found
 
 
 @lru_cache

@@ -20,7 +20,6 @@ import os
 import pwd
 import shlex
 import shutil
-import signal as signals
 import subprocess
 import threading
 import time
@@ -499,7 +498,7 @@ class SlurmEngine(AttemptFolders):
         is_here = pids["boot_id"] == supervisor.boot_id()  # no need to wait until it looks
         if is_here and supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]:
             with contextlib.suppress(OSError):
-                os.kill(pids["supervisor"], signals.SIGTERM)
+                supervisor.wake(pids)
         asked_at = self._stopped_at.setdefault(token, time.monotonic())
         if not after_seconds and time.monotonic() > asked_at + self._patience + 30.0:
             self._stopped_at[token] = time.monotonic()

@@ -7,16 +7,17 @@ It outlives the server, and it talks to it only through files in the attempt's f
     pid.json   written, and flushed, before the payload may run: no pid.json, never started
     steps      what the payload's driver says about its steps (an append-only record)
     cancel     a request to end it, by being there; what it says is how: see `_request`
-    samples    what it uses: see meter.py, beside this file
-    exit.json  the end: written aside, flushed, renamed; appears once
+    samples    what it uses while it lives: see meter.py, beside this file
+    exit.json  the end, and what was used: written aside, flushed, renamed; appears once
 
 What follows from it is the whole of recovery: exit.json there = ended; lock busy = running;
 otherwise nobody is left, and whoever takes the lock may write the exit.json that says so (`bury`).
 
 Run as a file (`python -I -S supervisor.py FOLDER`) it supervises one attempt. With
 `--fork-server FD` it is a small process that forks a detached supervisor for every folder it is
-sent: much faster than a new interpreter each time. Standard library only, single-threaded; of the
-package it loads group.py and meter.py, by their place.
+sent: much faster than a new interpreter each time. One whose attempt has ended waits a moment for
+the next: never more than one at a time. Standard library only, single-threaded; of the package it
+loads group.py and meter.py, by their place.
 """
 
 import ctypes
@@ -27,6 +28,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -45,11 +47,18 @@ ENDED = 76  # it has ended: it is not started again
 STARTED_BEFORE = 77  # its payload may have run under a supervisor that is gone
 
 RECORD_FD = 9  # where the payload's driver writes about its steps
-_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_OPTIONS_FD = 100  # above whatever we have open; where the sandbox reads its options
+_IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python; a solver should not
+_TOO_MUCH = (errno.EAGAIN, errno.ENOMEM)
+_WAKE = signal.SIGUSR1  # there is a request: look. To look in vain does nothing
+_WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKE}
+_SEE_OFF_SECONDS = 0.1
+_IDLE_SECONDS = 2.0  # that a supervisor waits for another attempt
 _OOM_SCORE = "500"  # where the machine's memory is full, the kernel takes payloads before servers
 _RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_boot = []  # what `boot_id` found: no process lives longer
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -66,8 +75,11 @@ def start_ticks(pid):
 
 
 def boot_id():
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+    """Names the time since the machine started."""
+    if not _boot:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            _boot.append(file.read().strip())
+    return _boot[0]
 
 
 def read_json(path):
@@ -132,11 +144,25 @@ def bury(folder, cause, message=""):
         os.close(lock)
 
 
+def wake(pids):
+    """Tell a supervisor, as its pid.json has it, that there is a request. It may have gone on to
+    another attempt meanwhile, which does not mind. Raises OSError where it is gone.
+    """
+    os.kill(pids["supervisor"], pids.get("wake", signal.SIGTERM))
+
+
 def supervise(folder):
     """Start the attempt in this folder and stay until nothing of it is alive."""
     lock = take_lock(folder)
     if lock is None:
         return BUSY
+    try:
+        return _supervise(folder)
+    finally:
+        os.close(lock)
+
+
+def _supervise(folder):
     if os.path.exists(os.path.join(folder, "exit.json")):
         return ENDED
     if os.path.exists(os.path.join(folder, "pid.json")):
@@ -151,42 +177,47 @@ def supervise(folder):
     group = _make_group(spec)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the payload come to us
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    payload, go, failure = _fork_payload(folder, spec, group)
+    while signal.sigtimedwait(_WATCHED, 0) is not None:
+        pass  # what was meant for the attempt before
+    try:
+        payload = (_Box if spec.get("own_pids") else _Forked)(folder, spec, group)
+    except OSError as error:
+        _remove_group(group)
+        if error.errno in _TOO_MUCH:
+            raise  # the server asks again
+        _end(folder, spec, {"cause": "refused", "message": str(error)})
+        return 0
     crash_point("supervisor.forked")
     started_at = time.time()
     pids = {
         "supervisor": os.getpid(),
         "supervisor_ticks": start_ticks(os.getpid()),
-        "payload": payload,
-        "payload_ticks": start_ticks(payload),
+        "payload": payload.pid,
         "boot_id": boot_id(),
+        "wake": int(_WAKE),
         "started_at": started_at,
     }
     write_durably(folder, "pid.json", pids)
     crash_point("supervisor.pid-written")
     meter = meters.Meter(folder, spec, group)
-    try:
-        os.write(go, b"g")  # from here on the payload runs
-    except BrokenPipeError:
-        pass  # it has failed already, and tells why
-    os.close(go)
-    reason = os.read(failure, 200).decode()  # ends at the payload's exec, empty where it worked
-    os.close(failure)
+    reason = payload.let_go()
     if reason:
-        os.waitpid(payload, 0)
         _end(folder, spec, {"cause": "refused", "message": reason})
         _remove_group(group)
         return 0
     crash_point("supervisor.started")
     _notify(folder, spec)
     try:
-        end, status = _Watch(folder, spec, payload, group, meter).until_the_end()
+        end, status = _Watch(folder, spec, payload.pid, group, meter).until_the_end()
+        if spec.get("own_pids"):
+            _see_off(meter)
     finally:  # whatever it was: nobody else would end what is left
-        _kill_descendants(payload, group)
+        _kill_descendants(payload.pid, group, meter)
+    payload.over()
     code = os.waitstatus_to_exitcode(status)
     crash_point("supervisor.payload-ended")
     end.update(started_at=started_at, code=code if code >= 0 else 128 - code)
-    _end(folder, spec, {**end, "usage": meter.finish()})
+    _end(folder, spec, {**end, **meter.finish()})
     _remove_group(group)
     return 0
 
@@ -208,42 +239,159 @@ def _remove_group(group):
         groups.remove(group)
 
 
-def _fork_payload(folder, spec, group):
-    """Fork the payload, which waits. Returns (pid, pipe to let it go, pipe that tells why not)."""
-    wait, go = os.pipe()
-    failure, tell = os.pipe()
-    supervisor = os.getpid()
-    payload = os.fork()
-    if payload:
-        os.close(wait)
-        os.close(tell)
-        return payload, go, failure
+class _Box:
+    """A payload in a sandbox, which waits for its options and then begins.
+
+    It is spawned, not forked: that takes a third of the time, of which a short run has not much.
+    Where we are killed before it has its options, it finds nothing that it could execute, and
+    nobody who would hear of it.
+    """
+
+    def __init__(self, folder, spec, group):
+        self._words = spec["argv"]
+        ours, its = [], []
+        try:
+            self._log = _open(spec["log"], 0o644)
+            ours.append(self._log)
+            record = _open(os.path.join(folder, "steps"), 0o600)
+            its.append(record)
+            null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            its.append(null)
+            self._said, tell = os.pipe()
+            ours.append(self._said)
+            its.append(tell)
+            wait, self._go = os.pipe()
+            ours.append(self._go)
+            its.append(wait)
+            os.set_blocking(self._said, False)
+            # The record last: any of the others may have its number with us.
+            places = (null, 0), (self._log, 1), (tell, 2), (wait, _OPTIONS_FD), (record, RECORD_FD)
+            self.pid = self._spawn(spec, places)
+            if group is not None:
+                self._join(group)
+        except BaseException:
+            _close(ours)
+            raise
+        finally:
+            _close(its)
+
+    def _spawn(self, spec, places):
+        """At the mode, the place and the score that the payload is to have."""
+        box, *rest = self._words
+        os.chdir(spec["cwd"])
+        umask = os.umask(0o022)
+        before = _set_oom_score(_OOM_SCORE)
+        try:
+            return os.posix_spawn(
+                box,
+                [box, "--args", str(_OPTIONS_FD), *rest[rest.index("--") :]],
+                _environment(spec),
+                file_actions=[(os.POSIX_SPAWN_DUP2, *place) for place in places],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_IGNORED,
+            )
+        finally:
+            _set_oom_score(before)
+            os.umask(umask)
+
+    def _join(self, group):
+        try:
+            groups.join(group, self.pid)
+        except OSError:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
+
+    def let_go(self):
+        """From here on it runs. Returns why it does not; "" where that is still to be seen."""
+        options = self._words[1 : self._words.index("--")]
+        _write_whole(self._go, b"".join(os.fsencode(word) + b"\0" for word in options))
+        os.close(self._go)
+        return ""
+
+    def over(self):
+        """Nothing of it is alive. What was said before its driver began belongs into its log."""
+        try:
+            said = os.read(self._said, 8192)
+            if said:
+                os.write(self._log, said)
+        except OSError:
+            pass  # there is no room
+        _close((self._said, self._log))
+
+
+class _Forked:
+    """A payload without a sandbox: a fork of ours, which waits until it may become it."""
+
+    def __init__(self, folder, spec, group):
+        wait, self._go = os.pipe()
+        self._failure, tell = os.pipe()
+        supervisor = os.getpid()
+        self.pid = os.fork()
+        if self.pid:
+            _close((wait, tell))
+            return
+        try:
+            _close((self._go, self._failure))
+            if group is not None:
+                groups.join(group, 0)  # slow at times, which is why the supervisor does not wait
+            if os.read(wait, 1) != b"g":
+                os._exit(0)  # the supervisor died before it had written down that we exist
+            _become_payload(folder, spec, supervisor)
+        except BaseException as error:
+            os.write(tell, str(error).encode()[:200] or b"unknown")
+        os._exit(127)
+
+    def let_go(self):
+        """From here on it runs. Returns why it does not, "" where it does."""
+        _write_whole(self._go, b"g")
+        os.close(self._go)
+        reason = os.read(self._failure, 200).decode()  # ends at its exec, empty where that worked
+        os.close(self._failure)
+        if reason:
+            os.waitpid(self.pid, 0)
+        return reason
+
+    def over(self):
+        pass
+
+
+def _write_whole(descriptor, content):
     try:
-        os.close(go)
-        os.close(failure)
-        if group is not None:
-            groups.join(group, 0)  # slow at times, which is why the supervisor does not wait for it
-        if os.read(wait, 1) != b"g":
-            os._exit(0)  # the supervisor died before it had written down that we exist
-        _become_payload(folder, spec, supervisor)
-    except BaseException as error:
-        os.write(tell, str(error).encode()[:200] or b"unknown")
-    os._exit(127)
+        while content:
+            content = content[os.write(descriptor, content) :]
+    except BrokenPipeError:
+        pass  # it has failed already, and tells why
+
+
+def _open(path, mode):
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, mode)
+
+
+def _close(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _environment(spec):
+    beginnings = tuple(spec.get("inherits", ()))
+    inherited = {name: os.environ[name] for name in os.environ if name.startswith(beginnings)}
+    return {**inherited, **spec["env"]}
 
 
 def _become_payload(folder, spec, supervisor):
     os.setsid()
     os.umask(0o022)
-    log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    steps = os.path.join(folder, "steps")
-    record = os.open(steps, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = _open(spec["log"], 0o644)
+    record = _open(os.path.join(folder, "steps"), 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.dup2(record, RECORD_FD)  # inheritable, as dup2 makes it
     os.chdir(spec["cwd"])
-    _prefer_for_oom()
+    _set_oom_score(_OOM_SCORE)
     if spec.get("uid") is not None:
         os.setgroups([])
         os.setgid(spec["gid"])
@@ -252,19 +400,22 @@ def _become_payload(folder, spec, supervisor):
     if os.getppid() != supervisor:
         os._exit(0)  # it died before we asked to be told
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; a solver should not
+    for number in _IGNORED:
         signal.signal(number, signal.SIG_DFL)
-    beginnings = tuple(spec.get("inherits", ()))
-    inherited = {name: os.environ[name] for name in os.environ if name.startswith(beginnings)}
-    os.execve(spec["argv"][0], spec["argv"], {**inherited, **spec["env"]})
+    os.execve(spec["argv"][0], spec["argv"], _environment(spec))
 
 
-def _prefer_for_oom():
+def _set_oom_score(score):
+    """Ours, and of whatever we start from now on. Returns what it was; None: not known."""
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write(_OOM_SCORE)
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            before = file.read()
+            if score is not None:
+                file.seek(0)
+                file.write(score)
+            return before
     except OSError:
-        pass
+        return None
 
 
 class _Watch:
@@ -283,7 +434,7 @@ class _Watch:
         status = None
         while True:
             got = signal.sigtimedwait(_WATCHED, self._patience())
-            reaped = _reap(self._payload)
+            reaped = _reap(self._payload, self._meter)
             status = reaped if status is None else status
             now = time.monotonic()
             if status is not None and self._is_over(now):
@@ -298,7 +449,7 @@ class _Watch:
                 self._kill_at = now + self._spec["grace"]
                 _ask_to_end(self._spec)
             elif self._kill_at is not None and now >= self._kill_at:
-                killed = _kill_descendants(self._payload, self._group)
+                killed = _kill_descendants(self._payload, self._group, self._meter)
                 status = killed if status is None else status
                 self._kill_at = now + 1.0
 
@@ -311,7 +462,7 @@ class _Watch:
 
     def _is_ended_by_others(self, got):
         """Whether somebody told the payload and us at once to end, as schedulers do."""
-        while got is not None and got.si_signo == signal.SIGCHLD:
+        while got is not None and not _asks_to_end(got):
             got = signal.sigtimedwait(_WATCHED, 0)
         return got is not None and _request(self._folder) is None
 
@@ -337,10 +488,14 @@ class _Watch:
             self._end.update(cause="limit", limit=over)
         elif now >= self._walltime_at:
             self._end["cause"] = "walltime"
-        elif got is not None and got.si_signo != signal.SIGCHLD:
+        elif got is not None and _asks_to_end(got):
             self._end["cause"] = "interrupted"  # somebody ends us, and it is not our server
         else:
             self._term_at = None
+
+
+def _asks_to_end(got):
+    return got.si_signo not in (signal.SIGCHLD, _WAKE)
 
 
 def _request(folder):
@@ -357,16 +512,17 @@ def _request(folder):
         return {"signal": None, "after": 0.0}
 
 
-def _reap(payload):
+def _reap(payload, meter):
     """Take note of everything that has ended; the payload's status if it was among it."""
     status = None
     while True:
         try:
-            pid, ended = os.waitpid(-1, os.WNOHANG)
+            pid, ended, used = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return status
         if pid == 0:
             return status
+        meter.ended(used)
         if pid == payload:
             status = ended
 
@@ -413,7 +569,7 @@ def _catches(pid, number):
     return bool(int(mask, 16) >> (number - 1) & 1)
 
 
-def _kill_descendants(payload, group):
+def _kill_descendants(payload, group, meter):
     """KILL until nothing is left below us or in the group; give up after a while
     (uninterruptible sleep). Returns the payload's status if it ended meanwhile.
     """
@@ -426,10 +582,18 @@ def _kill_descendants(payload, group):
             break
         for pid in left:
             _signal(pid, signal.SIGKILL)
-        time.sleep(0.01)
-        reaped = _reap(payload)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+        reaped = _reap(payload, meter)
         status = reaped if status is None else status
     return status
+
+
+def _see_off(meter):
+    """What was in a sandbox is on its way out when the sandbox has ended: leave it a moment."""
+    end = time.monotonic() + _SEE_OFF_SECONDS
+    while descendants(os.getpid()) and time.monotonic() < end:
+        signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+        _reap(None, meter)
 
 
 def _signal(pid, number):
@@ -477,11 +641,14 @@ def crash_point(name):
 
 
 def fork_server(descriptor):
-    """Fork a detached supervisor for every folder that arrives, until the server goes away."""
+    """Give every folder that arrives to a detached supervisor, until the server goes away: to one
+    that has nothing to do, or else to one that is forked for it.
+    """
     requests = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are nobody's children to wait for
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # our end is the end of the socket
+    idle = _Idle()
     gc.collect()
     gc.freeze()
     while True:
@@ -489,19 +656,66 @@ def fork_server(descriptor):
         if not folder:
             return
         crash_point("forkserver.received")
+        if idle.take(folder):
+            continue
         try:
             child = os.fork()
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ENOMEM):
+            if error.errno not in _TOO_MUCH:
                 raise
             continue  # the server asks again
         if child == 0:
             try:
                 requests.close()
                 _detach()
-                supervise(folder.decode())
+                idle.serve(folder)
             finally:
                 os._exit(0)
+
+
+class _Idle:
+    """Supervisors that have nothing to do, as the fork server and they themselves see it. A folder
+    may be lost with one that is killed, as with the fork server: the server asks again.
+    """
+
+    def __init__(self):
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        patience = struct.pack("ll", int(_IDLE_SECONDS), int(_IDLE_SECONDS % 1 * 1e6))
+        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
+        self._count, self._add = os.pipe()  # holds a byte for each: a count that two cannot take
+        os.set_blocking(self._count, False)
+
+    def take(self, folder):
+        """Give a folder to one of them. Returns whether there was one."""
+        if not self._one_less():
+            return False
+        self._ours.send(folder)
+        return True
+
+    def _one_less(self):
+        try:
+            return bool(os.read(self._count, 1))
+        except BlockingIOError:
+            return False
+
+    def serve(self, folder):
+        """In the forked process: supervise this attempt, and then whatever comes, one by one."""
+        self._ours.close()  # with the fork server's the last one is gone, and they are told
+        while folder:
+            supervise(folder.decode())
+            if descendants(os.getpid()):
+                return  # nothing could end it: it must not be taken for the next attempt's
+            folder = self._next()
+
+    def _next(self):
+        """The next folder; b"" where there is none for a while, or no fork server any more."""
+        os.write(self._add, b"i")
+        while True:
+            try:
+                return self._theirs.recv(8192)  # only one of those that wait is woken up
+            except BlockingIOError:
+                if self._one_less():
+                    return b""  # or else one is on its way to us
 
 
 def _detach():

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
 
 from simyard.domain.catalogue import Analysis, Catalogue, fold
@@ -152,7 +153,7 @@ def _read_logs(
 ) -> None:
     """The job's log first, then those of its steps, the oldest first."""
     programs = codes or list(book.programs)
-    fits = _fitting([name for code in programs for name in book.programs[code].rules.sources])
+    fits = _fitting(tuple(name for code in programs for name in book.programs[code].rules.sources))
     steps = [f for f in written if f.path != staging.LOG_NAME and fits(f.path)]
     steps.sort(key=lambda found: (found.ctime_ns, found.path))
     try:
@@ -208,7 +209,8 @@ def _feed(jury: Judge, file: int, start: int, end: int, asides: Sequence[tuple[i
         jury.feed(data)
 
 
-def _fitting(patterns: Iterable[str]) -> Callable[[str], bool]:
+@lru_cache(maxsize=256)
+def _fitting(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Whether a path fits one of these: a pattern without a "/" is of the name, one with it of the
     path's end.
     """
@@ -243,7 +245,7 @@ class Results:
     def _files(self, pattern: str) -> Iterator[tuple[str, int, int]]:
         """Path, size and a descriptor that is open until the next is asked for."""
         count = 0
-        fits = _fitting([pattern])
+        fits = _fitting((pattern,))
         for found in self.written:
             if found.path == staging.LOG_NAME or not fits(found.path):
                 continue

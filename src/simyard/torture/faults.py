@@ -158,6 +158,8 @@ class Faults:
         attempt = self._chance.choice(alive)
         self._ledger.note("attempt.killed", attempt=attempt.token)
         try:
+            if not self._server.hold(attempt):
+                return False
             os.kill(attempt.supervisor, signal.SIGKILL)
         except ProcessLookupError:  # it ended by itself just now
             return False

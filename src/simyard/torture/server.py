@@ -152,6 +152,19 @@ class Server:
                 found.append(Attempt(folder.name, pids["supervisor"]))
         return found
 
+    def hold(self, attempt: Attempt) -> bool:
+        """Stop the supervisor of an attempt where it is. Returns whether it is the attempt's still;
+        if not, for it has gone on to another meanwhile, it goes on.
+        """
+        os.kill(attempt.supervisor, signal.SIGSTOP)
+        while _state(attempt.supervisor) not in ("T", "Z", ""):
+            time.sleep(0.001)
+        folder = self.data / "runs" / attempt.token
+        if (folder / "pid.json").exists() and not (folder / "exit.json").exists():
+            return True
+        os.kill(attempt.supervisor, signal.SIGCONT)
+        return False
+
     def tokens(self) -> list[str]:
         """All attempts that have a folder and no end."""
         return [f.name for f in self._folders() if not (f / "exit.json").exists()]
@@ -207,6 +220,14 @@ def command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _state(pid: int) -> str:
+    """As ps shows it: "T" of what is stopped; "" where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except OSError:
         return ""
 
 

@@ -73,10 +73,12 @@ def _made(cls: Any, frozen: bool, kw_only: bool, eq: bool) -> Any:
 def _init(self: Any, /, *values: Any, **given: Any) -> None:
     shape = self.__record__
     kept = self.__dict__
-    kept.update(shape.defaults)
+    if shape.defaults:
+        kept.update(shape.defaults)
     if values:
         kept.update(_placed(self, values, given))
-    kept.update(given)
+    if given:
+        kept.update(given)
     for name, make in shape.made:
         if name not in kept:
             kept[name] = make()
@@ -97,7 +99,7 @@ def _placed(self: Any, values: tuple[Any, ...], given: dict[str, Any]) -> dict[s
         said = f"takes {len(names)} positional arguments but {len(values)} were given"
         raise TypeError(f"{type(self).__qualname__}() {said}")
     found = dict(zip(names, values, strict=False))
-    if twice := found.keys() & given.keys():
+    if given and (twice := found.keys() & given.keys()):
         said = f"got multiple values for argument {min(twice)!r}"
         raise TypeError(f"{type(self).__qualname__}() {said}")
     return found

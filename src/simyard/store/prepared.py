@@ -8,6 +8,7 @@ what is polled and for what every run goes through; everything else is executed 
 import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -110,10 +111,11 @@ class _Compiled:
         compiled: Any = statement.compile(dialect=dialect, column_keys=only)
         self._sql = str(compiled)
         assert "POSTCOMPILE" not in self._sql, self._sql
-        self._is_by_name = compiled.positiontup is None
         binds = compiled.binds
         wanted = compiled.positiontup or list(binds)
-        self._parameters = [(name, _bind_processor(binds[name], dialect)) for name in wanted]
+        works = {name: _bind_processor(binds[name], dialect) for name in wanted}
+        self._works = [(name, work) for name, work in works.items() if work is not None]
+        self._pick = _picker(wanted, by_name=compiled.positiontup is None)
         # What the statement itself holds: `limit(1)`, `values(completed=True)`.
         self._constants = {n: compiled.params[n] for n in wanted if not binds[n].required}
         columns = list(statement.selected_columns) if isinstance(statement, Select) else []
@@ -131,47 +133,59 @@ class _Compiled:
         make = make or self._row
         values = self._values(parameters)
         driver: Any = conn.connection.driver_connection
-        found = self._execute(conn, values, lambda: driver.execute(self._sql, values).fetchall())
+        try:
+            found = driver.execute(self._sql, values).fetchall()
+        except Exception as error:
+            if (told := self._told(conn, values, error)) is None:
+                raise
+            raise told from error
         if self._processors:
             return [make(self._processed(row)) for row in found]
         return list(map(make, found))
 
     def run(self, conn: Connection, parameters: Sequence[Parameters]) -> int:
-        values = [self._values(each) for each in parameters]
         driver: Any = conn.connection.driver_connection
-        if len(values) == 1:
-            return self._execute(
-                conn, values, lambda: int(driver.execute(self._sql, values[0]).rowcount)
-            )
-        return self._execute(
-            conn, values, lambda: int(driver.executemany(self._sql, values).rowcount)
-        )
+        values: Any = None
+        try:
+            if len(parameters) == 1:
+                values = self._values(parameters[0])
+                return int(driver.execute(self._sql, values).rowcount)
+            values = [self._values(each) for each in parameters]
+            return int(driver.executemany(self._sql, values).rowcount)
+        except Exception as error:
+            if (told := self._told(conn, values, error)) is None:
+                raise
+            raise told from error
 
     def _values(self, parameters: Parameters) -> Any:
-        if self._constants:
+        if self._constants or self._works:
             parameters = {**self._constants, **parameters}
-        values = [
-            work(parameters[name]) if work else parameters[name] for name, work in self._parameters
-        ]
-        if self._is_by_name:
-            return {name: value for (name, _), value in zip(self._parameters, values, strict=True)}
-        return values
+            for name, work in self._works:
+                parameters[name] = work(parameters[name])
+        return self._pick(parameters)
 
-    def _execute(self, conn: Connection, values: Any, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except Exception as error:
-            dbapi = conn.dialect.dbapi
-            assert dbapi is not None
-            if not isinstance(error, dbapi.Error):
-                raise
-            raise DBAPIError.instance(self._sql, values, error, dbapi.Error) from error
+    def _told(self, conn: Connection, values: Any, error: Exception) -> Exception | None:
+        """An error of the driver's as `Connection.execute` raises it; None: it is of another's."""
+        dbapi = conn.dialect.dbapi
+        assert dbapi is not None
+        if not isinstance(error, dbapi.Error):
+            return None
+        return DBAPIError.instance(self._sql, values, error, dbapi.Error)
 
     def _processed(self, row: tuple[Any, ...]) -> list[Any]:
         values = list(row)
         for i, work in self._processors:
             values[i] = work(values[i])
         return values
+
+
+def _picker(names: Sequence[str], *, by_name: bool) -> Callable[[Parameters], Any]:
+    """What makes of all parameters those that a driver wants, as it wants them."""
+    if by_name:
+        return lambda parameters: {name: parameters[name] for name in names}
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda parameters: tuple(parameters[name] for name in names)
 
 
 def _bind_processor(parameter: Any, dialect: Dialect) -> Callable[[Any], Any] | None:

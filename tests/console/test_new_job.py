@@ -3,12 +3,13 @@
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
 
 from browsing import Visitor
-from harness import Client, definition, wait_for
+from harness import Client, RunningServer, definition, wait_for
 from studying import created, study
 
 
@@ -278,6 +279,39 @@ def test_each_link_of_the_summary_leads_to_its_message(client: Client, visit: Vi
         place = page.locator("form .field:focus-within, form label:focus-within")
         expect(place.last).to_contain_text(text.partition(": ")[2])
     somebody.check(404)
+
+
+def test_a_job_is_booked_on_a_project_where_the_site_asks_for_one(
+    fresh: Callable[..., RunningServer], visit: Visitor
+) -> None:
+    server = fresh("project_required = true\n").start()
+    client = server.client((server.data / "admin.key").read_text().strip())
+    made = {
+        name: client.call("POST", "projects/", 201, json={"name": name, "externalId": number})
+        for name, number in (("Wing", "4711"), ("Keel", ""))
+    }
+    somebody = visit(server.address, key=client.key)
+    page = somebody.open("/jobs/new?step=software")
+    page.get_by_label("Software", exact=True).select_option("user_included")
+    page.get_by_label("Command", exact=True).fill("true")
+    next_step(page, "Hardware")
+    page.get_by_label("Core type").select_option("emerald")
+    next_step(page, "Review")
+    page.get_by_role("alert").get_by_role("link").filter(has_text="Project").click()
+    field = page.get_by_label("Project")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    assert field.get_by_role("option").all_inner_texts() == ["none", "Keel", "Wing (4711)"]
+    field.select_option("Wing (4711)")
+    expect(field).not_to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Name of the job").fill("Booked")
+    next_step(page, "Review")
+    expect(page.get_by_role("region", name="Booked on")).to_contain_text("Wing")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url(re.compile(r"/jobs/\w{5}$"))
+    job = page.url.rsplit("/", 1)[1]
+    assert client.get(f"jobs/{job}/")["projectId"] == made["Wing"].json()["id"]
+    somebody.check()
 
 
 def test_a_bad_name_of_a_variable_is_told_at_the_field(visit: Visitor) -> None:

@@ -20,6 +20,7 @@ import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
 import { EMPTY, formField, isStudy, single, withAnalysis, type Body, type Step } from "./new/body";
 import { useDraft, type Draft, type Problem, type Saving } from "./new/draft";
+import { BookedOn } from "./new/project";
 import { Runs, Templates } from "./new/runs";
 import { Hardware, Inputs, Parameters, Post, Software, useUploadedInputs } from "./new/steps";
 import "./new/new.css";
@@ -76,7 +77,7 @@ const textAt = ({ field, message }: Problem): string => {
 
 /** Fields that make a job a study are shown in their own step; the server counts them to the others. */
 const stepOf = (problem: Problem): Step =>
-  problem.field === "name"
+  ["name", "projectId"].includes(problem.field)
     ? "inputs"
     : /jobvariables|paramFile|caseFile|design|optimizer|templateTasks|monteCarlo/.test(problem.field)
       ? "parameters"
@@ -152,7 +153,8 @@ function Editor({ onCreated }: { onCreated: (id: string) => void }) {
   const submit = async (): Promise<void> => {
     tried(true);
     say("");
-    if (validation?.problems.length) {
+    // What was said of an earlier state keeps nobody: the server is asked about this one.
+    if (draft.checked === body && validation?.problems.length) {
       summary.current?.focus();
       return;
     }
@@ -535,6 +537,7 @@ function Review({ body, warnings }: { body: Body; warnings: { message: string }[
           {each.message}
         </Banner>
       ))}
+      <BookedOn body={body} />
       <Runs body={body} />
       {(body.jobanalyses ?? []).map((each, n) => (
         <Panel key={n} title={(body.jobanalyses?.length ?? 1) > 1 ? `Analysis ${n + 1}` : "What will run"}>

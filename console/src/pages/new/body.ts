@@ -148,7 +148,7 @@ export function saidOf(variable: Variable): string {
 
 /** The fields of the form, those that are in another one first. */
 const FIELDS = [
-  /^(name|isLowPriority|monteCarloIterations|paramFile)\b/,
+  /^(name|projectId|isLowPriority|monteCarloIterations|paramFile)\b/,
   /^(jobvariables\.\d+\.name)\b/,
   /^(jobvariables\.\d+\.valueGeneratorType)\b/,
   /^(jobvariables\.\d+\.valueGeneratorSettings\.(minvalue|maxvalue|increment|count|values|mean|standardDeviation))\b/,

@@ -30,6 +30,7 @@ type State = {
   said: string;
   conflict: Draft | null; // what another tab saved
   validation: Schemas["Validation"] | null;
+  checked: Body | null; // what it is said of
 };
 
 /** A draft and what is saved of it, which outlives the page that it is edited on. */
@@ -112,7 +113,7 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
   const [work] = useState(
     () =>
       [...unsaved].find((each) => id && each.state.draft?.id === id) ??
-      new Work({ draft: null, body: begin, saving: "new", said: "", conflict: null, validation: null }),
+      new Work({ draft: null, body: begin, saving: "new", said: "", conflict: null, validation: null, checked: null }),
   );
   const [state, set] = useState<State>(work.state);
   const [error, fail] = useState<unknown>(null);
@@ -150,8 +151,9 @@ export function useDraft(id: string, begin: Body, onCreated: (id: string) => voi
   useEffect(() => {
     const over = new AbortController();
     const wait = setTimeout(() => {
-      api<Schemas["Validation"]>("POST", "drafts/validate/", { json: work.state.body, signal: over.signal }).then(
-        (validation) => work.change({ validation }),
+      const { body } = work.state;
+      api<Schemas["Validation"]>("POST", "drafts/validate/", { json: body, signal: over.signal }).then(
+        (validation) => work.change({ validation, checked: body }),
         () => {},
       );
     }, VALIDATE_MS);

@@ -29,6 +29,7 @@ import {
   type Variable,
 } from "./body";
 import { Picker } from "./picker";
+import { Project } from "./project";
 
 type StepProps = {
   body: Body;
@@ -138,6 +139,7 @@ export function Inputs({ body, at, batch, edit, errors }: StepProps) {
           edit((now) => ({ ...now, name }));
         }} />}
       </Field>
+      <Project body={body} edit={edit} errors={errors("projectId")} />
       <DropZone batch={batch} />
       <UploadList batch={batch} />
       <div class="row">

@@ -26,9 +26,9 @@ import fcntl
 import gc
 import json
 import os
+import select
 import signal
 import socket
-import struct
 import sys
 import time
 
@@ -50,6 +50,7 @@ RECORD_FD = 9  # where the payload's driver writes about its steps
 _OPTIONS_FD = 100  # above whatever we have open; where the sandbox reads its options
 _IGNORED = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python; a solver should not
 _TOO_MUCH = (errno.EAGAIN, errno.ENOMEM)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _WAKE = signal.SIGUSR1  # there is a request: look. To look in vain does nothing
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKE}
 _SEE_OFF_SECONDS = 0.1
@@ -153,7 +154,10 @@ def wake(pids):
 
 def supervise(folder):
     """Start the attempt in this folder and stay until nothing of it is alive."""
-    lock = take_lock(folder)
+    try:
+        lock = take_lock(folder)
+    except FileNotFoundError:
+        return ENDED  # and was removed meanwhile
     if lock is None:
         return BUSY
     try:
@@ -177,13 +181,11 @@ def _supervise(folder):
     group = _make_group(spec)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans of the payload come to us
     signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    while signal.sigtimedwait(_WATCHED, 0) is not None:
-        pass  # what was meant for the attempt before
     try:
         payload = (_Box if spec.get("own_pids") else _Forked)(folder, spec, group)
     except OSError as error:
         _remove_group(group)
-        if error.errno in _TOO_MUCH:
+        if error.errno in (*_TOO_MUCH, *_NO_ROOM):
             raise  # the server asks again
         _end(folder, spec, {"cause": "refused", "message": str(error)})
         return 0
@@ -612,7 +614,7 @@ def _end(folder, spec, told):
             write_durably(folder, "exit.json", end)
             break
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in _NO_ROOM:
                 raise
             time.sleep(_RETRY_SECONDS)  # nobody else knows how it ended: wait for room
     crash_point("supervisor.exit-written")
@@ -642,80 +644,118 @@ def crash_point(name):
 
 def fork_server(descriptor):
     """Give every folder that arrives to a detached supervisor, until the server goes away: to one
-    that has nothing to do, or else to one that is forked for it.
+    that waits for another attempt, or else to one that is forked for it.
     """
     requests = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are nobody's children to wait for
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # our end is the end of the socket
-    idle = _Idle()
+    supervisors = _Supervisors()
     gc.collect()
     gc.freeze()
     while True:
+        supervisors.hear(requests)
         folder = requests.recv(8192)
         if not folder:
             return
         crash_point("forkserver.received")
-        if idle.take(folder):
+        if supervisors.give(folder):
             continue
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             child = os.fork()
         except OSError as error:
+            _close_all((ours, theirs))
             if error.errno not in _TOO_MUCH:
                 raise
             continue  # the server asks again
         if child == 0:
             try:
-                requests.close()
+                # With the fork server's ends the last ones are gone, and who waits is told.
+                _close_all((requests, ours, *supervisors.doors.values()))
                 _detach()
-                idle.serve(folder)
+                _serve(theirs, folder)
             finally:
                 os._exit(0)
+        theirs.close()
+        supervisors.add(ours)
 
 
-class _Idle:
-    """Supervisors that have nothing to do, as the fork server and they themselves see it. A folder
-    may be lost with one that is killed, as with the fork server: the server asks again.
+class _Supervisors:
+    """The fork server's supervisors. Each has a door by which it tells that it waits, and gets the
+    folder of its next attempt.
     """
 
     def __init__(self):
-        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        patience = struct.pack("ll", int(_IDLE_SECONDS), int(_IDLE_SECONDS % 1 * 1e6))
-        self._theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
-        self._count, self._add = os.pipe()  # holds a byte for each: a count that two cannot take
-        os.set_blocking(self._count, False)
+        self.doors = {}  # by descriptor
+        self._waiting = []  # descriptors; the last one came last
+        self._poll = select.poll()
 
-    def take(self, folder):
-        """Give a folder to one of them. Returns whether there was one."""
-        if not self._one_less():
-            return False
-        self._ours.send(folder)
-        return True
+    def add(self, door):
+        self.doors[door.fileno()] = door
+        self._poll.register(door, select.POLLIN)
 
-    def _one_less(self):
+    def hear(self, requests):
+        """Take in who waits and who is gone, until there is a request."""
+        self._poll.register(requests, select.POLLIN)
+        ready = ()
+        while requests.fileno() not in ready:
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+            for descriptor in ready:
+                if descriptor in self.doors:
+                    self._hear(descriptor)
+
+    def _hear(self, descriptor):
         try:
-            return bool(os.read(self._count, 1))
-        except BlockingIOError:
-            return False
+            waits = self.doors[descriptor].recv(1)
+        except OSError:
+            waits = b""
+        if waits:
+            self._waiting.append(descriptor)
+            return
+        self._poll.unregister(descriptor)
+        self.doors.pop(descriptor).close()
+        if descriptor in self._waiting:
+            self._waiting.remove(descriptor)
 
-    def serve(self, folder):
-        """In the forked process: supervise this attempt, and then whatever comes, one by one."""
-        self._ours.close()  # with the fork server's the last one is gone, and they are told
-        while folder:
-            supervise(folder.decode())
-            if descendants(os.getpid()):
-                return  # nothing could end it: it must not be taken for the next attempt's
-            folder = self._next()
-
-    def _next(self):
-        """The next folder; b"" where there is none for a while, or no fork server any more."""
-        os.write(self._add, b"i")
-        while True:
+    def give(self, folder):
+        """Give a folder to one of those that wait. Returns whether somebody has it."""
+        while self._waiting:
             try:
-                return self._theirs.recv(8192)  # only one of those that wait is woken up
-            except BlockingIOError:
-                if self._one_less():
-                    return b""  # or else one is on its way to us
+                self.doors[self._waiting.pop()].send(folder)
+                return True
+            except OSError:
+                pass  # it is about to go, or gone
+        return False
+
+
+def _serve(door, folder):
+    """Supervise this attempt, and then whatever comes through the door, one by one."""
+    while folder:
+        supervise(folder.decode())
+        if descendants(os.getpid()):
+            return  # nothing could end it: it must not be taken for the next attempt's
+        folder = _next(door)
+        while signal.sigtimedwait(_WATCHED, 0) is not None:
+            pass  # what was meant for the attempt before
+
+
+def _next(door):
+    """The next folder; b"" where none comes for a while, or the fork server is gone."""
+    try:
+        door.send(b"i")
+        door.settimeout(_IDLE_SECONDS)
+        return door.recv(8192)
+    except TimeoutError:
+        door.shutdown(socket.SHUT_RD)  # from now on nobody can give us any
+        return door.recv(8192)  # what was given before that, or nothing
+    except OSError:
+        return b""
+
+
+def _close_all(sockets):
+    for each in sockets:
+        each.close()
 
 
 def _detach():

@@ -625,6 +625,23 @@ def test_a_log_that_cannot_be_opened_is_told(boxed: Grouped) -> None:
     assert boxed.end("after").exit_code == 3
 
 
+@pytest.mark.parametrize("kind", ["grouped", "boxed"])
+def test_a_step_that_cannot_be_told_does_not_begin(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """As where the disk is full: it would be taken for a sandbox that could not be set up."""
+    made = request.getfixturevalue(kind)
+    folder = made.engine.prepare(ONE, Request(cores=1))
+    (folder.root / "steps").symlink_to("/dev/full")
+    made.engine.submit(attempt(ONE, "touch ../never; exit 7"))
+    time.sleep(1.5)
+    assert made.engine.observe([ONE])[ONE].phase is Phase.RUNNING
+    assert not (folder.home / "never").exists()
+    made.engine.cancel(ONE)
+    assert made.end(ONE).cause is Cause.STOPPED
+    assert not (folder.home / "never").exists()
+
+
 def test_without_a_supervisor_a_sandbox_does_nothing(
     boxed: Grouped, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,11 @@ trap 'last=1' USR1  # it was asked to end in its own way: with it we are done
 written() { stat -L -c %s "/proc/$$/fd/1"; }  # bytes of the log
 n=0 code=0
 while [ -e "$scripts/$n.cmd" ]; do
-    printf 'begin %d\n' "$n" >&9
+    until printf 'begin %d\n' "$n" 2>/dev/null >&9; do
+        # The disk is full. What cannot be told must not be done.
+        if [ -n "$stopping$last" ]; then exit 143; fi
+        sleep 1
+    done
     told=
     if [ -e "$scripts/$n.told" ]; then told=$HOME/.simyard/told.$n; mkdir -p "$HOME/.simyard"; fi
     from=

@@ -68,7 +68,7 @@ it("what is said of something below a field is said at the field", () => {
     "jobvariables.1.valueGeneratorSettings.relative": "jobvariables.1",
     "paramFile.id": "paramFile",
     "tags": "",
-    "projectId": "",
+    "projectId": "projectId",
     "names": "",
     "jobanalyses.0.flags": "",
   };

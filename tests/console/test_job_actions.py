@@ -206,7 +206,7 @@ def test_it_is_deleted_for_good_and_the_list_goes_on(client: Client, visit: Visi
     page.keyboard.press("Enter")
     expect(dialog).to_have_count(0)
     expect(page.get_by_role("button", name="More actions")).to_be_focused()
-    client.get(f"jobs/{draft}/")
+    client.finished(draft)  # before that it cannot be deleted
     chosen(page, "Delete", title).get_by_role("button", name="Delete the job").click()
     page.wait_for_url("**/jobs")
     expect(page.get_by_text("The job is deleted.")).to_be_visible()

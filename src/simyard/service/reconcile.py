@@ -385,9 +385,9 @@ class Reconciler:
             else:
                 count = self._failures[run.id] = self._failures.get(run.id, 0) + 1
                 self._not_before[run.id] = time.monotonic() + min(2.0**count, _LONGEST_WAIT_SECONDS)
-            # Nobody waits for the news that a folder is gone: it is written down with the next.
+            # The news that a folder is gone is written down with the next, where there are others.
             heard = run.id in self._again or (
-                report is not None and report.event is not Event.CLEARED
+                report is not None and (report.event is not Event.CLEARED or not self._busy)
             )
         if failed is not None:
             self._failed(run, failed, count)

@@ -660,6 +660,18 @@ def test_without_a_supervisor_a_sandbox_does_nothing(
     boxed.engine.remove(ONE)
 
 
+def test_attempts_are_laid_apart_where_the_file_system_can(tmp_path: Path) -> None:
+    """As `chattr` would do it; one that refuses does not keep an engine from opening."""
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    can = subprocess.run(["chattr", "+T", beside], check=False, capture_output=True).returncode == 0
+    made = LocalEngine(tmp_path / "runs", NO_BOX, lambda _: None, network=False)
+    made.close()
+    command = ["lsattr", "-d", tmp_path / "runs"]
+    said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    assert ("T" in said.split(" ")[0]) == can
+
+
 def wait_for_file(path: Path) -> None:
     until = time.monotonic() + 20
     while not path.exists():

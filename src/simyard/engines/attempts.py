@@ -7,6 +7,7 @@ folders the server can see; how a supervisor is started, and whether it is alive
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import socket
 import stat
 import threading
 import uuid
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +36,8 @@ SHARED = ".shared"  # what all attempts see, beside their folders
 _NEWS = ".news"  # datagram socket, beside the attempts' folders
 _ASIDE = ".aside"  # folders that attempts are made from, beside their folders
 _POINT = ("seconds", "cpu_seconds", "memory", "processes", "disk", "files")  # as meter.py has them
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, ... of linux/fs.h
+_TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -65,6 +69,7 @@ class AttemptFolders:
         self._alike: dict[bytes, str] = {}  # for scripts
         root.mkdir(mode=mode, parents=True, exist_ok=True)
         root.chmod(mode)
+        _lay_apart(root)
         sandbox.write_shared(root / SHARED)
         self._news: socket.socket | None = _bind(root, _NEWS)
         if supervised_as is not None:
@@ -412,6 +417,22 @@ def need_way(folder: Path, uid: int) -> None:
 def _chown(path: str | Path, owner: tuple[int, int] | None) -> None:
     if owner:
         os.chown(path, *owner)
+
+
+def _lay_apart(folder: Path) -> None:
+    """Tell an ext file system that what is in this folder has nothing to do with each other, as it
+    is told of /home: attribute T of chattr(1). Where all lies together, each new file is looked for
+    among those that were just removed. Others refuse it, and do without.
+    """
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        flags = array("i", [0, 0])
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+            flags[0] |= _TOP_OF_HIERARCHIES
+            fcntl.ioctl(descriptor, _SET_FLAGS, flags)
+    finally:
+        os.close(descriptor)
 
 
 def _bind(folder: Path, name: str) -> socket.socket:

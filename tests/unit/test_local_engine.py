@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness import wait_for
 from simyard.domain.runs import Allowance, Cause, Ending, Resource
 from simyard.engines import attempts, cgroups, meter, payload, sandbox, supervisor
 from simyard.engines.local import LocalEngine
@@ -456,13 +457,17 @@ def idle(made: Grouped, token: str) -> int:
     return pid
 
 
-def test_a_supervisor_takes_one_attempt_after_another(grouped: Grouped) -> None:
-    grouped.start("large", f"{HOG.format(80, 0.2)}; exit 3")
-    first = grouped.end("large")
-    pid = idle(grouped, "large")
-    grouped.start("small", "exit 4")
-    second = grouped.end("small")
-    assert supervisor_of(grouped, "small") == pid
+@pytest.mark.parametrize("kind", ["grouped", "watched"])
+def test_a_supervisor_takes_one_attempt_after_another(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    made = request.getfixturevalue(kind)
+    made.start("large", f"{HOG.format(80, 0.2)}; exit 3")
+    first = made.end("large")
+    pid = idle(made, "large")
+    made.start("small", "exit 4")
+    second = made.end("small")
+    assert supervisor_of(made, "small") == pid
     assert (first.exit_code, second.exit_code) == (3, 4)
     assert first.usage is not None and second.usage is not None
     assert first.usage.memory is not None and first.usage.memory > 80e6
@@ -475,30 +480,20 @@ def test_a_supervisor_takes_one_attempt_after_another(grouped: Grouped) -> None:
 def test_nothing_of_an_attempt_is_left_with_its_supervisor(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    grouped = request.getfixturevalue(kind)
+    made = request.getfixturevalue(kind)
     held = []
     for name, command in (("p", "true"), ("q", "exit 3"), ("r", "kill -9 $$")):
-        grouped.start(name, command)
-        grouped.end(name)
-        pid = idle(grouped, name)
+        made.start(name, command)
+        made.end(name)
+        pid = idle(made, name)
         held.append((pid, sorted(os.listdir(f"/proc/{pid}/fd"))))
-    assert held[0] == held[1] == held[2]
-
-
-def test_what_an_attempt_used_without_groups_is_not_that_of_the_one_before(
-    watched: Grouped,
-) -> None:
-    watched.start("large", HOG.format(80, 0.2))
-    first = watched.end("large")
-    pid = idle(watched, "large")
-    watched.start("small", "true")
-    second = watched.end("small")
-    assert supervisor_of(watched, "small") == pid
-    assert first.usage is not None and second.usage is not None
-    assert first.usage.memory is not None and first.usage.memory > 80e6
-    assert second.usage.memory is not None and second.usage.memory < 40e6
-    assert first.usage.cpu_seconds is not None and second.usage.cpu_seconds is not None
-    assert second.usage.cpu_seconds < first.usage.cpu_seconds
+    (made.engine.prepare("s", Request(cores=1)).work / attempts.LOG_NAME).mkdir()
+    made.engine.submit(attempt("s", "true"))
+    assert made.end("s").cause is Cause.REFUSED
+    made.start("t", "true")
+    made.end("t")
+    held.append((pid := idle(made, "t"), sorted(os.listdir(f"/proc/{pid}/fd"))))
+    assert held[0] == held[1] == held[2] == held[3]
 
 
 def test_never_two_attempts_at_a_time(watched: Grouped) -> None:
@@ -509,7 +504,7 @@ def test_never_two_attempts_at_a_time(watched: Grouped) -> None:
     for name in names:
         watched.start(name, "touch up; while [ ! -e ../go ]; do sleep 0.05; done")
     for name in names:
-        wait_for_file(watched.engine.folder(name).work / "up")
+        wait_for((watched.engine.folder(name).work / "up").exists, "its file")
     assert len({supervisor_of(watched, name) for name in names}) == 3
     for name in names:
         (watched.engine.folder(name).home / "go").touch()
@@ -526,7 +521,7 @@ def test_what_was_meant_for_the_attempt_before_does_not_end_the_next(
     pid = idle(watched, "before")
     os.kill(pid, number)  # while it waits
     watched.start("next", "touch up; while [ ! -e ../go ]; do sleep 0.05; done; exit 6")
-    wait_for_file(watched.engine.folder("next").work / "up")
+    wait_for((watched.engine.folder("next").work / "up").exists, "its file")
     assert supervisor_of(watched, "next") == pid
     supervisor.wake({"supervisor": pid, "wake": signal.SIGUSR1})  # and while it has the next
     watched.engine.cancel("before")
@@ -670,10 +665,3 @@ def test_attempts_are_laid_apart_where_the_file_system_can(tmp_path: Path) -> No
     command = ["lsattr", "-d", tmp_path / "runs"]
     said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     assert ("T" in said.split(" ")[0]) == can
-
-
-def wait_for_file(path: Path) -> None:
-    until = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < until, path
-        time.sleep(0.01)

@@ -12,7 +12,7 @@ import { isOn, turn } from "../lib/keys";
 import { messageOf } from "../lib/words";
 import { Confirm, Dialog } from "../ui/dialog";
 import { Plus } from "../ui/icons";
-import { Banner, Button, Choice, CopyButton, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
+import { Banner, Button, Choice, CopyButton, Count, Failure, Field, Panel, Skeleton, Time } from "../ui/parts";
 import { Code, Table, UnseenHead } from "../ui/scroll";
 import { useCrumbs } from "../ui/shell";
 import { toast } from "../ui/toasts";
@@ -188,7 +188,7 @@ function ShownOnce({ title, text, onClose, children }: Once) {
 
 function NewKey({ onClose }: { onClose: () => void }) {
   const [label, setLabel] = useState("");
-  const [days, setDays] = useState("");
+  const [days, setDays] = useState<number>();
   const [errors, fail] = useState<FieldErrors>({});
   const [said, say] = useState("");
   const [key, made] = useState("");
@@ -202,7 +202,7 @@ function NewKey({ onClose }: { onClose: () => void }) {
   }
   const submit = async (event: Event): Promise<void> => {
     event.preventDefault();
-    const json = { label, ...(days ? { expiresInDays: Number(days) } : {}) };
+    const json = { label, ...(days === undefined ? {} : { expiresInDays: days }) };
     try {
       const reply = await api<Schemas["NewApiKey"]>("POST", "keys/", { json, once });
       made(reply.key);
@@ -221,23 +221,14 @@ function NewKey({ onClose }: { onClose: () => void }) {
             <input {...props} class="input" value={label} onInput={(event) => setLabel(event.currentTarget.value)} />
           )}
         </Field>
-        <Field
+        <Count
           label="Good for, days"
           name="expiresInDays"
           hint="Empty: as long as this server allows"
           errors={errors["expiresInDays"] ?? []}
-        >
-          {(props) => (
-            <input
-              {...props}
-              class="input"
-              type="number"
-              min="1"
-              value={days}
-              onInput={(event) => setDays(event.currentTarget.value)}
-            />
-          )}
-        </Field>
+          value={days}
+          set={setDays}
+        />
         <div class="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
           <Button kind="primary" type="submit">

@@ -110,6 +110,31 @@ export function Script({
   );
 }
 
+/** A labelled number from 1 on, or none. */
+export function Count({
+  value,
+  set,
+  ...field
+}: Labelled & { value: number | null | undefined; set: (to: number | undefined) => void }) {
+  return (
+    <Field {...field}>
+      {(props) => (
+        <input
+          {...props}
+          class="input"
+          type="number"
+          min="1"
+          value={value ?? ""}
+          onInput={(event) => {
+            const text = event.currentTarget.value;
+            set(text.trim() === "" ? undefined : Number(text));
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
 /** A labelled choice of one of its `children`, which are options or groups of them. */
 export function Choice({
   value,

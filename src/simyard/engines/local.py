@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ from simyard.engines.protocol import (
     AttemptSpec,
     Capabilities,
     Engine,
-    Folder,
     Observation,
     Phase,
 )
@@ -66,7 +64,6 @@ class LocalEngine(AttemptFolders):
         # Without a sandbox the payload walks to its home by itself, as another user.
         mode = 0o711 if sandbox.uid is not None and not sandbox.bwrap else 0o700
         super().__init__(root, sandbox, on_news, network=network, mode=mode)
-        self._folders = lru_cache(maxsize=1024)(super().folder)
         groups.sweep(keep=self.tokens())
 
     def capabilities(self) -> Capabilities:
@@ -94,9 +91,6 @@ class LocalEngine(AttemptFolders):
             _sweep(root)
         cgroups.end(_group(root))
         remove_tree(root)
-
-    def folder(self, token: str) -> Folder:
-        return self._folders(token)
 
     # --- life -------------------------------------------------------------------------------------
 

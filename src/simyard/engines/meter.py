@@ -27,6 +27,7 @@ else:  # loaded by the supervisor alone, which made this folder known
 SAMPLES = "samples"  # in the attempt's folder: {"usage": ..., "points": ..., "processes": ...}
 MOST_POINTS = 600
 
+_HELD = ("memory", "processes")  # by who is alive
 _SECONDS = 1.0  # between two looks
 _MOST_SECONDS = 5.0  # also where a look is dear
 _SHARE = 0.02  # of a core, at most
@@ -113,9 +114,14 @@ class Meter:
             if self.usage["oom_kills"]:
                 self._note({"memory": _whole(groups.read(self._group, "memory_peak"))})
         self._add_point(now)
+        self.close()
+        return {"usage": self.usage, "points": self._points}
+
+    def close(self) -> None:
+        """Let go of the log. Nothing is measured after that."""
         if self._log is not None:
             os.close(self._log)
-        return {"usage": self.usage, "points": self._points}
+            self._log = None
 
     def save(self) -> None:
         """Write down what is known, in one piece. Not worth a word where there is no room."""
@@ -141,16 +147,15 @@ class Meter:
     def _measure(self, *, is_last: bool = False) -> dict[str, Any]:
         """is_last: nobody is there any more who uses memory or is a process."""
         moment = time.monotonic()
-        now: dict[str, Any] = {"seconds": moment - self._began}
-        if self._group is None and is_last:
-            now.update(cpu_seconds=max(self._ended_cpu, self._cpu), memory=None, processes=None)
-        elif self._group is None:
-            self._from_proc(now)
-        else:
-            for name in ("memory", "processes", "oom_kills", "fork_refusals"):
-                skip = is_last and name in ("memory", "processes")
-                now[name] = None if skip else _whole(groups.read(self._group, name))
+        now: dict[str, Any] = {"seconds": moment - self._began, "memory": None, "processes": None}
+        if self._group is not None:
+            for name in ("oom_kills", "fork_refusals", *(() if is_last else _HELD)):
+                now[name] = _whole(groups.read(self._group, name))
             now["cpu_seconds"] = groups.read(self._group, "cpu_seconds")
+        elif is_last:
+            now["cpu_seconds"] = max(self._ended_cpu, self._cpu)
+        else:
+            self._from_proc(now)
         try:
             if self._log is not None:
                 now["log"] = os.fstat(self._log).st_size

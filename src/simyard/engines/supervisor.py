@@ -55,6 +55,7 @@ _WAKE = signal.SIGUSR1  # there is a request: look. To look in vain does nothing
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKE}
 _SEE_OFF_SECONDS = 0.1
 _IDLE_SECONDS = 2.0  # that a supervisor waits for another attempt
+_MOST_DOORS = 500  # fewer than files may be open
 _OOM_SCORE = "500"  # where the machine's memory is full, the kernel takes payloads before servers
 _RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -97,9 +98,7 @@ def write_durably(folder, name, content):
     aside = os.path.join(folder, f"{name}.{os.getpid()}")
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        rest = json.dumps(content).encode()
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
+        _write_whole(descriptor, json.dumps(content).encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -204,6 +203,7 @@ def _supervise(folder):
     meter = meters.Meter(folder, spec, group)
     reason = payload.let_go()
     if reason:
+        meter.close()
         _end(folder, spec, {"cause": "refused", "message": reason})
         _remove_group(group)
         return 0
@@ -308,8 +308,7 @@ class _Box:
     def let_go(self):
         """From here on it runs. Returns why it does not; "" where that is still to be seen."""
         options = self._words[1 : self._words.index("--")]
-        _write_whole(self._go, b"".join(os.fsencode(word) + b"\0" for word in options))
-        os.close(self._go)
+        _tell(self._go, b"".join(os.fsencode(word) + b"\0" for word in options))
         return ""
 
     def over(self):
@@ -347,8 +346,7 @@ class _Forked:
 
     def let_go(self):
         """From here on it runs. Returns why it does not, "" where it does."""
-        _write_whole(self._go, b"g")
-        os.close(self._go)
+        _tell(self._go, b"g")
         reason = os.read(self._failure, 200).decode()  # ends at its exec, empty where that worked
         os.close(self._failure)
         if reason:
@@ -359,12 +357,18 @@ class _Forked:
         pass
 
 
-def _write_whole(descriptor, content):
+def _tell(pipe, content):
+    """The last that is told through a pipe."""
     try:
-        while content:
-            content = content[os.write(descriptor, content) :]
+        _write_whole(pipe, content)
     except BrokenPipeError:
         pass  # it has failed already, and tells why
+    os.close(pipe)
+
+
+def _write_whole(descriptor, content):
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _open(path, mode):
@@ -650,11 +654,11 @@ def fork_server(descriptor):
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are nobody's children to wait for
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # our end is the end of the socket
-    supervisors = _Supervisors()
+    supervisors = _Supervisors(requests)
     gc.collect()
     gc.freeze()
     while True:
-        supervisors.hear(requests)
+        supervisors.hear()
         folder = requests.recv(8192)
         if not folder:
             return
@@ -686,20 +690,24 @@ class _Supervisors:
     folder of its next attempt.
     """
 
-    def __init__(self):
+    def __init__(self, requests):
         self.doors = {}  # by descriptor
         self._waiting = []  # descriptors; the last one came last
+        self._requests = requests.fileno()
         self._poll = select.poll()
+        self._poll.register(self._requests, select.POLLIN)
 
     def add(self, door):
+        if len(self.doors) >= _MOST_DOORS:
+            door.close()  # it goes after its attempt
+            return
         self.doors[door.fileno()] = door
         self._poll.register(door, select.POLLIN)
 
-    def hear(self, requests):
+    def hear(self):
         """Take in who waits and who is gone, until there is a request."""
-        self._poll.register(requests, select.POLLIN)
         ready = ()
-        while requests.fileno() not in ready:
+        while self._requests not in ready:
             ready = [descriptor for descriptor, _ in self._poll.poll()]
             for descriptor in ready:
                 if descriptor in self.doors:

@@ -7,7 +7,7 @@ import type { Page, Schemas, StoredFile } from "../../api/types";
 import { number } from "../../lib/format";
 import { markTaken, onUploaded, uploads, type Upload } from "../../lib/uploads";
 import { FileText, Plus, Trash2 } from "../../ui/icons";
-import { Button, Bytes, Choice, Field, Script, fieldId } from "../../ui/parts";
+import { Button, Bytes, Choice, Count, Field, Script, fieldId } from "../../ui/parts";
 import { Table, UnseenHead } from "../../ui/scroll";
 import { DropZone, UploadList } from "../../ui/uploads";
 import {
@@ -38,32 +38,6 @@ type StepProps = {
   edit: (to: (body: Body) => Body) => void;
   errors: (field: string) => string[]; // the server's messages at a path
 };
-
-type CountProps = Omit<Parameters<typeof Field>[0], "children"> & {
-  value: number | null | undefined;
-  set: (to: number | undefined) => void;
-};
-
-/** A field for a number from 1 on, or none. */
-function Count({ value, set, ...field }: CountProps) {
-  return (
-    <Field {...field}>
-      {(props) => (
-        <input
-          {...props}
-          class="input"
-          type="number"
-          min="1"
-          value={value ?? ""}
-          onInput={(event) => {
-            const text = event.currentTarget.value;
-            set(text.trim() === "" ? undefined : Number(text));
-          }}
-        />
-      )}
-    </Field>
-  );
-}
 
 // --- inputs ---------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The `simyard` command: what it does, what goes to stdout and to stderr, and how it ends."""
 
+import contextlib
 import os
 import re
 import signal
@@ -333,6 +334,27 @@ def test_what_a_server_says(fresh: Fresh) -> None:
     assert server.process.stdout.read() == "", "one line on stdout, all else on stderr"
     assert server.stop() == 0
     assert "Traceback" not in server.log()
+
+
+def test_a_request_that_outlasts_the_stop_is_cut_off_and_not_answered(fresh: Fresh) -> None:
+    server = fresh().start()
+    host, port = server.address.removeprefix("http://").split(":")
+    heads = {
+        "Host": host,
+        "Authorization": f"Token {server.client().key}",
+        "Content-Type": "application/json",
+        "Content-Length": "1000",
+        "Expect": "100-continue",
+    }
+    lines = ["POST /api/v2/jobs/ HTTP/1.1", *(f"{name}: {value}" for name, value in heads.items())]
+    with socket.create_connection((host, int(port)), timeout=30) as slow:
+        slow.sendall("\r\n".join([*lines, "", ""]).encode())
+        assert slow.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"  # it is under way
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(ConnectionResetError):
+            assert slow.recv(1000) == b"", "what is asked for might yet be done: no answer is true"
+    assert server.stop() == 0
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

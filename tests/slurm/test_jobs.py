@@ -159,6 +159,7 @@ def test_a_job_may_take_all_the_time_that_its_partition_gives(here: Stand) -> No
 
 def test_core_types_name_their_engine(here: Stand) -> None:
     client = here.client
+    wait_for(lambda: here.queue() == [], "that Slurm knows the tests before are over")
     job = client.create("sleep 1", hardware={"coreType": "local", "coresPerSlot": 1})
     client.submit(job["id"])
     wait_for(lambda: client.status(job["id"]) == "Executing", "its start")

@@ -539,6 +539,20 @@ def test_a_supervisor_that_is_killed_while_it_waits_is_not_missed(watched: Group
     assert watched.end("next").exit_code == 5
 
 
+def test_what_a_supervisor_never_took_before_it_was_killed_is_given_to_another(
+    watched: Grouped,
+) -> None:
+    watched.start("before", "true")
+    watched.end("before")
+    pid = idle(watched, "before")
+    os.kill(pid, signal.SIGSTOP)  # as one that is being killed: it is there and does nothing
+    watched.start("next", "exit 5")  # asked for once
+    time.sleep(0.3)
+    assert watched.engine.observe(["next"])["next"].phase is Phase.UNKNOWN
+    os.kill(pid, signal.SIGKILL)
+    assert watched.end("next").exit_code == 5
+
+
 @pytest.mark.parametrize("closed", [False, True])
 def test_who_waits_in_vain_goes_away(watched: Grouped, closed: bool) -> None:
     watched.start("before", "true")

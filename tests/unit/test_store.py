@@ -124,6 +124,23 @@ def test_hooks_run_after_the_commit_and_only_then(database: Database) -> None:
     assert seen == [1]
 
 
+def test_a_hook_that_fails_takes_nothing_with_it(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise OSError("no room")
+
+    def work(tx: Transaction) -> None:
+        add(tx, "x")
+        tx.after_commit(refuse)
+
+    database.on_commit(refuse)
+    for number in (1, 2):
+        database.write(work)
+        assert len(database.read(kinds)) == number
+    assert "no room" in caplog.text
+
+
 def test_a_crash_keeps_what_was_acknowledged(tmp_path: Path) -> None:
     """What `write` returned for is there, whoever opens the files as they lie."""
     database = Database(f"sqlite:///{tmp_path / 'test.db'}", clock=Ticking())

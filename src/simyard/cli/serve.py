@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simyard.settings import Settings
 
 _STOP_SECONDS = 10  # that requests under way are given at the end
+_AFTERMATH_SECONDS = 1  # for what is left of those whose connection was cut
 
 
 def _engine(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
@@ -147,7 +148,7 @@ def _run(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # what is believed, and whose word it is: api/origin.py
-        timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS + _AFTERMATH_SECONDS,
         lifespan="on",
         ssl_context_factory=(lambda _config, _usual: certificate.context) if certificate else None,
     )
@@ -160,6 +161,7 @@ def _run(
 
 def _announcing(base: "type[uvicorn.Server]") -> Any:
     """A server that says so on stdout, once it answers."""
+    import asyncio
 
     class Announcing(base):  # type: ignore[misc, valid-type]
         def __init__(
@@ -183,14 +185,20 @@ def _announcing(base: "type[uvicorn.Server]") -> Any:
             await super().startup(sockets=sockets)
             if self.started:
                 if self._certificate:
-                    import asyncio
-
                     loop = asyncio.get_running_loop()
                     loop.add_signal_handler(signal.SIGHUP, self._certificate.read_again)
                 print(self._line, flush=True)
 
         async def shutdown(self, sockets: Any = None) -> None:
             self._end_streams()  # or they would be waited for
+            asyncio.get_running_loop().call_later(_STOP_SECONDS, self._hang_up)
             await super().shutdown(sockets=sockets)
+
+        def _hang_up(self) -> None:
+            """What a request that is still under way has written may yet become true: every answer
+            to it could be a lie.
+            """
+            for connection in list(self.server_state.connections):
+                connection.transport.abort()
 
     return Announcing

@@ -657,11 +657,7 @@ def fork_server(descriptor):
     supervisors = _Supervisors(requests)
     gc.collect()
     gc.freeze()
-    while True:
-        supervisors.hear()
-        folder = requests.recv(8192)
-        if not folder:
-            return
+    while folder := supervisors.hear():
         crash_point("forkserver.received")
         if supervisors.give(folder):
             continue
@@ -693,9 +689,10 @@ class _Supervisors:
     def __init__(self, requests):
         self.doors = {}  # by descriptor
         self._waiting = []  # descriptors; the last one came last
-        self._requests = requests.fileno()
+        self._given = {}  # descriptor: the folder that was given last
+        self._requests = requests
         self._poll = select.poll()
-        self._poll.register(self._requests, select.POLLIN)
+        self._poll.register(requests, select.POLLIN)
 
     def add(self, door):
         if len(self.doors) >= _MOST_DOORS:
@@ -705,35 +702,46 @@ class _Supervisors:
         self._poll.register(door, select.POLLIN)
 
     def hear(self):
-        """Take in who waits and who is gone, until there is a request."""
-        ready = ()
-        while self._requests not in ready:
+        """Take in who waits and who is gone, until there is a folder to give: a request's, or one
+        that was given to somebody who is gone and never took it. b"": there are no more requests.
+        """
+        while True:
             ready = [descriptor for descriptor, _ in self._poll.poll()]
             for descriptor in ready:
-                if descriptor in self.doors:
-                    self._hear(descriptor)
+                if descriptor in self.doors and (folder := self._hear(descriptor)):
+                    return folder
+            if self._requests.fileno() in ready:
+                return self._requests.recv(8192)
 
     def _hear(self, descriptor):
+        """What one tells. Returns what it had been given where it is gone and never took it."""
+        untaken = None
         try:
             waits = self.doors[descriptor].recv(1)
+        except ConnectionResetError:  # it was closed with something still in it
+            waits, untaken = b"", self._given.get(descriptor)
         except OSError:
             waits = b""
         if waits:
             self._waiting.append(descriptor)
-            return
+            return None
         self._poll.unregister(descriptor)
         self.doors.pop(descriptor).close()
+        self._given.pop(descriptor, None)
         if descriptor in self._waiting:
             self._waiting.remove(descriptor)
+        return untaken
 
     def give(self, folder):
         """Give a folder to one of those that wait. Returns whether somebody has it."""
         while self._waiting:
+            descriptor = self._waiting.pop()
             try:
-                self.doors[self._waiting.pop()].send(folder)
-                return True
+                self.doors[descriptor].send(folder)
             except OSError:
-                pass  # it is about to go, or gone
+                continue  # it is about to go, or gone
+            self._given[descriptor] = folder
+            return True
         return False
 
 

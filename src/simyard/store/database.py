@@ -207,7 +207,7 @@ class Database:
                     conn = None
             _deliver(group)
             for hook in self._listeners:
-                hook()
+                _call(hook)
         if conn is not None:
             conn.close()
 
@@ -252,7 +252,7 @@ def _deliver(group: list[_Work]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[_Work]] = {}
     for work in group:
         for hook in work.hooks:
-            hook()
+            _call(hook)
         if work.loop is None:
             work.deliver(work)
         else:
@@ -262,6 +262,14 @@ def _deliver(group: list[_Work]) -> None:
             loop.call_soon_threadsafe(_deliver_here, works)
         except RuntimeError:  # the loop is closed: nobody waits any more
             log.info("%d writes were done for callers that are gone", len(works))
+
+
+def _call(hook: Callable[[], None]) -> None:
+    """Whatever it does, what is done is done, and the next are waiting."""
+    try:
+        hook()
+    except Exception:
+        log.exception("what should follow a commit failed")
 
 
 def _deliver_here(works: list[_Work]) -> None:

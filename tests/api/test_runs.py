@@ -79,6 +79,14 @@ def test_the_environment(client: Client) -> None:
     assert not [name for name in env if "MASTER_KEY" in name or "CRASH" in name]
 
 
+def test_the_language_and_the_user_of_a_run(client: Client) -> None:
+    command = "echo $LANG; id -un; id -gn; getent passwd $(id -u) | cut -d: -f1"
+    log = client.log_of(client.run(command)["id"]).splitlines()
+    assert log[-4:] == ["C.UTF-8", "job", "job", "job"]
+    own = client.run("echo $LANG; echo $LC_ALL", envVars={"LANG": "C", "LC_ALL": "C"})
+    assert client.log_of(own["id"]).splitlines()[-2:] == ["C", "C"]
+
+
 def test_a_multi_line_command_from_windows(client: Client) -> None:
     job = client.run("mkdir sub\r\ncd sub\r\npwd\r\n")
     assert client.log_of(job["id"]).strip().endswith("job/work/sub")

@@ -52,10 +52,8 @@ def test_secrets_of_the_machine(client: Client) -> None:
         client, "cat /etc/shadow ~root/.bashrc /etc/ssl/private/*; ls /root; cat /etc/passwd"
     )
     assert "root:x:0:0" in log and "$6$" not in log and "$y$" not in log
-    assert [line.split(":")[0] for line in log.splitlines() if line.count(":") == 6] == [
-        "root",
-        "job",
-    ]
+    known = [line.split(":")[0] for line in log.splitlines() if line.count(":") == 6]
+    assert known[:2] == ["root", "job"] and set(known[2:]) <= {"65534"}
 
 
 def test_no_rights_and_no_way_to_more(client: Client) -> None:

@@ -255,6 +255,22 @@ def test_a_list_against_a_plain_one(changes: list[int | float], offsets: list[in
     engine.dispose()
 
 
+def test_entries_that_come_to_several_lists_at_once() -> None:
+    engine = create_engine("sqlite://")
+    metadata.create_all(engine, tables=[metadata.tables["list_heads"], list_chunks])
+    with engine.connect() as conn:
+        assert listing.append(conn, "old", 999) == 0
+        assert listing.append_to_all(conn, ["old", "new"], 1002) == [999, 0]
+        assert listing.append_to_all(conn, ["new", "old"], 1) == [1002, 2001]
+        assert (listing.total(conn, "old"), listing.total(conn, "new")) == (2002, 1003)
+        chunks = conn.execute(select(list_chunks).order_by(list_chunks.c.list, list_chunks.c.chunk))
+        assert [tuple(row) for row in chunks] == [
+            *(("new", 0, 1000), ("new", 1, 3)),
+            *(("old", 0, 1000), ("old", 1, 1000), ("old", 2, 2)),
+        ]
+    engine.dispose()
+
+
 # --- the shape ------------------------------------------------------------------------------------
 
 

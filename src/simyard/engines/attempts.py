@@ -171,13 +171,6 @@ class AttemptFolders:
         box = self._box(attempt.token)
         # Only where no payload could write to them.
         alike = self._alike if box.bwrap else {}
-        payload.write_scripts(folder.root / "scripts", attempt.steps, alike)
-        argv = box.argv(
-            folder.root,
-            self._root / SHARED,
-            binds=attempt.binds,
-            network=self._network and attempt.network,
-        )
         env = {
             "PATH": ":".join(attempt.path),
             "HOME": folder.inside_home,
@@ -189,6 +182,16 @@ class AttemptFolders:
             **attempt.env,
             MARK: attempt.token,
         }
+        # For the steps only: what makes the sandbox would load a dozen files for it.
+        spoken = {name: env.pop(name) for name in list(env) if name.startswith(("LANG", "LC_"))}
+        steps = [dataclasses.replace(s, env={**spoken, **s.env}) for s in attempt.steps]
+        payload.write_scripts(folder.root / "scripts", steps, alike)
+        argv = box.argv(
+            folder.root,
+            self._root / SHARED,
+            binds=attempt.binds,
+            network=self._network and attempt.network,
+        )
         uid = box.uid if not box.bwrap else None
         spec = {
             "token": attempt.token,
@@ -197,9 +200,9 @@ class AttemptFolders:
             "inherits": list(inherits),
             "cwd": str(folder.root if box.bwrap else folder.work),
             "log": str(folder.work / LOG_NAME),
-            "labels": [step.label for step in attempt.steps],
+            "labels": [step.label for step in steps],
             "walltime": attempt.allowance.walltime,
-            "allowance": dataclasses.asdict(attempt.allowance),
+            "allowance": vars(attempt.allowance),
             "group": group,
             "own_pids": bool(box.bwrap),
             "grace": attempt.grace_seconds,

@@ -89,7 +89,8 @@ class LocalEngine(AttemptFolders):
                 self.cancel(token)  # somebody still holds it: this is for the next call
                 raise NotFound(f"attempt {token} is still alive")
             _sweep(root)
-        cgroups.end(_group(root))
+        if end is None or not end.get("group_is_gone"):
+            cgroups.end(_group(root))
         remove_tree(root)
 
     # --- life -------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def descendants(pid: int) -> list[int]:
         parent = todo.pop()
         try:
             for task in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{task}/children") as file:
+                with open(f"/proc/{parent}/task/{task}/children", "rb", buffering=0) as file:
                     children = [int(word) for word in file.read().split()]
                 found += children
                 todo += children

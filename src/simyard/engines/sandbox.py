@@ -102,13 +102,21 @@ class Sandbox:
         """
         uid = os.getuid() if self.owned_by is None else self.owned_by
         gid = os.getgid() if self.owned_by is None else self.owned_by
-        me = f"job:x:{uid}:{gid}:simulation job:{HOME_INSIDE}:{_SHELL}\n" if uid else ""
+        users, groups = ["root:x:0:0:root:/root:/usr/sbin/nologin"], ["root:x:0:"]
+        # setpriv first looks for a user of the name "65534", wherever the site has its users, which
+        # takes longer than all else that it does; so there is one.
+        names = ["job"] if self.uid is None else ["job", str(self.uid)]
+        if uid:
+            rest = f"x:{uid}:{gid}:simulation job:{HOME_INSIDE}:{_SHELL}"
+            users += [f"{name}:{rest}" for name in names]
+        if gid:
+            groups += [f"{name}:x:{gid}:" for name in names]
         shared.mkdir(exist_ok=True)
         shared.chmod(0o755)
         for name, content in (
             ("driver", DRIVER),
-            ("passwd", f"root:x:0:0:root:/root:/usr/sbin/nologin\n{me}"),
-            ("group", "root:x:0:\n" + (f"job:x:{gid}:\n" if gid else "")),
+            ("passwd", "\n".join([*users, ""])),
+            ("group", "\n".join([*groups, ""])),
         ):
             aside = shared / f"{name}.new"
             aside.write_text(content)

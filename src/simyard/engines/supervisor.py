@@ -56,7 +56,7 @@ _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKE}
 _SEE_OFF_SECONDS = 0.1
 _IDLE_SECONDS = 2.0  # that a supervisor waits for another attempt
 _MOST_DOORS = 500  # fewer than files may be open
-_OOM_SCORE = "500"  # where the machine's memory is full, the kernel takes payloads before servers
+_OOM_SCORE = b"500"  # where the machine's memory is full, the kernel takes payloads before servers
 _RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -87,8 +87,8 @@ def boot_id():
 def read_json(path):
     """The content of a file that is written in one piece; None where it is absent."""
     try:
-        with open(path) as file:
-            return json.load(file)
+        with open(path, "rb", buffering=0) as file:
+            return json.loads(file.read())
     except FileNotFoundError:
         return None
 
@@ -219,8 +219,9 @@ def _supervise(folder):
     code = os.waitstatus_to_exitcode(status)
     crash_point("supervisor.payload-ended")
     end.update(started_at=started_at, code=code if code >= 0 else 128 - code)
-    _end(folder, spec, {**end, **meter.finish()})
-    _remove_group(group)
+    used = meter.finish()
+    is_gone = _remove_group(spec.get("group"))  # also one that was made in part
+    _end(folder, spec, {**end, **used, "group_is_gone": is_gone})
     return 0
 
 
@@ -237,8 +238,8 @@ def _make_group(spec):
 
 
 def _remove_group(group):
-    if group is not None:
-        groups.remove(group)
+    """Returns whether there is none any more."""
+    return group is None or groups.remove(group)
 
 
 class _Box:
@@ -414,7 +415,7 @@ def _become_payload(folder, spec, supervisor):
 def _set_oom_score(score):
     """Ours, and of whatever we start from now on. Returns what it was; None: not known."""
     try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
             before = file.read()
             if score is not None:
                 file.seek(0)

@@ -86,14 +86,19 @@ def collect(site: Site, job: Job, run: Run, *, ran: bool) -> list[Output]:
 
 def _restore_log(folder: Folder) -> None:
     """Bring back the log where the run removed it from its work folder, or removed the folder."""
-    kept = folder.root / staging.LOG_NAME
-    if not kept.exists():
+    kept, shown = folder.root / staging.LOG_NAME, folder.work / staging.LOG_NAME
+    try:
+        log = os.stat(kept)
+    except FileNotFoundError:
         return
+    with contextlib.suppress(OSError):
+        if os.path.samestat(log, os.lstat(shown)) and not os.path.islink(folder.work):
+            return
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(folder.work)  # a link or a file that the run put in its place
     folder.work.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.link(kept, folder.work / staging.LOG_NAME)
+        os.link(kept, shown)
 
 
 def _wanted(job: Job, folder: Folder) -> list[_Kept]:

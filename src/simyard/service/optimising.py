@@ -133,10 +133,11 @@ def give_up(tx: Transaction, job_id: int, error: Exception) -> None:
 # --- the best -------------------------------------------------------------------------------------
 
 
-def mark_best(tx: Transaction, study: Study, run: Run) -> None:
+def mark_best(tx: Transaction, study: Study, run_id: int) -> None:
     """Mark the optimal runs of a study, one of which has just got its outputs."""
     found, _ = aims.aims(study)
-    if not found.goals:
+    run = runs.by_id(tx.conn, run_id) if found.goals else None
+    if run is None:
         return
     if run.is_optimal:  # it was, with other outputs
         mark_best_anew(tx, jobs.by_id(tx.conn, run.job_id))

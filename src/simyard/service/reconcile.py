@@ -142,11 +142,12 @@ class Reconciler:
         # While every core is taken, a crowd that submits is let into the queue together.
         too_early = self._full and time.monotonic() < self._let_in_at + _LET_IN_SECONDS
         moved: list[Run] = []
+        of: dict[int, Job] = {}
         let_in = not too_early and self._somebody_waits()
         waiting = self._waiting(watched, seen)
         if reports or observed or waiting or let_in:
             try:
-                moved = site.db.write(self._advance, reports, observed, waiting, let_in)
+                moved, of = site.db.write(self._advance, reports, observed, waiting, let_in)
                 self._told_waiting.update(waiting)
             except BaseException:
                 with self._lock:  # nothing was written: they are still to be reported
@@ -160,7 +161,7 @@ class Reconciler:
         owing.update((run.id, run) for run in moved)
         for run in owing.values():
             if run.state in DRIVEN:
-                self._dispatch(run)
+                self._dispatch(run, of.get(run.job_id))
         return _LET_IN_SECONDS if too_early else None
 
     def _observe(self, watched: Iterable[Run]) -> dict[str, Observation]:
@@ -207,9 +208,10 @@ class Reconciler:
         observed: Mapping[int, Observation],
         waiting: Mapping[int, Waiting],
         let_in: bool,
-    ) -> list[Run]:
+    ) -> tuple[list[Run], dict[int, Job]]:
         """Write down what was done and seen, then let in what waits, if that was asked for or
-        cores came free. Returns the runs that came to new states.
+        cores came free. Returns the runs that came to new states, and the jobs of those that owe
+        an effect now, by id.
         """
         known = runs.by_ids(tx.conn, [*observed, *(report.run_id for report in reports)])
         started = [
@@ -242,7 +244,9 @@ class Reconciler:
         freed = bool(ended)
         granted = self._let_in(tx) if let_in or freed else []
         # Read again: some have a new attempt, and its token, since a moment ago.
-        return list(runs.by_ids(tx.conn, [*known, *granted]).values())
+        moved = list(runs.by_ids(tx.conn, [*known, *granted]).values())
+        driven = {run.job_id for run in moved if run.state in DRIVEN}
+        return moved, jobs.by_ids(tx.conn, driven) if driven else {}
 
     def _observed(self, tx: Transaction, run: Run, found: Observation) -> Happening | None:
         """What follows from what the engine saw of a run."""
@@ -324,7 +328,8 @@ class Reconciler:
 
     # --- effects ----------------------------------------------------------------------------------
 
-    def _dispatch(self, run: Run) -> None:
+    def _dispatch(self, run: Run, job: Job | None) -> None:
+        """job: the run's, if somebody knows it as it is now."""
         with self._lock:
             # What was done and is not written down yet must not be done again: its run may go on
             # to its next state meanwhile, and a layout would be taken from under it.
@@ -335,7 +340,7 @@ class Reconciler:
             if time.monotonic() < self._not_before.get(run.id, 0.0):
                 return
             self._busy.add(run.id)
-        self._hand_over(lambda: self._carry_out(run))
+        self._hand_over(lambda: self._carry_out(run, job))
 
     def _dispatch_question(self, study: study_store.Standing) -> None:
         """Have the optimizer of a study asked what is to run next, once at a time."""
@@ -367,12 +372,12 @@ class Reconciler:
                 self._asked.discard(study.job_id)
             site.wake()
 
-    def _carry_out(self, run: Run) -> None:
+    def _carry_out(self, run: Run, job: Job | None) -> None:
         """Do what the run's state owes, and report."""
         failed: Exception | None = None
         report: Report | None = None
         try:
-            report = self._effect(run)
+            report = self._effect(run, job or self._site.db.read(jobs.by_id, run.job_id))
         except Exception as error:
             failed = error
         with self._lock:
@@ -394,29 +399,29 @@ class Reconciler:
         if heard:
             self._site.wake()
 
-    def _effect(self, run: Run) -> Report | None:
+    def _effect(self, run: Run, job: Job) -> Report | None:
         match run.state:
             case State.STAGING:
-                return self._stage(run)
+                return self._stage(run, job)
             case State.SUBMITTING:
-                return self._submit(run)
+                return self._submit(run, job)
             case State.STOPPING:
-                return self._stop(run)
+                return self._stop(run, job)
             case State.COLLECTING:
-                return self._collect(run)
+                return self._collect(run, job)
             case State.COMPLETED:
-                return self._clear(run)
+                return self._clear(run, job)
             case _:
                 return None
 
-    def _stage(self, run: Run) -> Report | None:
+    def _stage(self, run: Run, job: Job) -> Report | None:
         site = self._site
 
         def stop_wanted() -> bool:
             now = site.db.read(runs.by_id, run.id)
             return now is None or now.state is not State.STAGING
 
-        job = restarting.as_run(site.db.read(jobs.by_id, run.job_id), run)
+        job = restarting.as_run(job, run)
         add = restarting.adding(site, site.book.current(), job, run)
         try:
             staging.stage(site, site.book.current(), job, run, self._inputs(job), stop_wanted, add)
@@ -432,10 +437,10 @@ class Reconciler:
             return {}
         return self._site.db.read(files.by_codes, named)
 
-    def _submit(self, run: Run) -> Report | None:
+    def _submit(self, run: Run, job: Job) -> Report | None:
         site = self._site
         crash_point("stage.recorded")
-        job = restarting.as_run(site.db.read(jobs.by_id, run.job_id), run)
+        job = restarting.as_run(job, run)
         if job.definition.study is not None and job.definition.study.dry_run:
             rendered = Ending(cause=Cause.EXITED, exit_code=0)  # nothing is to be executed
             return Report(run.id, Event.ENDED, rendered, at=site.clock())
@@ -448,19 +453,18 @@ class Reconciler:
         crash_point("start.handed-over")
         return None  # the engine's news is the report
 
-    def _stop(self, run: Run) -> Report | None:
+    def _stop(self, run: Run, job: Job) -> Report | None:
         if run.token is None:  # it never got as far as an attempt
             return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
-        stopping.stop(self._site, self._site.db.read(jobs.by_id, run.job_id), run)
+        stopping.stop(self._site, job, run)
         crash_point("stop.asked")
         seen = self._site.engine_of(run).observe([run.token])[run.token]
         if seen.phase is Phase.VANISHED:
             return Report(run.id, Event.ENDED, Ending(cause=Cause.STOPPED))
         return None  # the engine's news is the report
 
-    def _collect(self, run: Run) -> Report:
+    def _collect(self, run: Run, job: Job) -> Report:
         site = self._site
-        job = site.db.read(jobs.by_id, run.job_id)
         assert run.ending is not None
         again = run.restart if run.restart and run.restart.kind is Again.EXTRACT else None
         if run.token is None:
@@ -484,7 +488,7 @@ class Reconciler:
         judged = runs.pack(outcome, samples, told.of_run(folder, job, run))
         return Report(run.id, Event.STORED, job=job, outputs=outputs, judged=judged)
 
-    def _clear(self, run: Run) -> Report | None:
+    def _clear(self, run: Run, job: Job) -> Report | None:
         crash_point("collect.recorded")
         site = self._site
         if run.token is not None:
@@ -492,8 +496,9 @@ class Reconciler:
                 site.engine_of(run).remove(run.token)
             except NotFound:
                 return None  # something of it is alive still
-        if run.inputs is not None and site.db.read(studies.is_finished, run.job_id):
-            site.shared.forget(site.db.read(jobs.by_id, run.job_id).code)
+        shares = run.inputs is not None and staging.has_inputs(job)
+        if shares and site.db.read(studies.is_finished, run.job_id):
+            site.shared.forget(job.code)
         crash_point("clear.removed")
         return Report(run.id, Event.CLEARED)
 
@@ -594,9 +599,8 @@ def _tells(run: Run, found: Observation) -> bool:
 def _tell_study(tx: Transaction, run: Run, job: Job) -> None:
     """A run of a study has its outputs."""
     study_store.tell_changed(tx.conn, run.job_id)
-    now = runs.by_id(tx.conn, run.id)
-    if job.definition.study is not None and now is not None:
-        optimising.mark_best(tx, job.definition.study, now)
+    if job.definition.study is not None:
+        optimising.mark_best(tx, job.definition.study, run.id)
 
 
 def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:
@@ -606,8 +610,9 @@ def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:
 
 
 def _waits_no_more(tx: Transaction, job: Job) -> None:
-    kept = tuple(notice for notice in job.notices if notice.code != _WAITING)
-    if kept != job.notices:
+    if any(notice.code == _WAITING for notice in job.notices):
+        now = jobs.by_id(tx.conn, job.id).notices  # there may be others since
+        kept = tuple(notice for notice in now if notice.code != _WAITING)
         jobs.set_notices(tx.conn, job.id, kept)
 
 

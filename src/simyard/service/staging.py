@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def stage(
         return staged
 
     try:
-        if run.inputs is not None and _has_inputs(job):
+        if run.inputs is not None and has_inputs(job):
             staged = site.shared.copy(job, run.engine, folder.work, lay_out, keep_going)
         else:
             staged = lay_out(folder.work)
@@ -124,8 +125,7 @@ def stage(
     if placement.nodes > 1:
         with contextlib.suppress(FileExistsError):  # an input's own
             (folder.work / "shared").symlink_to(".")
-    _hand_over(folder)
-    _write_manifest(folder, staged, frozenset(written))
+    _hand_over(folder, staged, frozenset(written))
     crash_point("stage.done")
 
 
@@ -136,7 +136,8 @@ def _need_installed(site: Site, catalogue: Catalogue, wanted: Sequence[_Program]
             raise CannotStart(f"{analysis.name} is not installed on this machine")
 
 
-def _has_inputs(job: Job) -> bool:
+def has_inputs(job: Job) -> bool:
+    """Whether anything is laid out for each of a job's runs alike."""
     return any(a.input_files or a.pre_script or a.post_script for a in job.definition.analyses)
 
 
@@ -278,31 +279,29 @@ def _write_hosts(folder: Folder, placement: Placement) -> None:
     os.link(hosts, f"{folder.home}/mpd.hosts")
 
 
-def _hand_over(folder: Folder) -> None:
-    """Everything in the run's home belongs to the user that it runs as."""
-    if folder.owner is None:
-        return
-    for inner in workfolder.folders(folder.home):
-        for name in (*inner.folders, *inner.others):
-            os.chown(name, *folder.owner, dir_fd=inner.descriptor, follow_symlinks=False)
-
-
 # --- the manifest ---------------------------------------------------------------------------------
 
 
-def _write_manifest(folder: Folder, staged: Mapping[str, int], rendered: Collection[str]) -> None:
-    # The change time of a file cannot be set back by anybody: the same one, the same content.
-    entries = {
-        found.path: [
-            found.size,
-            found.ctime_ns,
-            found.inode,
-            staged.get(found.path),
-            *([1] if found.path in rendered else ()),
-        ]
-        for found in workfolder.walk(folder.work)
-        if found.path != LOG_NAME
-    }
+def _hand_over(folder: Folder, staged: Mapping[str, int], rendered: Collection[str]) -> None:
+    """Everything in the run's home belongs to the user that it runs as, and what is in its work
+    folder is noted as it lies there.
+    """
+    entries: dict[str, list[int | None]] = {}
+    for inner in workfolder.folders(folder.home):
+        place, _, below = inner.path.partition("/")
+        for name in (*inner.folders, *inner.others):
+            if folder.owner is not None:
+                os.chown(name, *folder.owner, dir_fd=inner.descriptor, follow_symlinks=False)
+        if place != folder.work.name:
+            continue
+        for name in inner.others:
+            path = f"{below}/{name}" if below else name
+            seen = os.stat(name, dir_fd=inner.descriptor, follow_symlinks=False)
+            if stat.S_ISREG(seen.st_mode) and path != LOG_NAME:
+                # The change time of a file cannot be set back by anybody: the same one, the same
+                # content.
+                noted = [seen.st_size, seen.st_ctime_ns, seen.st_ino, staged.get(path)]
+                entries[path] = [*noted, 1] if path in rendered else noted
     if entries:
         (folder.root / MANIFEST).write_text(json.dumps(entries))
 

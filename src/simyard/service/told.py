@@ -8,7 +8,7 @@ from simyard.domain.jobs import Job
 from simyard.domain.outputs import Outputs
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
-from simyard.service import workfolder
+from simyard.service import restarting, workfolder
 from simyard.service.templates import CONTROL
 
 _MOST_BYTES = 4 << 20
@@ -24,7 +24,9 @@ def of_run(folder: Folder, job: Job, run: Run) -> Outputs | None:
     study = job.definition.study
     inputs = {value.name for value in run.inputs or ()}
     wanted = [v.name for v in study.outputs()] if study else []
-    found = outputs.read(_lines(folder, job), inputs, wanted)
+    asked = restarting.as_run(job, run).definition.analyses
+    is_told = any(sent.post_command.strip() or sent.post_script for sent in asked)
+    found = outputs.read(_lines(folder, job) if is_told else (), inputs, wanted)
     warnings = [f"{text[:1].upper()}{text[1:]}." for text in ending.tolerated]
     if extracts and not ending.successful:
         warnings.append(f"Its outputs could not be read again: {ending.reason}.")

@@ -280,9 +280,12 @@ def add_outputs(
     if not outputs:
         return
     count = len(outputs)
-    owner_ordinal = listing.append(conn, listing.files_of(owner_id), count)
-    job_ordinal = listing.append(conn, listing.outputs_of(run.job_id), count)
-    run_ordinal = listing.append(conn, listing.outputs_of_run(run.job_id, run.number), count)
+    lists = (
+        listing.files_of(owner_id),
+        listing.outputs_of(run.job_id),
+        listing.outputs_of_run(run.job_id, run.number),
+    )
+    owner_ordinal, job_ordinal, run_ordinal = listing.append_to_all(conn, lists, count)
     _count_stored(conn, owner_id, (output.blob_id for output in outputs), +1)
     _INSERT_OUTPUTS.run_many(
         conn,
@@ -771,12 +774,14 @@ def supersede(conn: Connection, file: File, *, now: datetime) -> None:
 
 
 # Of the outputs the newest: those of a study's other runs of the same moment, and a study may have
-# millions.
+# millions. All of them are looked at, so they are more the more is looked for.
+_NEWEST_MOST = 2000
+_NEWEST_EACH = 200
 _NEWEST = (
     select(files.c.blob_id)
     .where(files.c.job_id == bindparam("job"))
     .order_by(files.c.job_ordinal.desc())
-    .limit(2000)
+    .limit(bindparam("newest"))
     .subquery()
 )
 _OF_JOB = select(_NEWEST.c.blob_id).union_all(
@@ -797,7 +802,9 @@ def blob_of_content(
     """Blobs that already hold these contents (size, sha512) for the job: its inputs, and the newest
     of its outputs.
     """
-    rows = _OF_CONTENT.rows(conn, job=job_id, wanted=[sha512 for _, sha512 in contents])
+    newest = min(_NEWEST_MOST, _NEWEST_EACH * len(contents))
+    wanted = [sha512 for _, sha512 in contents]
+    rows = _OF_CONTENT.rows(conn, job=job_id, wanted=wanted, newest=newest)
     return {(row.size_bytes, row.sha512): row.id for row in rows}
 
 

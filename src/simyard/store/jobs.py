@@ -1,6 +1,6 @@
 """Jobs, who sees them, and their history."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -312,6 +312,14 @@ _BY_ID = Prepared(_JOBS.where(jobs.c.id == bindparam("job")))
 
 def by_id(conn: Connection, job_id: int) -> Job:
     return _job(_BY_ID.rows(conn, job=job_id)[0])
+
+
+_BY_IDS = Prepared(_JOBS.where(any_of(jobs.c.id, "wanted")))
+
+
+def by_ids(conn: Connection, job_ids: Collection[int]) -> dict[int, Job]:
+    """Those of these jobs that there are. At most some thousands at once."""
+    return {row.id: _job(row) for row in _BY_IDS.rows(conn, wanted=list(job_ids))}
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 Every list (the jobs that a user sees, his files, a job's outputs) numbers its entries as they
 come. `list_heads` keeps the total and the next number, `list_chunks` how many entries are left in
-each thousand of numbers. A page is found by walking those sums, then at most one chunk of rows:
-a list of a million entries has a thousand sums.
+each thousand of numbers; the row of a thousand comes with its first entry and stays. A page is
+found by walking those sums, then at most one chunk of rows: a list of a million entries has a
+thousand sums.
 """
+
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
 from simyard.domain.records import dataclass
-from simyard.store.prepared import Prepared
+from simyard.store.prepared import Prepared, any_of
 from simyard.store.schema import list_chunks, list_heads
 
 CHUNK = 1000
@@ -49,20 +52,30 @@ def next_ordinal(conn: Connection, name: str) -> int:
 
 def append(conn: Connection, name: str, count: int = 1) -> int:
     """Make room for `count` more entries and return the number of the first."""
-    head = _HEAD.first(conn, l=name)
-    first: int = head.next_ordinal if head else 0
-    if head is None:
-        _NEW_HEAD.run(conn, list=name, next_ordinal=count, total=count)
-    else:
-        _GROW.run(conn, l=name, n=count)
-    at = first
-    while at < first + count:
-        chunk = at // CHUNK
-        here = min(first + count, (chunk + 1) * CHUNK) - at
-        if _ADD.run(conn, l=name, c=chunk, n=here) == 0:
-            _NEW_CHUNK.run(conn, list=name, chunk=chunk, total=here)
-        at += here
-    return first
+    return append_to_all(conn, [name], count)[0]
+
+
+def append_to_all(conn: Connection, names: Sequence[str], count: int) -> list[int]:
+    """The same for several lists at once: the number of the first in each."""
+    heads = {row.list: row.next_ordinal for row in _HEADS.rows(conn, wanted=names)}
+    _GROW.run_many(conn, [{"l": name, "n": count} for name in names if name in heads])
+    new = [name for name in names if name not in heads]
+    _NEW_HEAD.run_many(conn, [{"list": n, "next_ordinal": count, "total": count} for n in new])
+    firsts = [heads.get(name, 0) for name in names]
+    begun, fresh = [], []
+    for name, first in zip(names, firsts, strict=True):
+        at = first
+        while at < first + count:
+            chunk = at // CHUNK
+            here = min(first + count, (chunk + 1) * CHUNK) - at
+            if at == chunk * CHUNK:
+                fresh.append({"list": name, "chunk": chunk, "total": here})
+            else:
+                begun.append({"l": name, "c": chunk, "n": here})
+            at += here
+    _ADD.run_many(conn, begun)
+    _NEW_CHUNK.run_many(conn, fresh)
+    return firsts
 
 
 def remove(conn: Connection, name: str, ordinal: int, count: int = 1) -> None:
@@ -137,6 +150,9 @@ _CHUNKS = {
 }
 _HEAD = Prepared(
     select(list_heads.c.total, list_heads.c.next_ordinal).where(list_heads.c.list == bindparam("l"))
+)
+_HEADS = Prepared(
+    select(list_heads.c.list, list_heads.c.next_ordinal).where(any_of(list_heads.c.list, "wanted"))
 )
 _NEW_HEAD = Prepared(list_heads.insert())
 _NEW_CHUNK = Prepared(list_chunks.insert())

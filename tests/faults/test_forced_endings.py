@@ -369,7 +369,12 @@ def test_a_program_is_killed_by_hand(server: RunningServer, client: Client) -> N
         line="Killed",
     )
     job = begun(client, wanted)
-    (pid,) = [pid for pid in strays(f"sleep {MARK}5") if harness.command_line(pid)[0] == "s"]
+
+    def sleeping() -> list[int]:
+        return [p for p in strays(f"sleep {MARK}5") if harness.command_line(p).startswith("sleep")]
+
+    wait_for(lambda: bool(sleeping()), "its sleep")  # it has only said so yet
+    (pid,) = sleeping()
     os.kill(pid, signal.SIGKILL)
     ended(server, client, job, wanted)
 

@@ -1,5 +1,6 @@
-"""What is recorded of a run's outputs."""
+"""What is recorded of a run's inputs and outputs."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from simyard.domain.files import Blob, File, FileType
 from simyard.domain.lifecycle import State
 from simyard.domain.runs import Again, Restart, Run
-from simyard.service import collecting
+from simyard.engines.protocol import Folder
+from simyard.service import collecting, staging, workfolder
 from simyard.service.collecting import Output
 from simyard.store import upgrade
 from simyard.store.database import Database
@@ -81,3 +83,29 @@ def test_only_new_content_takes_the_place_of_what_was_there(again: Again) -> Non
         assert [row.relative_path for row in fresh] == ["other", "new", "twice"]
         is_anew = again is Again.ANEW and started_at is not None
         assert [file.blob.id for file in old] == [2, 4, 5, *([3] if is_anew else [])]
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_what_is_laid_out_is_known_again_under_all_its_names(
+    tmp_path: Path, handed_over: bool
+) -> None:
+    if handed_over and os.getuid() != 0:
+        pytest.skip("only root can give files away")
+    owner = (65534, 65534) if handed_over else None
+    folder = Folder(root=tmp_path, inside_home="/home/job", owner=owner)
+    for name in ("a", "b/inner"):
+        (folder.work / name).mkdir(parents=True)
+    (folder.work / "a" / "one").write_text("of two names")
+    os.link(folder.work / "a" / "one", folder.work / "b" / "inner" / "two")
+    (folder.work / "b" / "link").symlink_to("nowhere")
+    (folder.work / "rendered").write_text("by a template")
+    (folder.home / "machinefile").write_text("localhost\n")
+    staging._hand_over(folder, {"a/one": 7}, {"rendered"})
+    noted = staging.read_manifest(folder)
+    found = {f.path: [f.size, f.ctime_ns, f.inode] for f in workfolder.walk(folder.work)}
+    assert {path: entry[:3] for path, entry in noted.items()} == found
+    rest = {path: entry[3:] for path, entry in noted.items()}
+    assert rest == {"a/one": [7], "b/inner/two": [None], "rendered": [None, 1]}
+    if handed_over:
+        every = [path.lstat() for path in folder.home.rglob("*")]
+        assert {(each.st_uid, each.st_gid) for each in every} == {owner}

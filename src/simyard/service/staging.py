@@ -289,21 +289,29 @@ def _hand_over(folder: Folder, staged: Mapping[str, int], rendered: Collection[s
     entries: dict[str, list[int | None]] = {}
     for inner in workfolder.folders(folder.home):
         place, _, below = inner.path.partition("/")
-        for name in (*inner.folders, *inner.others):
-            if folder.owner is not None:
+        if folder.owner is not None:
+            for name in inner.folders:
                 os.chown(name, *folder.owner, dir_fd=inner.descriptor, follow_symlinks=False)
-        if place != folder.work.name:
-            continue
         for name in inner.others:
+            seen = _handed_over(name, inner.descriptor, folder.owner)
             path = f"{below}/{name}" if below else name
-            seen = os.stat(name, dir_fd=inner.descriptor, follow_symlinks=False)
-            if stat.S_ISREG(seen.st_mode) and path != LOG_NAME:
+            is_of_work = place == folder.work.name and path != LOG_NAME
+            if is_of_work and stat.S_ISREG(seen.st_mode):
                 # The change time of a file cannot be set back by anybody: the same one, the same
                 # content.
                 noted = [seen.st_size, seen.st_ctime_ns, seen.st_ino, staged.get(path)]
                 entries[path] = [*noted, 1] if path in rendered else noted
     if entries:
         (folder.root / MANIFEST).write_text(json.dumps(entries))
+
+
+def _handed_over(name: str, inside: int, owner: tuple[int, int] | None) -> os.stat_result:
+    """Give a file to its owner once, whatever other names it has: its change time stays then."""
+    seen = os.stat(name, dir_fd=inside, follow_symlinks=False)
+    if owner is None or (seen.st_uid, seen.st_gid) == owner:
+        return seen
+    os.chown(name, *owner, dir_fd=inside, follow_symlinks=False)
+    return os.stat(name, dir_fd=inside, follow_symlinks=False)
 
 
 def read_manifest(folder: Folder) -> dict[str, list[int | None]]:

@@ -1,5 +1,6 @@
 """What the local engine says and does of attempts, with real processes."""
 
+import errno
 import json
 import os
 import queue
@@ -391,6 +392,27 @@ def test_a_request_outlives_the_server(grouped: Grouped) -> None:
     root = begun(grouped, ONE, HANDLES)
     attempts.request(root, signal.SIGUSR1, 20.0)
     assert grouped.end(ONE, 10).exit_code == 3
+
+
+def test_an_end_that_cannot_be_written_down_hides_no_other(
+    grouped: Grouped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grouped.start("lost", "touch up; sleep 60")
+    wait_for((grouped.engine.folder("lost").work / "up").exists, "its file")
+    grouped.start("other", "exit 4")
+    grouped.end("other")
+    pid = supervisor_of(grouped, "lost")
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: supervisor.start_ticks(pid) is None, "its end")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(supervisor, "write_durably", refuse)
+        seen = grouped.engine.observe(["lost", "other"])
+        assert (seen["lost"].phase, seen["other"].phase) == (Phase.RUNNING, Phase.ENDED)
+    assert grouped.end("lost").cause is Cause.INTERRUPTED
 
 
 # --- an upgrade -----------------------------------------------------------------------------------

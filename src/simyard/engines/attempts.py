@@ -22,6 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from simyard.domain.errors import disk_is_full
 from simyard.domain.runs import Allowance, Cause, Ending, Resource, Sample, Usage
 from simyard.engines import meter, payload, supervisor
 from simyard.engines.plugins import EngineError
@@ -259,6 +260,19 @@ def request(root: Path, signal: int | None, after_seconds: float) -> None:
         aside.unlink()
     else:
         aside.rename(root / "cancel")
+
+
+def bury(root: str, cause: str, message: str = "") -> bool:
+    """Write the end of an attempt that nobody will. Returns whether it has one now: on a full disk
+    that waits for room, and what else there is to tell does not wait for that.
+    """
+    try:
+        return bool(supervisor.bury(root, cause, message))
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        log.warning("%s: there is no room to write down its end (%s)", root, cause)
+        return False
 
 
 def measured(root: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from simyard.engines import cgroups, meter, sandbox, supervisor
 from simyard.engines.attempts import (
     MARK,
     AttemptFolders,
+    bury,
     instant,
     measured,
     need_way,
@@ -117,14 +118,14 @@ class LocalEngine(AttemptFolders):
             if not os.path.isdir(root):
                 return Observation(phase=Phase.VANISHED)
             # Buried first: a start that is on its way must not come after all.
-            if _is_of_an_earlier_boot(f"{root}/home") and supervisor.bury(root, "lost"):
+            if _is_of_an_earlier_boot(f"{root}/home") and bury(root, "lost"):
                 return self._observe(token)
             return Observation(phase=Phase.UNKNOWN)
         alive = supervisor.start_ticks(pids["supervisor"]) == pids["supervisor_ticks"]
         if not (alive and pids["boot_id"] == supervisor.boot_id()):
             # Nobody watches it any more. Say so for good, unless it ended just now.
             _sweep(Path(root))
-            if supervisor.bury(root, "lost"):
+            if bury(root, "lost"):
                 return self._ended(root, pids, supervisor.read_json(f"{root}/exit.json"))
         return Observation(phase=Phase.RUNNING, started_at=instant(pids["started_at"]))
 

@@ -37,7 +37,15 @@ from simyard.domain.lifecycle import Wait
 from simyard.domain.records import dataclass
 from simyard.domain.runs import Resource, Waiting
 from simyard.engines import group, meter, sandbox, slurm_programs, supervisor
-from simyard.engines.attempts import SHARED, AttemptFolders, instant, need_way, remove_tree, request
+from simyard.engines.attempts import (
+    SHARED,
+    AttemptFolders,
+    bury,
+    instant,
+    need_way,
+    remove_tree,
+    request,
+)
 from simyard.engines.plugins import EngineError, Host
 from simyard.engines.protocol import (
     AttemptSpec,
@@ -475,7 +483,7 @@ class SlurmEngine(AttemptFolders):
         elif task is not None and task.state == "FAILED":
             cause = "refused"
             said = f"its batch script ended with exit code {task.exit_code} on {task.nodes}"
-        if not supervisor.bury(root, cause, said):
+        if not bury(root, cause, said):
             return None
         self._unwritten.discard(token)
         if task is not None and not task.is_over:

@@ -176,8 +176,9 @@ def test_a_live_folder_is_looked_at_up_to_a_bound(
         assert (tree.is_partial, tree.page(Wanted()).sums.files) == (most < 5, count)
 
 
-def test_who_waited_for_a_look_that_took_long_does_not_look_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("took", "good"), [(10.0, 2.0), (0.01, 0.2), (0.0, 0.0)])
+def test_who_waited_for_a_look_does_not_look_again_unless_it_takes_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, took: float, good: float
 ) -> None:
     looks: list[float] = []
     now = 100.0
@@ -185,7 +186,7 @@ def test_who_waited_for_a_look_that_took_long_does_not_look_again(
     def look(_work: Path) -> Tree:
         nonlocal now
         looks.append(now)
-        now += 10
+        now += took
         return TREE
 
     run: Any = SimpleNamespace(id=1, token="t")
@@ -194,12 +195,16 @@ def test_who_waited_for_a_look_that_took_long_does_not_look_again(
     monkeypatch.setattr(trees.live, "folder", lambda *_: SimpleNamespace(work=tmp_path))
     monkeypatch.setattr(trees, "time", SimpleNamespace(monotonic=lambda: now))
     assert book.known(run, Wanted()) is None
-    assert book.page(run, Wanted()) == book.page(run, Wanted()) == book.known(run, Wanted())
+    first = book.page(run, Wanted())
+    if good:
+        now += 0.9 * good
+        assert first == book.page(run, Wanted()) == book.known(run, Wanted())
+        now += 0.1 * good
     assert looks == [100]
-    now += trees._LIVE_SECONDS
+    now += 0.001
     assert book.known(run, Wanted()) is None
     book.page(run, Wanted())
-    assert looks == [100, 112]
+    assert len(looks) == 2
 
 
 def test_few_are_looked_up_at_once_and_what_is_known_waits_for_nobody(

@@ -54,6 +54,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _WAKE = signal.SIGUSR1  # there is a request: look. To look in vain does nothing
 _WATCHED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, _WAKE}
 _SEE_OFF_SECONDS = 0.1
+_FORK_SECONDS = 0.05  # between the fork and the exec of a process, with a margin
 _IDLE_SECONDS = 2.0  # that a supervisor waits for another attempt
 _MOST_DOORS = 500  # fewer than files may be open
 _OOM_SCORE = b"500"  # where the machine's memory is full, the kernel takes payloads before servers
@@ -546,10 +547,16 @@ def _ask_politely(spec, payload, number):
     """
     driver = next(_spoken_to(spec, [payload, *descendants(payload)]), None)
     asked = number is None
-    for pid in _spoken_to(spec, descendants(os.getpid())):
-        if number is not None and pid != driver and _catches(pid, number):
-            _signal(pid, number)
-            asked = True
+    if number is not None:
+        others = [pid for pid in _spoken_to(spec, descendants(os.getpid())) if pid != driver]
+        ready = [pid for pid in others if _catches(pid, number)]
+        if ready:
+            time.sleep(_FORK_SECONDS)
+        for pid in ready:
+            # One that was just forked has its parent's handlers until it becomes something else.
+            if _catches(pid, number):
+                _signal(pid, number)
+                asked = True
     if asked and driver is not None and _catches(driver, signal.SIGUSR1):
         _signal(driver, signal.SIGUSR1)
     return asked

@@ -20,7 +20,10 @@ from simyard.store import files as store
 from simyard.store.files import StoredRow
 
 _MOST_LIVE = 150_000  # files, folders and links of a live folder that are looked at
-_LIVE_SECONDS = 2.0  # how old what is shown of a live folder may be
+# How old what is shown of a live folder may be: at most so long, and so many times as long as it
+# took to look.
+_LIVE_SECONDS = 2.0
+_LIVE_TIMES = 20
 _ROWS_AT_ONCE = 5000
 _MOST_KEPT_BYTES = 150_000_000  # of all runs together
 
@@ -36,12 +39,13 @@ class Look:
 class _Kept:
     version: object = None
     looked_at: float = 0.0  # when that was over
+    good_seconds: float = 0.0  # that it may be shown then, if the folder is live
     tree: Tree = field(default_factory=lambda: Tree(()))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_of(self, run: Run, work: Path | None) -> bool:
         """Whether the tree is that of a run now."""
-        is_late = time.monotonic() - self.looked_at >= _LIVE_SECONDS
+        is_late = time.monotonic() - self.looked_at >= self.good_seconds
         return self.version == _version(run, work) and not (work is not None and is_late)
 
 
@@ -74,10 +78,13 @@ class TreeBook:
         # The first who asks looks, the others wait for what he finds.
         with kept.lock:
             if not kept.is_of(run, work):
+                began = time.monotonic()
                 tree = self._stored(run) if work is None else _live(work)
                 with self._lock:
                     kept.tree, kept.version = tree, _version(run, work)
                     kept.looked_at = time.monotonic()
+                    took = kept.looked_at - began
+                    kept.good_seconds = min(_LIVE_SECONDS, _LIVE_TIMES * took)
             tree = kept.tree
             try:
                 page = tree.page(wanted)

@@ -35,6 +35,9 @@ ALL = {
 
 
 def main(names: list[str]) -> int:
+    if unknown := [name for name in names if name not in ALL]:
+        print(f"There is no {', '.join(unknown)}; there are: {', '.join(ALL)}.", file=sys.stderr)
+        return 2
     table = Table()
     for name in names or ALL:
         ALL[name](table)

@@ -53,7 +53,7 @@ def test_secrets_of_the_machine(client: Client) -> None:
     )
     assert "root:x:0:0" in log and "$6$" not in log and "$y$" not in log
     known = [line.split(":")[0] for line in log.splitlines() if line.count(":") == 6]
-    assert known[:2] == ["root", "job"] and set(known[2:]) <= {"65534"}
+    assert known == ["root", "job", *(["65534"] if os.getuid() == 0 else [])]
 
 
 def test_no_rights_and_no_way_to_more(client: Client) -> None:

@@ -153,7 +153,7 @@ def _charge(tx: Transaction, endings: Sequence[tuple[Run, Ending, datetime]]) ->
     """
     rows = []
     projects: dict[int, str] = {}
-    of = {job_id: jobs.by_id(tx.conn, job_id) for job_id in {run.job_id for run, _, _ in endings}}
+    of = jobs.by_ids(tx.conn, {run.job_id for run, _, _ in endings})
     for run, _, at in endings:
         job = of[run.job_id]
         projects[run.id] = job.definition.project_id or ""

@@ -253,9 +253,7 @@ def waits_no_more(tx: Transaction, job: Job) -> None:
     """It got cores, or came to its end without: take down the notice that it waits for others of
     its owner.
     """
-    kept = tuple(notice for notice in job.notices if notice.code != WAITS_FOR_OWN)
-    if kept != job.notices:
-        jobs.set_notices(tx.conn, job.id, kept)
+    jobs.drop_notice(tx.conn, job, WAITS_FOR_OWN)
 
 
 # --- looking --------------------------------------------------------------------------------------

@@ -282,7 +282,7 @@ class Reconciler:
                 return None
             if run.inputs is not None:
                 _tell_study(tx, run, report.job)
-            _waits_no_more(tx, report.job)
+            jobs.drop_notice(tx.conn, report.job, _WAITING)
             if run.started_at is None:
                 quotas.waits_no_more(tx, jobs.by_id(tx.conn, run.job_id))
             quotas.tell_if_over(tx, self._site, run.job_id)
@@ -607,13 +607,6 @@ def _notice(tx: Transaction, job_id: int, notice: Notice) -> None:
     job = jobs.by_id(tx.conn, job_id)
     if notice not in job.notices:
         jobs.set_notices(tx.conn, job.id, (*job.notices, notice))
-
-
-def _waits_no_more(tx: Transaction, job: Job) -> None:
-    if any(notice.code == _WAITING for notice in job.notices):
-        now = jobs.by_id(tx.conn, job.id).notices  # there may be others since
-        kept = tuple(notice for notice in now if notice.code != _WAITING)
-        jobs.set_notices(tx.conn, job.id, kept)
 
 
 def _forget_blobs(tx: Transaction, keys: Sequence[str]) -> None:

@@ -293,7 +293,7 @@ def _hand_over(folder: Folder, staged: Mapping[str, int], rendered: Collection[s
             for name in inner.folders:
                 os.chown(name, *folder.owner, dir_fd=inner.descriptor, follow_symlinks=False)
         for name in inner.others:
-            seen = _handed_over(name, inner.descriptor, folder.owner)
+            seen = _give(name, inner.descriptor, folder.owner)
             path = f"{below}/{name}" if below else name
             is_of_work = place == folder.work.name and path != LOG_NAME
             if is_of_work and stat.S_ISREG(seen.st_mode):
@@ -305,7 +305,7 @@ def _hand_over(folder: Folder, staged: Mapping[str, int], rendered: Collection[s
         (folder.root / MANIFEST).write_text(json.dumps(entries))
 
 
-def _handed_over(name: str, inside: int, owner: tuple[int, int] | None) -> os.stat_result:
+def _give(name: str, inside: int, owner: tuple[int, int] | None) -> os.stat_result:
     """Give a file to its owner once, whatever other names it has: its change time stays then."""
     seen = os.stat(name, dir_fd=inside, follow_symlinks=False)
     if owner is None or (seen.st_uid, seen.st_gid) == owner:

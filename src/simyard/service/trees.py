@@ -38,15 +38,14 @@ class Look:
 @dataclass
 class _Kept:
     version: object = None
-    looked_at: float = 0.0  # when that was over
-    good_seconds: float = 0.0  # that it may be shown then, if the folder is live
+    good_until: float = 0.0  # while the folder is live
     tree: Tree = field(default_factory=lambda: Tree(()))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_of(self, run: Run, work: Path | None) -> bool:
         """Whether the tree is that of a run now."""
-        is_late = time.monotonic() - self.looked_at >= self.good_seconds
-        return self.version == _version(run, work) and not (work is not None and is_late)
+        is_good = work is None or time.monotonic() < self.good_until
+        return self.version == _version(run, work) and is_good
 
 
 class TreeBook:
@@ -82,9 +81,8 @@ class TreeBook:
                 tree = self._stored(run) if work is None else _live(work)
                 with self._lock:
                     kept.tree, kept.version = tree, _version(run, work)
-                    kept.looked_at = time.monotonic()
-                    took = kept.looked_at - began
-                    kept.good_seconds = min(_LIVE_SECONDS, _LIVE_TIMES * took)
+                    now = time.monotonic()
+                    kept.good_until = now + min(_LIVE_SECONDS, _LIVE_TIMES * (now - began))
             tree = kept.tree
             try:
                 page = tree.page(wanted)

@@ -533,6 +533,15 @@ def set_notices(conn: Connection, job_id: int, notices: tuple[Notice, ...]) -> N
     conn.execute(update(jobs).where(jobs.c.id == job_id).values(notices=_encode(notices).decode()))
 
 
+def drop_notice(conn: Connection, job: Job, code: str) -> None:
+    """Take down the notices of this code that a job had when it was read. Those that came since
+    stay.
+    """
+    if any(notice.code == code for notice in job.notices):
+        now = by_id(conn, job.id).notices
+        set_notices(conn, job.id, tuple(notice for notice in now if notice.code != code))
+
+
 _ADD_STORAGE = Prepared(
     update(jobs)
     .where(jobs.c.id == bindparam("job"))

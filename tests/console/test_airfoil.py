@@ -80,7 +80,7 @@ def test_the_first_minutes_run_the_airfoil_and_it_is_watched(
         assert "simyard api examples/airfoil/contents/ \\\n  -o airfoil2d.zip" in told[0]
         assert "simyard api files/contents/ " in told[1]
         assert f"simyard api POST jobs/{job}/submit/" in told[3]
-        somebody.check(404)
+        somebody.check()
 
 
 # --- documentation --------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_stopping_is_asked_once_and_waited_for(patient: RunningServer, visit: Vi
     expect(page.get_by_text("Stopping since")).to_have_count(0)
     expect(page.get_by_label("How it ended")).to_contain_text("Stopped")
     assert asked(somebody, "POST", "/stop/") == 1
-    somebody.check(404)  # what a run has not written yet
+    somebody.check()
 
 
 def test_who_has_waited_long_for_a_solver_ends_it(patient: RunningServer, visit: Visitor) -> None:
@@ -96,7 +96,7 @@ def test_who_has_waited_long_for_a_solver_ends_it(patient: RunningServer, visit:
     expect(force).to_have_count(0)
     assert client.finished(job) == "Stopped by the user"
     assert "told" in client.outputs(job)
-    somebody.check(404)  # what a run has not written yet
+    somebody.check()
 
 
 def test_a_snapshot_comes_among_the_files(
@@ -122,7 +122,7 @@ def test_a_snapshot_comes_among_the_files(
     with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as archive:
         (part,) = [name for name in archive.namelist() if name.split("/")[-1] == "part"]
         assert archive.read(part) == b"half\n"
-    somebody.check(404)  # what a run has not written yet
+    somebody.check()
 
 
 # --- once it is over -----------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_it_is_run_again_as_another_job(client: Client, visit: Visitor) -> None:
     again = id_of(page)
     assert client.get(f"jobs/{again}/")["clonedFrom"] == job
     assert client.outputs(again)["answer"] == b"42\n"
-    somebody.check(404)  # what a run has not written yet
+    somebody.check()
 
 
 def test_a_copy_is_edited_and_submitted(client: Client, visit: Visitor) -> None:
@@ -188,7 +188,7 @@ def test_a_copy_is_edited_and_submitted(client: Client, visit: Visitor) -> None:
     # Setup tells what became another.
     page.get_by_role("link", name="Setup").click()
     expect(page.get_by_role("main")).to_contain_text("echo first")
-    somebody.check(404)  # what a run has not written yet
+    somebody.check()
 
 
 def test_it_is_deleted_for_good_and_the_list_goes_on(client: Client, visit: Visitor) -> None:

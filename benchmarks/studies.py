@@ -2,8 +2,10 @@
 
 Beside them: the same sandbox started by xargs as fast as the machine can, which keeps nothing of
 what it runs; the engine alone, which lays a run out and supervises it to its end, with no server
-that knows of it; and what inserting 10,000 rows takes SQLite alone. STUDY_RUNS changes how many
-runs are executed. The optimizers stand in optimisers.py.
+that knows of it; a job array of a private Slurm with as many cores, which needs no sandbox; and
+what inserting 10,000 rows takes SQLite alone. The runs a second go up and down with the machine,
+the ratios hardly. STUDY_RUNS changes how many runs are executed. The optimizers stand in
+optimisers.py.
 """
 
 import json
@@ -31,10 +33,12 @@ from simyard.domain.runs import Allowance
 from simyard.engines import local
 from simyard.engines.plugins import Host
 from simyard.engines.protocol import AttemptSpec, Phase, Request, Step
+from simyard.testing.slurm import cluster, missing
 
 ACCEPTED = 10_000
 RUNS = int(os.environ.get("STUDY_RUNS", "1500"))
 SLOTS = 8
+ARRAY = 300
 EDGE = "simyard-bench-edge"
 
 
@@ -129,11 +133,39 @@ def _nothings(table: Table, server: Server) -> None:
     table.add(f"{RUNS:,} no-op runs of a study", f"{rate:.0f}/s", ">= 100/s", beside, rate >= 100)
     table.add("server's CPU a run", f"{cpu:.1f} ms")
     alone = _engine_alone(400)
-    table.add("the engine alone, no server", f"{alone:.0f}/s", "", f"{alone / floor:.2f} x xargs")
+    beside = f"{alone / floor:.2f} x xargs; the runs above have {rate / alone:.2f} x its pace"
+    table.add("the engine alone, no server", f"{alone:.0f}/s", "", beside)
+    _beside_slurm(table, rate)
     settled = [level for level in levels if level[0] > took / 4]
     grows = slope(settled) * took / 60
     shown = f"{levels[0][1]:.0f} / {levels[-1][1]:.0f} MB"
     table.add("memory: start / end", shown, "", f"grew by {grows:.1f} MB after a quarter")
+
+
+def _beside_slurm(table: Table, rate: float) -> None:
+    """rate: of our runs, a second."""
+    name = f"{ARRAY} no-op jobs of a Slurm array"
+    if missing():
+        table.add(name, "not installed")
+        return
+    array = _slurm_array(ARRAY)
+    beside = f"a study's runs have {rate / array:.1f} x its pace"
+    table.add(name, f"{array:.0f}/s", ">= 4 x", beside, rate >= 4 * array)
+
+
+def _slurm_array(count: int) -> float:
+    """Jobs a second of a private cluster with our slots, each a shell of its own that does nothing,
+    with no output and no sandbox.
+    """
+    with scratch(Path(tempfile.gettempdir())) as base:
+        base.chmod(0o755)
+        with cluster(base / "cluster", nodes=1, cpus=SLOTS) as made:
+            began = time.perf_counter()
+            array = f"--array=0-{count - 1}"
+            made.call("sbatch", "--output=/dev/null", "--chdir=/", array, "--wrap=true")
+            while made.call("squeue", "-h", "-r").stdout:
+                time.sleep(0.1)
+            return count / (time.perf_counter() - began)
 
 
 def _xargs(count: int) -> float:

@@ -128,14 +128,25 @@ def test_old_entries_go_and_their_ids_never_come_again(database: Database) -> No
     assert [news.id for news in database.read(journal.between, 0, EVERYTHING)] == [5, 6]
 
 
-def test_reading_follows_the_ids_and_pruning_the_times(database: Database) -> None:
+def test_the_journal_is_pruned_up_to_the_first_young_entry(database: Database) -> None:
+    ages = (3, 2, 0, 2, 0)
+    database.write(write, *(Entry("x", NOW - timedelta(days=age)) for age in ages))
+    database.write(lambda tx: events.prune(tx.conn, before=NOW - timedelta(days=1)))
+    assert [news.id for news in database.read(journal.between, 0, EVERYTHING)] == [3, 4, 5]
+    database.write(lambda tx: events.prune(tx.conn, before=NOW - timedelta(days=1)))
+    assert [news.id for news in database.read(journal.between, 0, EVERYTHING)] == [3, 4, 5]
+
+
+def test_reading_and_pruning_follow_the_ids(database: Database) -> None:
     def plan(conn: Connection, statement: Any) -> str:
         sql = str(statement.compile(conn.engine))
         return str(conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?")).all())
 
     for query in (events._BETWEEN, events._FIRST, events._CREATIONS):
         assert "SEARCH events USING INTEGER PRIMARY KEY (rowid>?" in database.read(plan, query)
-    assert "ix_events_at" in database.read(plan, events._PRUNE)
+    pruning = database.read(plan, events._PRUNE)
+    assert "SEARCH events USING INTEGER PRIMARY KEY (rowid<?" in pruning
+    assert "USE TEMP B-TREE" not in pruning  # it reads no further than it removes
 
 
 def test_a_commit_is_told_once_its_callers_know(database: Database) -> None:

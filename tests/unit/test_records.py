@@ -1,6 +1,7 @@
 """`simyard.domain.records.dataclass` is held against the standard library's."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import field
@@ -178,3 +179,38 @@ def test_no_description_is_taken_from_the_signature() -> None:
     shapes = Shapes(records.dataclass)
     assert shapes.thing.__doc__ == "Thing"
     assert inspect.getdoc(shapes.run) == "A run."
+
+
+def test_replacing(shapes: Shapes) -> None:
+    for replace in (dataclasses.replace, records.replace):
+        if replace is records.replace and not hasattr(shapes.run, "__record__"):
+            continue  # only for our own
+        run = shapes.rerun(number=3, parent=2)
+        changed = replace(run, state="done", parent=0)
+        assert changed == shapes.rerun(number=3, state="done", parent=0)
+        assert changed.is_first and changed is not run and run.state == "planned"
+        assert type(changed) is shapes.rerun and changed.notes is run.notes
+        with pytest.raises(TypeError, match="unexpected keyword argument 'stat'"):
+            replace(run, stat="done")
+        moved = replace(shapes.place("a/b", 2), path="a")
+        assert moved == shapes.place("a", 2) and moved.end == 3  # anew
+        with pytest.raises(ValueError, match="end"):
+            replace(moved, end=1)
+
+
+def test_what_was_worked_out_of_a_record_is_worked_out_again_of_its_replacement() -> None:
+    @records.dataclass(frozen=True)
+    class Place:
+        root: str
+        depth: int = 0
+
+        @functools.cached_property
+        def work(self) -> str:
+            return f"{self.root}/work"
+
+    place = Place("a")
+    assert place.work == "a/work"
+    assert records.replace(place, root="b").work == "b/work"
+    (decoded,) = msgspec.json.decode(b'[{"root": "c"}]', type=list[Place])
+    assert decoded.work == "c/work"
+    assert records.replace(decoded, root="d").work == "d/work"

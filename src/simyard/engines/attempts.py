@@ -23,6 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from simyard.domain.errors import disk_is_full
+from simyard.domain.records import replace
 from simyard.domain.runs import Allowance, Cause, Ending, Resource, Sample, Usage
 from simyard.engines import meter, payload, supervisor
 from simyard.engines.plugins import EngineError
@@ -36,6 +37,8 @@ LOG_NAME = "process_output.log"
 SHARED = ".shared"  # what all attempts see, beside their folders
 _NEWS = ".news"  # datagram socket, beside the attempts' folders
 _ASIDE = ".aside"  # folders that attempts are made from, beside their folders
+_USAGE = {each.name for each in dataclasses.fields(Usage)}
+_ALLOWANCE = {each.name for each in dataclasses.fields(Allowance)}
 _POINT = ("seconds", "cpu_seconds", "memory", "processes", "disk", "files")  # as meter.py has them
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, ... of linux/fs.h
 _TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
@@ -185,7 +188,7 @@ class AttemptFolders:
         }
         # For the steps only: what makes the sandbox would load a dozen files for it.
         spoken = {name: env.pop(name) for name in list(env) if name.startswith(("LANG", "LC_"))}
-        steps = [dataclasses.replace(s, env={**spoken, **s.env}) for s in attempt.steps]
+        steps = [replace(s, env={**spoken, **s.env}) for s in attempt.steps]
         payload.write_scripts(folder.root / "scripts", steps, alike)
         argv = box.argv(
             folder.root,
@@ -290,14 +293,12 @@ def measured(root: Path) -> dict[str, Any]:
 
 
 def usage_of(found: dict[str, Any] | None) -> Usage | None:
-    known = {field.name for field in dataclasses.fields(Usage)}
-    return Usage(**{n: v for n, v in found.items() if n in known}) if found else None
+    return Usage(**{n: v for n, v in found.items() if n in _USAGE}) if found else None
 
 
 def _allowance(spec: dict[str, Any]) -> Allowance | None:
-    known = {field.name for field in dataclasses.fields(Allowance)}
     found = spec.get("allowance") or {"walltime": spec.get("walltime", 0)}
-    return Allowance(**{n: v for n, v in found.items() if n in known})
+    return Allowance(**{n: v for n, v in found.items() if n in _ALLOWANCE})
 
 
 def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
@@ -308,7 +309,7 @@ def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
     message = ending.message
     if ending.limit and usage and allowance:
         message = _beyond(ending.limit, usage, allowance)
-    return dataclasses.replace(ending, usage=usage, allowance=allowance, message=message)
+    return replace(ending, usage=usage, allowance=allowance, message=message)
 
 
 def _how_it_ended(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:

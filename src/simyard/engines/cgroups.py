@@ -67,13 +67,13 @@ class Cgroups:
             "enforces": [str(resource) for resource in self.enforces(allowance)],
         }
         if self.v2 is not None:
-            self._describe_v2(made, self.v2 / name, allowance)
+            self._describe_v2(made, f"{self.v2}/{name}", allowance)
         for controller, parent in self.v1.items():
-            _describe_v1(made, controller, parent / name, allowance)
+            _describe_v1(made, controller, f"{parent}/{name}", allowance)
         return made
 
-    def _describe_v2(self, made: dict[str, Any], at: Path, allowance: Allowance) -> None:
-        made["folders"].append(str(at))
+    def _describe_v2(self, made: dict[str, Any], at: str, allowance: Allowance) -> None:
+        made["folders"].append(at)
         made["procs"].append(f"{at}/cgroup.procs")
         made["kill"] = f"{at}/cgroup.kill"
         counters = made["counters"]
@@ -113,8 +113,8 @@ class Cgroups:
 NONE = Cgroups("none")
 
 
-def _describe_v1(made: dict[str, Any], controller: str, at: Path, allowance: Allowance) -> None:
-    made["folders"].append(str(at))
+def _describe_v1(made: dict[str, Any], controller: str, at: str, allowance: Allowance) -> None:
+    made["folders"].append(at)
     made["procs"].append(f"{at}/cgroup.procs")
     counters = made["counters"]
     match controller:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from simyard.domain.errors import NotFound
 from simyard.domain.faults import crash_point
 from simyard.domain.files import Blob, File, modified
 from simyard.domain.jobs import COMPLETED_TEMPLATES, GENERATED_FILES, INPUT_FILES, Job
-from simyard.domain.records import dataclass
+from simyard.domain.records import dataclass, replace
 from simyard.domain.runs import Again, Run
 from simyard.engines.protocol import Folder
 from simyard.service import staging, workfolder

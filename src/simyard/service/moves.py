@@ -2,7 +2,6 @@
 words of the API and the journal, all in the caller's transaction.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from simyard.domain.lifecycle import (
     Event,
     State,
 )
-from simyard.domain.records import dataclass
+from simyard.domain.records import dataclass, replace
 from simyard.domain.runs import (
     FAILED,
     WELL,
@@ -65,9 +64,12 @@ def apply(tx: Transaction, happenings: Sequence[Happening]) -> list[Run]:
     moved: list[tuple[Happening, State]] = []
     for happening in happenings:
         state = lifecycle.after(happening.run.state, happening.event)
-        after.append(dataclasses.replace(happening.run, state=state))
-        if state is not happening.run.state:
-            moved.append((happening, state))
+        if state is happening.run.state:
+            after.append(happening.run)
+            continue
+        ending = happening.ending or happening.run.ending
+        after.append(replace(happening.run, state=state, ending=ending))
+        moved.append((happening, state))
     if not moved:
         return after
     runs.set_states(tx.conn, [(happening.run.id, state) for happening, state in moved])
@@ -200,7 +202,7 @@ def tell_waiting(tx: Transaction, job_id: int, waiting: Waiting) -> None:
         jobs.amend_word(tx.conn, job_id, JOB, waiting.reason)
     elif _is_later(JOB_HISTORY, word, now.status):
         jobs.add_words(tx.conn, [Word(job_id, JOB, word, waiting.reason, tx.now())])
-        now = dataclasses.replace(now, status=word)
+        now = replace(now, status=word)
         jobs.set_standings(tx.conn, [now])
     else:
         return  # it waits for its turn again; a history tells every word once
@@ -242,8 +244,8 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
             continue
         if before.state in FINAL and state not in FINAL:
             reopened.append(before.job_id)
-            before = dataclasses.replace(before, status="", cluster_status="")
-        standing = dataclasses.replace(before, state=state)
+            before = replace(before, status="", cluster_status="")
+        standing = replace(before, state=state)
         job_words, cluster_words = lifecycle.job_words(state), lifecycle.cluster_words(state)
         if state is State.COLLECTING and change.reason != WELL:
             job_words = (STOPPING_WORD,)  # a run failed: that is where the reason is first told
@@ -254,11 +256,11 @@ def record(tx: Transaction, changes: Sequence[Change], entries: Sequence[Entry] 
         for word in job_words:
             if _is_later(JOB_HISTORY, word, standing.status):
                 words.append(Word(before.job_id, JOB, word, change.reason, change.at or tx.now()))
-                standing = dataclasses.replace(standing, status=word)
+                standing = replace(standing, status=word)
         for word in cluster_words:
             if _is_later(CLUSTER_HISTORY, word, standing.cluster_status):
                 words.append(Word(before.job_id, CLUSTER, word, None, change.at or tx.now()))
-                standing = dataclasses.replace(standing, cluster_status=word)
+                standing = replace(standing, cluster_status=word)
         standings.append(standing)
         if state in FINAL and before.state not in FINAL:
             completed.append(before.job_id)

@@ -13,7 +13,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from simyard.domain.catalogue import Notice
@@ -23,7 +22,7 @@ from simyard.domain.files import File
 from simyard.domain.jobs import Job
 from simyard.domain.lifecycle import LOCAL, Event, State
 from simyard.domain.outcome import Outcome, Verdict
-from simyard.domain.records import dataclass
+from simyard.domain.records import dataclass, replace
 from simyard.domain.runs import WELL, Again, Cause, Ending, Run, Waiting, reason
 from simyard.engines.protocol import Observation, Phase
 from simyard.service import (
@@ -234,7 +233,7 @@ class Reconciler:
                 continue
             if happening := self._reported(tx, run, report):
                 then[run.id] = happening
-        moves.apply(tx, list(then.values()))
+        known.update((run.id, run) for run in moves.apply(tx, list(then.values())))
         for job_id, what in waiting.items():
             moves.tell_waiting(tx, job_id, what)
         if observed:
@@ -243,10 +242,11 @@ class Reconciler:
         studies.give_slots(tx, self._site, {run.job_id for run in ended if run.inputs is not None})
         freed = bool(ended)
         granted = self._let_in(tx) if let_in or freed else []
-        # Read again: some have a new attempt, and its token, since a moment ago.
-        moved = list(runs.by_ids(tx.conn, [*known, *granted]).values())
-        driven = {run.job_id for run in moved if run.state in DRIVEN}
-        return moved, jobs.by_ids(tx.conn, driven) if driven else {}
+        # They have a new attempt, and its token, since a moment ago.
+        begin = [*granted, *(run.id for run in known.values() if run.state is State.STAGING)]
+        known.update(runs.by_ids(tx.conn, begin) if begin else {})
+        driven = {run.job_id for run in known.values() if run.state in DRIVEN}
+        return list(known.values()), jobs.by_ids(tx.conn, driven) if driven else {}
 
     def _observed(self, tx: Transaction, run: Run, found: Observation) -> Happening | None:
         """What follows from what the engine saw of a run."""

@@ -6,7 +6,6 @@ import os
 import shlex
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from simyard.blobs.sealed import SealedBlobs
@@ -16,7 +15,7 @@ from simyard.domain.errors import Damaged, NotFound, Refused, StorageFull
 from simyard.domain.faults import crash_point
 from simyard.domain.files import File
 from simyard.domain.jobs import Job, JobAnalysis
-from simyard.domain.records import dataclass
+from simyard.domain.records import dataclass, replace
 from simyard.domain.runs import Again, Run
 from simyard.engines import payload
 from simyard.engines.protocol import AttemptSpec, Bind, Engine, Folder, Request, Step

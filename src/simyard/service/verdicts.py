@@ -10,7 +10,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from simyard.domain.grammar import Artifact, Numbers, Rules, Weight, number
 from simyard.domain.jobs import Job
 from simyard.domain.loglines import OutOfTime, RuleBook
 from simyard.domain.outcome import Evidence, Outcome
-from simyard.domain.records import dataclass
+from simyard.domain.records import dataclass, replace
 from simyard.domain.runs import Ending, Run
 from simyard.domain.verdict import Finding, Judge, filled
 from simyard.service import restarting, staging, workfolder

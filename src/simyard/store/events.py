@@ -14,9 +14,13 @@ from simyard.store.schema import events, jobs
 
 _INSERT = Prepared(events.insert())
 _NEWEST = select(func.max(events.c.id))
-# The newest stays whatever its age, so that no id is ever given a second time.
+# Times follow the ids but for moments, so an index of them would only cost. The newest stays
+# whatever its age, so that no id is ever given a second time.
+_FIRST_KEPT = (
+    select(events.c.id).where(events.c.at >= bindparam("before")).order_by(events.c.id).limit(1)
+)
 _PRUNE = delete(events).where(
-    events.c.at < bindparam("before"), events.c.id != _NEWEST.scalar_subquery()
+    events.c.id < func.coalesce(_FIRST_KEPT.scalar_subquery(), _NEWEST.scalar_subquery())
 )
 
 
@@ -46,6 +50,7 @@ def append(conn: Connection, entries: Sequence[Entry]) -> None:
 
 
 def prune(conn: Connection, *, before: datetime) -> None:
+    """Remove the oldest entries, up to the first that is not older than this."""
     conn.execute(_PRUNE, {"before": before})
 
 

@@ -776,7 +776,7 @@ def supersede(conn: Connection, file: File, *, now: datetime) -> None:
 # Of the outputs the newest: those of a study's other runs of the same moment, and a study may have
 # millions. All of them are looked at, so they are more the more is looked for.
 _NEWEST_MOST = 2000
-_NEWEST_EACH = 200
+_NEWEST_EACH = 50
 _NEWEST = (
     select(files.c.blob_id)
     .where(files.c.job_id == bindparam("job"))

@@ -5,12 +5,12 @@ statement and the driver, where it takes four times as long as SQLite does for a
 what is polled and for what every run goes through; everything else is executed as usual.
 """
 
-import json
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -40,7 +40,7 @@ class Values(TypeDecorator[Sequence[object]]):
     cache_ok = True
 
     def process_bind_param(self, value: Sequence[object] | None, dialect: Any) -> str:
-        return json.dumps(list(value or ()))
+        return msgspec.json.encode(list(value or ())).decode()
 
 
 def any_of(column: Column[Any], name: str) -> ColumnElement[bool]:

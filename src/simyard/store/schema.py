@@ -519,7 +519,6 @@ events = Table(
     Column("job_id", _Id),
     Column("run_number", Integer),
     Column("data", Text, nullable=False),  # JSON object
-    Index("ix_events_at", "at"),
 )
 
 # What an Idempotency-Key has already brought about, recorded with the effect itself.

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, inspect, text
 
 from simyard.store.schema import metadata
 
-HEAD = "0010"  # the newest migration
+HEAD = "0011"  # the newest migration
 # As Alembic makes it.
 _VERSION_TABLE = """
 CREATE TABLE alembic_version (

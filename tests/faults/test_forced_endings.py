@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -428,6 +429,7 @@ def test_the_server_is_killed_while_a_run_goes_on(narrow: RunningServer, user: C
         ended(narrow, user, job, wanted)
 
 
+NOT_SAFE = "the machine was restarted before all that it had written was on the disk"
 BOOT = """mount --bind "$SIMYARD_TEST_BOOT" /proc/sys/kernel/random/boot_id && exec "$0" "$@" """
 
 
@@ -436,11 +438,7 @@ def test_the_machine_is_restarted(
     fresh: Callable[..., RunningServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart: no process of the run is there, and the machine has another boot id."""
-    boot = tmp_path / "boot"
-    boot.write_text("00000000-0000-4000-8000-000000000001\n")
-    monkeypatch.setenv("SIMYARD_TEST_BOOT", str(boot))
-    under = ["unshare", "--mount", "sh", "-c", BOOT, sys.executable, "-m", "simyard"]
-    monkeypatch.setattr(harness, "SIMYARD", under)
+    boot = another_boot(tmp_path, monkeypatch)
     server = fresh().start()
     client = server.client()
     wanted = Ending(
@@ -460,3 +458,62 @@ def test_the_machine_is_restarted(
     boot.write_text("00000000-0000-4000-8000-000000000002\n")
     server.start()
     ended(server, client, job, wanted)
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can show another boot id to a server")
+@pytest.mark.parametrize("safe", [True, False], ids=["safe", "not safe"])
+@pytest.mark.parametrize("point", ["observe.recorded", "collect.stored"])
+def test_the_machine_is_restarted_before_the_outputs_are_stored(
+    fresh: Callable[..., RunningServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    safe: bool,
+) -> None:
+    """The server dies with the end it saw, or in the midst of storing, and the machine with it.
+    What the run's supervisor had time to flush counts; what may be cut off is kept, and told.
+    """
+    boot = another_boot(tmp_path, monkeypatch)
+    server = fresh()
+    key = server.key()
+    server.start()
+    client = server.client(key)
+    wanted = well(command="echo begun; while [ ! -e ../go ]; do sleep 0.05; done; echo 42 > answer")
+    if not safe:
+        wanted = replace(
+            wanted,
+            reason=failed(NOT_SAFE),
+            verdict="failed",
+            cause="interrupted",
+            ending="interrupted",
+            code=None,
+            late=point == "collect.stored",
+        )
+    job = begun(client, wanted)
+    server.kill()
+    once = tmp_path / "once"
+    server.start(SIMYARD_CRASH_AT=point, SIMYARD_CRASH_ONCE=str(once))
+    (token,) = tokens(client, job)
+    folder = server.data / "runs" / token
+    (folder / "home" / "go").touch()
+    wait_for(once.exists, "its death")
+    wait_for(lambda: not server.alive, "its end")
+    server.kill()  # nothing is left to kill: its pipe is closed
+    wait_for((folder / "exit.json").exists, "the end of the run")
+    wait_for(lambda: (folder / "lock").read_bytes() == b"safe", "the flush")
+    if not safe:
+        os.truncate(folder / "lock", 0)
+    boot.write_text("00000000-0000-4000-8000-000000000002\n")
+    server.start()
+    ended(server, client, job, wanted)
+    assert client.outputs(job)["answer"] == b"42\n"
+
+
+def another_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have servers see the boot id that this file holds."""
+    boot = tmp_path / "boot"
+    boot.write_text("00000000-0000-4000-8000-000000000001\n")
+    monkeypatch.setenv("SIMYARD_TEST_BOOT", str(boot))
+    under = ["unshare", "--mount", "sh", "-c", BOOT, sys.executable, "-m", "simyard"]
+    monkeypatch.setattr(harness, "SIMYARD", under)
+    return boot

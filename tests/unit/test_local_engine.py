@@ -613,6 +613,57 @@ def test_who_waits_in_vain_goes_away(watched: Grouped, closed: bool) -> None:
         assert supervisor_of(watched, "next") != pid
 
 
+def after_another_boot(made: Grouped, token: str, monkeypatch: pytest.MonkeyPatch) -> Ending:
+    """How an attempt ended, as it is seen when the machine was restarted after it."""
+    with monkeypatch.context() as changed:
+        changed.setattr(supervisor, "_boot", ["another boot"])
+        return made.end(token)
+
+
+@pytest.mark.parametrize("command", ["true", "exit 3"])
+def test_an_end_that_may_have_been_cut_off_with_the_machine_is_no_good_end(
+    watched: Grouped, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Its files were written, and not flushed: after a power loss they may be shorter."""
+    watched.start("t", command)
+    before = watched.end("t")
+    assert not supervisor.is_safe(str(watched.engine.folder("t").root))
+    after = after_another_boot(watched, "t", monkeypatch)
+    if command == "true":
+        assert before.successful
+        assert after.cause is Cause.INTERRUPTED
+        assert after.reason == (
+            "A run failed: the machine was restarted before all that it had written was on the disk"
+        )
+        assert after.usage == before.usage
+    else:
+        assert after == before, "it was none anyhow"
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_nobody_collects_is_made_safe(
+    watched: Grouped, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    for name in ("s", "t"):
+        watched.start(name, "true")
+        watched.end(name)
+        pid = idle(watched, name)
+    if closed:
+        watched.engine._forks.close()
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of its supervisor")
+    for name in ("s", "t"):
+        assert supervisor.is_safe(str(watched.engine.folder(name).root))
+        assert after_another_boot(watched, name, monkeypatch).successful
+
+
+def test_what_was_collected_is_no_trouble_to_make_safe(watched: Grouped) -> None:
+    folder = watched.start("t", "true")
+    watched.end("t")
+    watched.engine.remove("t")
+    supervisor.make_safe(str(folder))
+    assert not folder.exists() and not supervisor.is_safe(str(folder))
+
+
 def test_scripts_that_are_alike_are_one_file(tmp_path: Path) -> None:
     steps = [Step(label="it", command="echo same", env={}, is_told=True, is_lenient=True)]
     others = [Step(label="it", command="echo other", env={})]

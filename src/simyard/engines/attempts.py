@@ -40,6 +40,7 @@ _ASIDE = ".aside"  # folders that attempts are made from, beside their folders
 _USAGE = {each.name for each in dataclasses.fields(Usage)}
 _ALLOWANCE = {each.name for each in dataclasses.fields(Allowance)}
 _POINT = ("seconds", "cpu_seconds", "memory", "processes", "disk", "files")  # as meter.py has them
+_NOT_SAFE = "the machine was restarted before all that it had written was on the disk"
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, ... of linux/fs.h
 _TOP_OF_HIERARCHIES = 0x00020000  # FS_TOPDIR_FL
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -230,7 +231,7 @@ class AttemptFolders:
 
         An attempt that was lost before its driver began the first step has vanished: nothing of the
         user's has run. After a restart of the machine that is not sure, the record may not have
-        been written to the disk (same_boot).
+        been written to the disk (same_boot); nor is it sure then that its files are whole.
         """
         may_not_have_begun = end["cause"] == "lost" and (pids is None or same_boot)
         if may_not_have_begun and not payload.read_record(Path(root) / "steps").began:
@@ -240,7 +241,7 @@ class AttemptFolders:
             phase=Phase.ENDED,
             started_at=instant(end["started_at"]),
             ended_at=instant(end["ended_at"]),
-            ending=_ending(Path(root), end, spec),
+            ending=_ending(Path(root), end, spec, whole=same_boot or supervisor.is_safe(root)),
         )
 
     def samples(self, token: str) -> list[Sample]:
@@ -301,11 +302,13 @@ def _allowance(spec: dict[str, Any]) -> Allowance | None:
     return Allowance(**{n: v for n, v in found.items() if n in _ALLOWANCE})
 
 
-def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any]) -> Ending:
+def _ending(root: Path, end: dict[str, Any], spec: dict[str, Any], *, whole: bool) -> Ending:
     """The files of an ended attempt in the domain's words."""
     allowance = _allowance(spec)
     usage = usage_of(end.get("usage") or measured(root).get("usage"))
     ending = _how_it_ended(root, end, spec)
+    if ending.successful and not whole:
+        ending = Ending(cause=Cause.INTERRUPTED, message=_NOT_SAFE)
     message = ending.message
     if ending.limit and usage and allowance:
         message = _beyond(ending.limit, usage, allowance)

@@ -3,7 +3,8 @@
 It outlives the server, and it talks to it only through files in the attempt's folder:
 
     spec.json  what to start (the server writes it)
-    lock       flock()ed by the supervisor for its whole life
+    lock       flock()ed by the supervisor for its whole life; it says `safe` once the end and all
+               that was written before it are on the disk
     pid.json   written, and flushed, before the payload may run: no pid.json, never started
     steps      what the payload's driver says about its steps (an append-only record)
     cancel     a request to end it, by being there; what it says is how: see `_request`
@@ -62,7 +63,9 @@ _RETRY_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _boot = []  # what `boot_id` found: no process lives longer
-_prctl = ctypes.CDLL(None, use_errno=True).prctl
+_libc = ctypes.CDLL(None, use_errno=True)
+_prctl = _libc.prctl
+_SAFE = b"safe"
 
 
 def start_ticks(pid):
@@ -119,6 +122,34 @@ def take_lock(folder):
         os.close(lock)
         return None
     return lock
+
+
+def make_safe(folder):
+    """Have the disk keep what an ended attempt has written, and then say so. Nobody waits for it:
+    mostly all of it is collected before. To say it takes a file that is there, for the folder may
+    be on its way out.
+    """
+    try:
+        lock = os.open(os.path.join(folder, "lock"), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return  # it was removed
+    try:
+        if _libc.syncfs(lock) == 0:
+            os.write(lock, _SAFE)
+            os.fsync(lock)
+    except OSError:
+        pass
+    finally:
+        os.close(lock)
+
+
+def is_safe(folder):
+    """Whether an attempt's end and its files are there even after a power loss."""
+    try:
+        with open(os.path.join(folder, "lock"), "rb", buffering=0) as lock:
+            return lock.read() == _SAFE
+    except OSError:
+        return False
 
 
 def bury(folder, cause, message=""):
@@ -755,13 +786,18 @@ class _Supervisors:
 
 def _serve(door, folder):
     """Supervise this attempt, and then whatever comes through the door, one by one."""
+    ended = []  # folders that nobody has collected yet
     while folder:
-        supervise(folder.decode())
+        if supervise(folder.decode()) == 0:
+            ended.append(folder)
         if descendants(os.getpid()):
-            return  # nothing could end it: it must not be taken for the next attempt's
+            break  # nothing could end it: it must not be taken for the next attempt's
         folder = _next(door)
+        ended = [each for each in ended if os.path.exists(each)]
         while signal.sigtimedwait(_WATCHED, 0) is not None:
             pass  # what was meant for the attempt before
+    for each in ended:
+        make_safe(each.decode())
 
 
 def _next(door):

@@ -82,7 +82,7 @@ class Report:
 
     run_id: int
     event: Event
-    ending: Ending | None = None  # with ENDED
+    ending: Ending | None = None  # with ENDED; with STORED where another one was written down
     at: datetime | None = None
     job: Job | None = None  # with STORED
     outputs: Sequence[collecting.Output] = ()  # with STORED
@@ -112,6 +112,8 @@ class Reconciler:
         self._reports: list[Report] = []
         self._failures: dict[int, int] = {}  # in a row
         self._not_before: dict[int, float] = {}  # monotonic seconds
+        # Runs whose outputs an earlier server had not stored; None: nobody has looked yet.
+        self._left: set[int] | None = None
         self._asked: set[int] = set()  # jobs whose optimizer somebody is asking
         self._ask_after: dict[int, float] = {}  # monotonic seconds
         self._full = False  # whether every core was taken when the queue was last looked at
@@ -130,6 +132,8 @@ class Reconciler:
             again, self._again = self._again - self._busy, self._again & self._busy
         if news is None:
             looked_at = site.db.read(runs.in_states, *DRIVEN, State.WAITING, State.RUNNING)
+            if self._left is None:
+                self._left = {run.id for run in looked_at if run.state is State.COLLECTING}
         else:
             looked_at = site.db.read(runs.in_states, State.STOPPING)
             tokens = list(news)
@@ -276,6 +280,8 @@ class Reconciler:
             return _end(run, report.ending, at=report.at)
         if report.event is Event.STORED and run.state is State.COLLECTING:
             assert report.job is not None
+            if report.ending is not None:
+                runs.set_ending(tx.conn, run, report.ending)
             if not collecting.record(
                 tx, self._site.shared, report.job, run, report.outputs, report.judged
             ):
@@ -465,6 +471,9 @@ class Reconciler:
 
     def _collect(self, run: Run, job: Job) -> Report:
         site = self._site
+        corrected = self._told_otherwise(run)
+        if corrected is not None:
+            run = replace(run, ending=corrected)
         assert run.ending is not None
         again = run.restart if run.restart and run.restart.kind is Again.EXTRACT else None
         if run.token is None:
@@ -486,7 +495,17 @@ class Reconciler:
         outputs = collecting.collect(site, job, run, ran=run.started_at is not None)
         samples = site.engine_of(run).samples(run.token)
         judged = runs.pack(outcome, samples, told.of_run(folder, job, run))
-        return Report(run.id, Event.STORED, job=job, outputs=outputs, judged=judged)
+        return Report(run.id, Event.STORED, corrected, job=job, outputs=outputs, judged=judged)
+
+    def _told_otherwise(self, run: Run) -> Ending | None:
+        """How a run ended that ended well when an earlier server looked, and does not any more: the
+        machine went down before its files were on the disk. None for all others.
+        """
+        assert run.ending is not None
+        if run.token is None or run.id not in (self._left or ()) or not run.ending.successful:
+            return None
+        seen = self._site.engine_of(run).observe([run.token])[run.token]
+        return None if seen.ending is None or seen.ending.successful else seen.ending
 
     def _clear(self, run: Run, job: Job) -> Report | None:
         crash_point("collect.recorded")

@@ -530,6 +530,11 @@ _ATTEMPT_ENDED = Prepared(
     .where(attempts.c.token == bindparam("attempt"))
     .values(ending=bindparam("text"), ended_at=bindparam("at"))
 )
+_ATTEMPT_ENDING = Prepared(
+    update(attempts)
+    .where(attempts.c.token == bindparam("attempt"))
+    .values(ending=bindparam("text"))
+)
 _LAST_ATTEMPT = Prepared(
     select(func.max(attempts.c.number)).where(attempts.c.run_id == bindparam("run"))
 )
@@ -584,6 +589,13 @@ def set_ended(conn: Connection, ended: Sequence[tuple[Run, Ending, datetime]]) -
     _ATTEMPT_ENDED.run_many(
         conn, [{"attempt": run.token, "text": text, "at": at} for run, text, at in texts]
     )
+
+
+def set_ending(conn: Connection, run: Run, ending: Ending) -> None:
+    """A run has ended in another way than was written down; when it ended stays."""
+    text = _encode(ending).decode()
+    _ENDED.run(conn, run=run.id, text=text)
+    _ATTEMPT_ENDING.run(conn, attempt=run.token, text=text)
 
 
 def pack_restart(restart: Restart) -> str:

@@ -130,7 +130,7 @@ def make_safe(folder):
     be on its way out.
     """
     try:
-        lock = os.open(os.path.join(folder, "lock"), os.O_WRONLY | os.O_CLOEXEC)
+        lock = os.open(os.path.join(folder, "lock"), os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return  # it was removed
     try:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simyard.testing.slurm import Cluster
+
 CORES = len(os.sched_getaffinity(0))
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -99,6 +101,22 @@ def sandbox_command() -> list[str]:
     command += ["--ro-bind", "/etc", "/etc", "--proc", "/proc", "--dev", "/dev"]
     command += ["--tmpfs", "/tmp", "--", "bash", "-c", "true"]
     return command
+
+
+# --- a private Slurm ------------------------------------------------------------------------------
+
+
+def jobs_in_queue(made: Cluster) -> int:
+    return len(made.call("squeue", "-h", "-r").stdout.splitlines())
+
+
+def array_pace(made: Cluster, count: int) -> float:
+    """Jobs a second of an array. Each is a shell that does nothing, with no output, no sandbox."""
+    began = time.perf_counter()
+    made.call("sbatch", "--output=/dev/null", "--chdir=/", f"--array=0-{count - 1}", "--wrap=true")
+    while jobs_in_queue(made):
+        time.sleep(0.1)
+    return count / (time.perf_counter() - began)
 
 
 # --- a server -------------------------------------------------------------------------------------

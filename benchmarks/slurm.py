@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 import studies
-from rig import Http, Server, Table, running, scratch
+from rig import Http, Server, Table, array_pace, jobs_in_queue, running, scratch
 from simyard.testing.slurm import Cluster, cluster
 
 RUNS = int(os.environ.get("SLURM_RUNS", "1000"))
@@ -103,9 +103,6 @@ def run(table: Table) -> None:
     with _stand() as (made, server):
         http = server.connect()
 
-        def in_queue() -> int:
-            return len(made.call("squeue", "-h", "-r").stdout.split("\n")) - 1
-
         def unfinished() -> int:
             found = http.get("/api/v2/jobs/?state=not_completed&page_size=1")
             return int(found["count"])
@@ -114,14 +111,11 @@ def run(table: Table) -> None:
         ours = _started(http)
         beside = f"{ours / bare:.2f} x sbatch alone ({bare:.2f} s)"
         table.add("submit to start, median", f"{ours:.2f} s", "", beside)
-        bare_rate = _rate(_bare(made), in_queue)
+        bare_rate = _rate(_bare(made), lambda: jobs_in_queue(made))
         our_rate = _rate(_through_us(http), unfinished)
         beside = f"{our_rate / bare_rate:.2f} x sbatch alone ({bare_rate:.1f}/s)"
         table.add(f"{JOBS} no-op jobs, to the end", f"{our_rate:.1f}/s", "", beside)
-        began = time.perf_counter()
-        made.call("sbatch", "--output=/dev/null", f"--array=0-{RUNS - 1}", "--wrap=true")
-        _until(lambda: in_queue() == 0)
-        bare_array = RUNS / (time.perf_counter() - began)
+        bare_array = array_pace(made, RUNS)
         http = server.connect()  # the last one was idle too long
         job = studies.draft(http, RUNS, slots=16)
         began = time.perf_counter()

@@ -21,6 +21,7 @@ from rig import (
     Http,
     Server,
     Table,
+    array_pace,
     cpu_seconds,
     resident_mb,
     sandbox_command,
@@ -153,18 +154,13 @@ def _beside_slurm(table: Table, rate: float) -> None:
 
 
 def _slurm_array(count: int) -> float:
-    """Jobs a second of a private cluster of twice our slots, for it starts as many a second as it
-    has slots and few more. Each is a shell that does nothing, with no output and no sandbox.
+    """Of a private cluster of twice our slots, for it starts as many a second as it has slots and
+    few more.
     """
     with scratch(Path(tempfile.gettempdir())) as base:
         base.chmod(0o755)
         with cluster(base / "cluster", nodes=2, cpus=SLOTS) as made:
-            began = time.perf_counter()
-            array = f"--array=0-{count - 1}"
-            made.call("sbatch", "--output=/dev/null", "--chdir=/", array, "--wrap=true")
-            while made.call("squeue", "-h", "-r").stdout:
-                time.sleep(0.1)
-            return count / (time.perf_counter() - began)
+            return array_pace(made, count)
 
 
 def _xargs(count: int) -> float:
